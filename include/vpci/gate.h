@@ -3,7 +3,6 @@
 #ifndef VPCI_GATE_H
 #define VPCI_GATE_H 1
 
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #ifdef __cplusplus
@@ -30,10 +29,10 @@ extern "C" {
 
 struct vpci_gate {
     /* Written by the controller. */
-    _Alignas(64) atomic_bool shut;
+    bool shut __attribute__((aligned(64)));
 
     /* Written by the worker. */
-    _Alignas(64) atomic_bool busy;
+    bool busy __attribute__((aligned(64)));
 };
 
 /* True if the kernel has no membarrier(2), so that workers need a fence. */
@@ -52,21 +51,20 @@ void vpci_gate_init(struct vpci_gate *);
 static inline bool
 vpci_gate_enter(struct vpci_gate *gate)
 {
-    atomic_store_explicit(&gate->busy, true, memory_order_relaxed);
+    __atomic_store_n(&gate->busy, true, __ATOMIC_RELAXED);
 
     /* (A) pairs with (B) in vpci_gate_barrier(): either the worker sees 'shut'
      * here, or the controller sees 'busy' there. */
     if (__builtin_expect(vpci_gate_needs_fence, 0)) {
-        atomic_thread_fence(memory_order_seq_cst);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
     } else {
-        atomic_signal_fence(memory_order_seq_cst);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
     }
 
     /* (C) pairs with (D) in vpci_gate_open(): what the controller changed is
      * visible to a worker that enters after it. */
-    if (__builtin_expect(atomic_load_explicit(&gate->shut,
-                                              memory_order_acquire), 0)) {
-        atomic_store_explicit(&gate->busy, false, memory_order_release);
+    if (__builtin_expect(__atomic_load_n(&gate->shut, __ATOMIC_ACQUIRE), 0)) {
+        __atomic_store_n(&gate->busy, false, __ATOMIC_RELEASE);
         return false;
     }
     return true;
@@ -77,7 +75,7 @@ vpci_gate_leave(struct vpci_gate *gate)
 {
     /* (E) pairs with (F) in vpci_gate_wait(): what the worker did is visible
      * to the controller. */
-    atomic_store_explicit(&gate->busy, false, memory_order_release);
+    __atomic_store_n(&gate->busy, false, __ATOMIC_RELEASE);
 }
 
 /* Controller: no worker enters once vpci_gate_barrier() has followed. */

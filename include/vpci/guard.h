@@ -3,7 +3,6 @@
 #ifndef VPCI_GUARD_H
 #define VPCI_GUARD_H 1
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -28,7 +27,7 @@ extern "C" {
 struct vpci_guard {
     void *base;                 /* As mmap() returned it. */
     size_t size;                /* As given to mmap(). */
-    atomic_bool hit;            /* Set when the mapping has been replaced. */
+    bool hit;            /* Set when the mapping has been replaced. */
 };
 
 /* Installs the handler of SIGBUS.  Calling it again is harmless.  Returns 0 or
@@ -47,7 +46,7 @@ void vpci_guard_remove(struct vpci_guard *);
  * the page at fault, and sets '*hit'.  It covers code that maps and at once
  * reads a front end's memory, before a guard can be added.  A null 'hit' ends
  * it. */
-void vpci_guard_thread(atomic_bool *hit);
+void vpci_guard_thread(bool *hit);
 
 #ifdef __cplusplus
 }

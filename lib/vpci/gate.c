@@ -25,14 +25,14 @@ vpci_gate_global_init(void)
 void
 vpci_gate_init(struct vpci_gate *gate)
 {
-    atomic_init(&gate->shut, true);
-    atomic_init(&gate->busy, false);
+    __atomic_store_n(&gate->shut, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&gate->busy, false, __ATOMIC_RELAXED);
 }
 
 void
 vpci_gate_shut(struct vpci_gate *gate)
 {
-    atomic_store_explicit(&gate->shut, true, memory_order_seq_cst);
+    __atomic_store_n(&gate->shut, true, __ATOMIC_SEQ_CST);
 }
 
 void
@@ -40,7 +40,7 @@ vpci_gate_barrier(void)
 {
     /* (B) pairs with (A) in vpci_gate_enter(). */
     if (vpci_gate_needs_fence) {
-        atomic_thread_fence(memory_order_seq_cst);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
     } else {
         gate_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     }
@@ -50,7 +50,7 @@ void
 vpci_gate_wait(struct vpci_gate *gate)
 {
     /* (F) pairs with (E) in vpci_gate_leave(). */
-    while (atomic_load_explicit(&gate->busy, memory_order_acquire)) {
+    while (__atomic_load_n(&gate->busy, __ATOMIC_ACQUIRE)) {
         sched_yield();
     }
 }
@@ -59,5 +59,5 @@ void
 vpci_gate_open(struct vpci_gate *gate)
 {
     /* (D) pairs with (C) in vpci_gate_enter(). */
-    atomic_store_explicit(&gate->shut, false, memory_order_release);
+    __atomic_store_n(&gate->shut, false, __ATOMIC_RELEASE);
 }

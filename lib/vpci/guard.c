@@ -10,13 +10,13 @@
 
 /* The guards in force.  Slots are written under 'guard_mutex' and read by the
  * signal handler. */
-static _Atomic(struct vpci_guard *) guards[VPCI_GUARD_MAX];
+static struct vpci_guard *guards[VPCI_GUARD_MAX];
 static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* What SIGBUS did before. */
 static struct sigaction previous_action;
 
-static _Thread_local atomic_bool *thread_hit
+static _Thread_local bool *thread_hit
     __attribute__((tls_model("initial-exec")));
 
 static bool
@@ -32,7 +32,7 @@ guard_find(const void *addr)
 {
     for (size_t i = 0; i < VPCI_GUARD_MAX; i++) {
         struct vpci_guard *guard
-            = atomic_load_explicit(&guards[i], memory_order_acquire);
+            = __atomic_load_n(&guards[i], __ATOMIC_ACQUIRE);
 
         if (guard && (uintptr_t) addr - (uintptr_t) guard->base
                      < guard->size) {
@@ -81,9 +81,9 @@ guard_handle_sigbus(int sig, siginfo_t *info, void *context)
     struct vpci_guard *guard = guard_find(info->si_addr);
 
     if (guard && guard_replace(guard->base, guard->size)) {
-        atomic_store_explicit(&guard->hit, true, memory_order_release);
+        __atomic_store_n(&guard->hit, true, __ATOMIC_RELEASE);
     } else if (!guard && thread_hit && guard_replace_page(info->si_addr)) {
-        atomic_store_explicit(thread_hit, true, memory_order_release);
+        __atomic_store_n(thread_hit, true, __ATOMIC_RELEASE);
     } else {
         guard_pass_on(sig, info, context);
     }
@@ -119,11 +119,11 @@ vpci_guard_add(struct vpci_guard *guard)
 {
     int error = ENOSPC;
 
-    atomic_init(&guard->hit, false);
+    __atomic_store_n(&guard->hit, false, __ATOMIC_RELAXED);
     pthread_mutex_lock(&guard_mutex);
     for (size_t i = 0; i < VPCI_GUARD_MAX; i++) {
-        if (!atomic_load_explicit(&guards[i], memory_order_relaxed)) {
-            atomic_store_explicit(&guards[i], guard, memory_order_release);
+        if (!__atomic_load_n(&guards[i], __ATOMIC_RELAXED)) {
+            __atomic_store_n(&guards[i], guard, __ATOMIC_RELEASE);
             error = 0;
             break;
         }
@@ -137,8 +137,8 @@ vpci_guard_remove(struct vpci_guard *guard)
 {
     pthread_mutex_lock(&guard_mutex);
     for (size_t i = 0; i < VPCI_GUARD_MAX; i++) {
-        if (atomic_load_explicit(&guards[i], memory_order_relaxed) == guard) {
-            atomic_store_explicit(&guards[i], NULL, memory_order_release);
+        if (__atomic_load_n(&guards[i], __ATOMIC_RELAXED) == guard) {
+            __atomic_store_n(&guards[i], NULL, __ATOMIC_RELEASE);
             break;
         }
     }
@@ -146,7 +146,7 @@ vpci_guard_remove(struct vpci_guard *guard)
 }
 
 void
-vpci_guard_thread(atomic_bool *hit)
+vpci_guard_thread(bool *hit)
 {
     thread_hit = hit;
 }
