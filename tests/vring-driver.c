@@ -516,8 +516,11 @@ reap_packed(struct vring_driver *drv, struct vring_driver_reaped *out,
             const struct vring_driver_desc *d
                 = &drv->desc[packed_slot(drv, drv->used_pos)];
 
+            /* Without WRITE the length means nothing (virtio 1.1, 2.7.4). */
             if (!packed_is_used(drv, drv->used_pos)
-                || !begin_batch(drv, d->tail.id, d->len)) {
+                || !begin_batch(drv, d->tail.id,
+                                d->tail.packed_flags & VRING_DESC_WRITE
+                                ? d->len : 0)) {
                 break;
             }
         }
