@@ -1,0 +1,90 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The first (and only) program of a test guest: loads the virtio drivers,
+# configures eth0 as the kernel command line says, then serves commands from
+# the host over a serial line.
+#
+# Kernel command line:
+#     guest.mac=MAC  guest.ip=ADDRESS/BITS  guest.mtu=BYTES
+#     guest.control=TTY    the serial line that carries commands
+#
+# A request is one line, "ID SECONDS COMMAND"; its answer is one line, "ID
+# STATUS OUTPUT".  COMMAND and OUTPUT are in base64, so that any bytes can
+# travel in a line.  The first line to the host is "ready" if eth0 is there.
+
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run
+/bin/busybox --install -s /bin
+export PATH=/bin
+
+say () {
+    echo "guest: $*" > /dev/kmsg
+}
+
+mount_all () {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev
+    mkdir -p /dev/pts
+    mount -t devpts devpts /dev/pts
+    mount -t tmpfs tmpfs /tmp
+    mount -t tmpfs tmpfs /run
+}
+
+load_modules () {
+    while read -r module; do
+        insmod "/modules/$module" || say "cannot load $module"
+    done < /modules/order
+}
+
+# The value of "guest.$1=" on the kernel command line.
+option () {
+    tr ' ' '\n' < /proc/cmdline | sed -n "s/^guest\\.$1=//p"
+}
+
+# Each value is optional; what is not given keeps the kernel's default.
+configure_network () {
+    ip link set lo up
+    if test ! -d /sys/class/net/eth0; then
+        say "no eth0: there is no virtio-net device"
+        return 1
+    fi
+    mac=$(option mac)
+    mtu=$(option mtu)
+    address=$(option ip)
+    # Without router solicitations the packet counters of a test are its own.
+    if test -e /proc/sys/net/ipv6; then
+        echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6
+    fi
+    test -z "$mac" || ip link set eth0 address "$mac"
+    test -z "$mtu" || ip link set eth0 mtu "$mtu"
+    test -z "$address" || ip addr add "$address" dev eth0
+    ip link set eth0 up
+} 2> /dev/kmsg
+
+serve () {
+    while read -r id bound request; do
+        echo "$request" | base64 -d > /tmp/request
+        timeout -s KILL "$bound" sh /tmp/request \
+            < /dev/null > /tmp/reply 2>&1
+        printf '%s %s ' "$id" "$?"
+        head -c 262144 /tmp/reply | base64 -w 0
+        echo
+    done
+}
+
+mount_all
+load_modules
+state=failed
+if configure_network; then
+    state=ready
+fi
+control=/dev/$(option control)
+exec 3<> "$control"
+stty raw -echo <&3
+say "serving commands on $control"
+echo $state >&3
+serve <&3 >&3
+say "the control line has closed"
+poweroff -f
