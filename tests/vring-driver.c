@@ -627,6 +627,55 @@ vring_driver_used_base(const struct vring_driver *drv, uint16_t *idx,
     base(drv, drv->used_pos, idx, wrap);
 }
 
+/* Descriptors of the 'n' chains in flight from number 'first' on, the oldest
+ * being 0. */
+static uint32_t
+count_descs(const struct vring_driver *drv, unsigned int first, unsigned int n)
+{
+    uint32_t n_desc = 0;
+
+    for (unsigned int i = first; i < first + n; i++) {
+        uint16_t id = drv->order[(drv->order_head + i) % drv->size];
+
+        n_desc += drv->chains[id].n_desc;
+    }
+    return n_desc;
+}
+
+static uint32_t
+packed_device_pos(const struct vring_driver *drv)
+{
+    unsigned int seen = drv->batch_left;
+    uint32_t pos = packed_advance(drv, drv->used_pos,
+                                  count_descs(drv, 0, seen));
+
+    while (seen < drv->n_in_flight && packed_is_used(drv, pos)) {
+        uint16_t id = drv->desc[packed_slot(drv, pos)].tail.id;
+        unsigned int batch = 1;
+        uint32_t n_desc;
+
+        if (id >= drv->size || !drv->chains[id].n_desc) {
+            break;
+        } else if (drv->in_order) {
+            batch = batch_size(drv, id) - seen;
+            n_desc = count_descs(drv, seen, batch);
+        } else {
+            n_desc = drv->chains[id].n_desc;
+        }
+        seen += batch;
+        pos = packed_advance(drv, pos, n_desc);
+    }
+    return pos;
+}
+
+void
+vring_driver_device_base(const struct vring_driver *drv, uint16_t *idx,
+                         bool *wrap)
+{
+    base(drv, drv->packed ? packed_device_pos(drv)
+              : __atomic_load_n(&drv->used->idx, __ATOMIC_ACQUIRE), idx, wrap);
+}
+
 void
 vring_driver_avail_base(const struct vring_driver *drv, uint16_t *idx,
                         bool *wrap)

@@ -269,7 +269,13 @@ unsigned int vring_driver_n_in_flight(const struct vring_driver *);
 void vring_driver_used_base(const struct vring_driver *, uint16_t *idx,
                             bool *wrap);
 
-/* Likewise, of the next chain to be added. */
+/* Where the device stands as far as its used elements tell, whether they were
+ * reaped or not: what GET_VRING_BASE answers if the device holds nothing
+ * back. */
+void vring_driver_device_base(const struct vring_driver *, uint16_t *idx,
+                              bool *wrap);
+
+/* Like vring_driver_used_base(), of the next chain to be added. */
 void vring_driver_avail_base(const struct vring_driver *, uint16_t *idx,
                              bool *wrap);
 
