@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The split ring: virtio 1.1, section 2.6. */
+
+#include <errno.h>
+
+#include "vring-private.h"
+
+/* Logs the bytes of the used ring from 'ofs' on. */
+static void
+split_log(const struct vpci_vring *vr, uint64_t ofs, uint64_t len)
+{
+    if (VRING_UNLIKELY(vr->cfg.log != NULL)) {
+        vr->cfg.log(vr->cfg.log_aux, vr->cfg.log_device_addr + ofs, len);
+    }
+}
+
+static uint16_t *
+split_avail_event(const struct vpci_vring *vr)
+{
+    struct vring_used *used = vr->device;
+
+    return (uint16_t *) &used->ring[vr->size];
+}
+
+static const uint16_t *
+split_used_event(const struct vpci_vring *vr)
+{
+    const struct vring_avail *avail = vr->driver;
+
+    return &avail->ring[vr->size];
+}
+
+int
+vring_split_start(struct vpci_vring *vr)
+{
+    const struct vpci_memory *mem = vr->cfg.mem;
+    struct vring_used *used = vr->device;
+    uint32_t event_len = vr->event_idx ? sizeof(uint16_t) : 0;
+    uint32_t size = vr->size;
+
+    if (size & (size - 1)
+        || (uintptr_t) vr->desc % VRING_DESC_ALIGN_SIZE
+        || (uintptr_t) vr->driver % VRING_AVAIL_ALIGN_SIZE
+        || (uintptr_t) vr->device % VRING_USED_ALIGN_SIZE) {
+        return EINVAL;
+    }
+    if (!vpci_memory_contains(mem, vr->desc, size * sizeof(struct vring_desc))
+        || !vpci_memory_contains(mem, vr->driver,
+                                 offsetof(struct vring_avail, ring)
+                                 + size * sizeof(uint16_t) + event_len)
+        || !vpci_memory_contains(mem, vr->device,
+                                 offsetof(struct vring_used, ring)
+                                 + size * sizeof(struct vring_used_elem)
+                                 + event_len)) {
+        return EFAULT;
+    }
+
+    /* A driver kicks when avail->idx passes the event index, so the index
+     * that was passed last is the farthest away. */
+    if (vr->event_idx) {
+        __atomic_store_n(split_avail_event(vr), vr->avail_idx - 1,
+                         __ATOMIC_RELAXED);
+        split_log(vr, (offsetof(struct vring_used, ring)
+                       + size * sizeof(struct vring_used_elem)), event_len);
+    }
+    __atomic_store_n(&used->flags,
+                     vr->event_idx ? 0 : VRING_USED_F_NO_NOTIFY,
+                     __ATOMIC_RELAXED);
+    split_log(vr, offsetof(struct vring_used, flags), sizeof used->flags);
+    return 0;
+}
+
+/* Reads the heads and first descriptors of up to 'w->want' chains at 'w'.
+ * Returns their number, or -1 after a fault. */
+static inline int
+split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+{
+    const struct vring_avail *avail = vr->driver;
+    const struct vring_desc *desc = vr->desc;
+    uint16_t n = vr->avail_seen - w->idx;
+    uint32_t want = w->want < VPCI_VRING_BURST ? w->want : VPCI_VRING_BURST;
+    uint32_t i;
+
+    if (n < want) {
+        /* (A): heads and descriptors are read after the index. */
+        uint16_t seen = __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE);
+
+        if (VRING_UNLIKELY((uint16_t) (seen - vr->avail_idx) > vr->size)) {
+            return vring_bad(vr, VPCI_FAULT_INDEX, w->idx & (vr->size - 1),
+                             seen, (uint16_t) (vr->avail_idx + vr->size));
+        }
+        vr->avail_seen = seen;
+        n = seen - w->idx;
+        if (n < want) {
+            want = n;
+        }
+    }
+
+    w->pos = 0;
+    for (i = 0; i < want; i++) {
+        uint32_t slot = (uint16_t) (w->idx + i) & (vr->size - 1);
+        uint16_t head = VRING_READ(&avail->ring[slot]);
+
+        if (VRING_UNLIKELY(head >= vr->size)) {
+            if (!i) {
+                w->n = 0;
+                return vring_bad(vr, VPCI_FAULT_HEAD, slot, head,
+                                 vr->size - 1);
+            }
+            break;
+        }
+        w->head[i] = head;
+        __builtin_prefetch(&desc[head]);
+    }
+    w->n = i;
+    for (i = 0; i < w->n; i++) {
+        w->ahead[i] = vring_snapshot(&desc[w->head[i]]);
+        vring_prefetch(vr, w->ahead[i].addr, write);
+    }
+    return w->n;
+}
+
+/* Adds the buffers of the indirect table 'table', found in 'slot' after
+ * 'n_direct' descriptors of its chain.  Returns 0, or -1 after a fault. */
+static int
+split_table(struct vpci_vring *vr, struct vring_walk *w,
+            const struct vring_desc_copy *table, uint16_t slot,
+            uint32_t n_direct, bool write)
+{
+    uint32_t max = vr->max_chain - n_direct;
+    uint32_t size = table->len / sizeof(struct vring_desc);
+    struct vring_desc_copy d = { .next = 0 };
+
+    if (vring_check_table(vr, table, slot)) {
+        return -1;
+    }
+    if (max > size) {
+        max = size;
+    }
+    for (uint32_t n = 0; ; n++) {
+        if (n >= max) {
+            return vring_bad(vr, VPCI_FAULT_LOOP, slot, n + 1, max);
+        }
+        if (!vring_read_table(vr, table->addr, d.next, &d)) {
+            return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, table->addr, 0);
+        }
+        if (d.flags & VRING_DESC_F_INDIRECT) {
+            return vring_bad(vr, VPCI_FAULT_INDIRECT, slot, d.flags, 0);
+        }
+        if (vring_add_buffer(vr, w, &d, slot, write)) {
+            return -1;
+        }
+        if (!(d.flags & VRING_DESC_F_NEXT)) {
+            return 0;
+        }
+        if (d.next >= size) {
+            return vring_bad(vr, VPCI_FAULT_HEAD, slot, d.next, size - 1);
+        }
+    }
+}
+
+/* Translates the chain whose first descriptor is 'first', at 'w->id'.  Returns
+ * 1, or -1 after a fault. */
+static int __attribute__((noinline))
+split_chain(struct vpci_vring *vr, struct vring_walk *w,
+            const struct vring_desc_copy *first, bool write)
+{
+    const struct vring_desc *desc = vr->desc;
+    struct vring_desc_copy d = *first;
+    uint16_t slot = w->id;
+
+    w->len = 0;
+    w->n_iov = 0;
+    for (w->slots = 1; ; w->slots++) {
+        if (d.flags & VRING_DESC_F_INDIRECT) {
+            if (split_table(vr, w, &d, slot, w->slots - 1, write)) {
+                return -1;
+            }
+            break;
+        }
+        if (vring_add_buffer(vr, w, &d, slot, write)) {
+            return -1;
+        }
+        if (!(d.flags & VRING_DESC_F_NEXT)) {
+            break;
+        }
+        if (d.next >= vr->size) {
+            return vring_bad(vr, VPCI_FAULT_HEAD, slot, d.next,
+                             vr->size - 1);
+        }
+        if (w->slots >= vr->size) {
+            return vring_bad(vr, VPCI_FAULT_LOOP, w->id, w->slots + 1,
+                             vr->size);
+        }
+        slot = d.next;
+        d = vring_snapshot(&desc[slot]);
+    }
+    if (w->len < vr->hdr_len) {
+        return vring_bad(vr, VPCI_FAULT_SHORT, w->id, w->len, 0);
+    }
+    return 1;
+}
+
+VRING_INLINE int
+split_next(struct vpci_vring *vr, struct vring_walk *w, bool write)
+{
+    const struct vring_desc_copy *d;
+
+    if (w->pos >= w->n) {
+        int n = split_read_ahead(vr, w, write);
+
+        if (n <= 0) {
+            return n;
+        }
+    }
+    d = &w->ahead[w->pos];
+    w->id = w->head[w->pos];
+    return (VRING_LIKELY(vring_single(vr, w, d, write))
+            ? 1 : split_chain(vr, w, d, write));
+}
+
+VRING_INLINE void
+split_take(const struct vpci_vring *vr, struct vring_walk *w)
+{
+    (void) vr;
+    w->idx++;
+    w->n_slots += w->slots;
+    w->pos++;
+}
+
+/* Gives the 'n' chains at 'done' back to the driver.  If 'batch', the used
+ * element of the last one stands for all. */
+static void
+split_flush(struct vpci_vring *vr, const struct vring_used_elem *done,
+            uint32_t n, bool batch)
+{
+    struct vring_used *used = vr->device;
+    uint32_t slot = vr->used_idx & (vr->size - 1);
+    uint32_t n_elem = batch ? 1 : n;
+    uint32_t n_first = vr->size - slot < n_elem ? vr->size - slot : n_elem;
+    uint16_t used_idx = vr->used_idx + n;
+
+    if (batch) {
+        done += n - 1;
+    }
+    memcpy(&used->ring[slot], done, n_first * sizeof *done);
+    split_log(vr, offsetof(struct vring_used, ring) + slot * sizeof *done,
+              n_first * sizeof *done);
+    if (n_first < n_elem) {
+        memcpy(used->ring, done + n_first, (n_elem - n_first) * sizeof *done);
+        split_log(vr, offsetof(struct vring_used, ring),
+                  (n_elem - n_first) * sizeof *done);
+    }
+
+    /* (B): used elements and frames are written before the index. */
+    __atomic_store_n(&used->idx, used_idx, __ATOMIC_RELEASE);
+    split_log(vr, offsetof(struct vring_used, idx), sizeof used->idx);
+    __atomic_store_n(&vr->used_idx, used_idx, __ATOMIC_RELAXED);
+    __atomic_store_n(&vr->n_bufs, vr->n_bufs + n, __ATOMIC_RELAXED);
+    vr->n_pending += n;
+}
+
+unsigned int
+vring_split_peek(struct vpci_vring *vr, struct vpci_pkt *pkts,
+                 unsigned int max)
+{
+    return vring_peek(vr, pkts, max, split_next, split_take);
+}
+
+void
+vring_split_release(struct vpci_vring *vr, unsigned int n)
+{
+    __atomic_store_n(&vr->avail_idx, vr->avail_idx + n, __ATOMIC_RELAXED);
+    split_flush(vr, &vr->done[vr->first_peeked], n, vr->in_order);
+}
+
+unsigned int
+vring_split_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
+                 unsigned int n)
+{
+    const struct vring_avail *avail = vr->driver;
+    uint32_t n_done;
+
+    if (vring_is_starved(vr, pkts[0].len)
+        && VRING_READ(&avail->idx) == vr->starved_idx) {
+        return vring_push_none(pkts, n);
+    }
+    vr->starved = false;
+    n_done = vring_push(vr, pkts, n, &n, split_next, split_take);
+    if (n_done) {
+        split_flush(vr, vr->done, n_done, false);
+    }
+    return n;
+}
+
+/* True if the driver wants to know what was given back since the last
+ * notification. */
+bool
+vring_split_must_notify(const struct vpci_vring *vr)
+{
+    const struct vring_avail *avail = vr->driver;
+
+    if (vr->event_idx) {
+        uint16_t event = __atomic_load_n(split_used_event(vr),
+                                         __ATOMIC_RELAXED);
+
+        /* The index may have gone all the way round. */
+        return (vr->n_pending > UINT16_MAX
+                || vring_need_event(event, vr->used_idx,
+                                    vr->used_idx - vr->n_pending));
+    }
+    return !(__atomic_load_n(&avail->flags, __ATOMIC_RELAXED)
+             & VRING_AVAIL_F_NO_INTERRUPT);
+}

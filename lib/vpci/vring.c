@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "vpci/vring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "vring-private.h"
+
+struct vpci_vring *
+vpci_vring_create(void)
+{
+    struct vpci_vring *vr = aligned_alloc(64, (sizeof *vr + 63) & ~63u);
+
+    if (vr) {
+        memset(vr, 0, sizeof *vr);
+        vr->cfg.call_fd = -1;
+    }
+    return vr;
+}
+
+static void
+vring_free_pools(struct vpci_vring *vr)
+{
+    free(vr->iov);
+    free(vr->done);
+    free(vr->done_slots);
+    vr->iov = NULL;
+    vr->done = NULL;
+    vr->done_slots = NULL;
+}
+
+void
+vpci_vring_destroy(struct vpci_vring *vr)
+{
+    if (vr) {
+        vpci_vring_stop(vr, NULL);
+        free(vr);
+    }
+}
+
+/* Allocates what the fast path needs.  A descriptor breaks into no more pieces
+ * than there are regions, since these do not overlap. */
+static bool
+vring_alloc_pools(struct vpci_vring *vr)
+{
+    uint32_t n_regions = vr->cfg.mem->n_regions;
+    size_t n_iov = (size_t) vr->max_chain * n_regions + VRING_BURST_IOV + 1;
+    size_t n_done = (vr->size > VPCI_VRING_BURST
+                     ? vr->size : VPCI_VRING_BURST);
+
+    vr->iov = malloc(n_iov * sizeof *vr->iov);
+    vr->done = malloc(n_done * sizeof *vr->done);
+    vr->done_slots = malloc(n_done * sizeof *vr->done_slots);
+    if (vr->iov && vr->done && vr->done_slots) {
+        return true;
+    }
+    vring_free_pools(vr);
+    return false;
+}
+
+static bool
+vring_has(const struct vpci_vring_config *cfg, int feature)
+{
+    return cfg->features >> feature & 1;
+}
+
+int
+vpci_vring_start(struct vpci_vring *vr, const struct vpci_vring_config *cfg)
+{
+    int error;
+
+    if (vr->running || !cfg->size || cfg->size > VPCI_VRING_MAX_SIZE) {
+        return EINVAL;
+    }
+    if (!cfg->mem || !cfg->mem->n_regions) {
+        return EFAULT;
+    }
+
+    vr->cfg = *cfg;
+    vr->desc = cfg->desc;
+    vr->driver = cfg->driver;
+    vr->device = cfg->device;
+    vr->size = cfg->size;
+    vr->max_chain = cfg->size > VRING_MIN_CHAIN ? cfg->size : VRING_MIN_CHAIN;
+    vr->packed = vring_has(cfg, VIRTIO_F_RING_PACKED);
+    vr->indirect = vring_has(cfg, VIRTIO_RING_F_INDIRECT_DESC);
+    vr->in_order = vring_has(cfg, VIRTIO_F_IN_ORDER);
+    vr->event_idx = vring_has(cfg, VIRTIO_RING_F_EVENT_IDX);
+    vr->mergeable = vring_has(cfg, VIRTIO_NET_F_MRG_RXBUF);
+    vr->hdr_len = (vr->mergeable || vr->packed
+                   || vring_has(cfg, VIRTIO_F_VERSION_1) ? 12 : 10);
+    vr->avail_idx = vr->avail_seen = cfg->base.avail_idx;
+    vr->used_idx = cfg->base.used_idx;
+    vr->avail_wrap = cfg->base.avail_wrap;
+    vr->used_wrap = cfg->base.used_wrap;
+    vr->n_peeked = vr->first_peeked = 0;
+    vr->n_pending = 0;
+    vr->starved = false;
+    vr->region = cfg->mem->regions[0];
+
+    if (!vring_alloc_pools(vr)) {
+        return ENOMEM;
+    }
+    error = vr->packed ? vring_packed_start(vr) : vring_split_start(vr);
+    if (error) {
+        vring_free_pools(vr);
+        return error;
+    }
+    __atomic_store_n(&vr->fault, VPCI_FAULT_NONE, __ATOMIC_RELAXED);
+    __atomic_store_n(&vr->running, true, __ATOMIC_RELEASE);
+    return 0;
+}
+
+void
+vpci_vring_stop(struct vpci_vring *vr, struct vpci_vring_base *base)
+{
+    if (!vr->running) {
+        return;
+    }
+    vpci_vring_notify(vr);
+    __atomic_store_n(&vr->running, false, __ATOMIC_RELEASE);
+    vring_free_pools(vr);
+    vr->n_peeked = 0;
+    if (base) {
+        base->avail_idx = vr->avail_idx;
+        base->used_idx = vr->used_idx;
+        base->avail_wrap = vr->avail_wrap;
+        base->used_wrap = vr->used_wrap;
+    }
+}
+
+bool
+vpci_vring_packed_is_fresh(const void *desc_)
+{
+    const struct vring_packed_desc *desc = desc_;
+
+    /* A driver that is ahead by a buffer has set the 'avail' bit; the 'used'
+     * bit is what only a device changes first. */
+    return !(VRING_READ(&desc->flags) & 1 << VRING_PACKED_DESC_F_USED);
+}
+
+bool
+vpci_vring_is_running(const struct vpci_vring *vr)
+{
+    return __atomic_load_n(&vr->running, __ATOMIC_ACQUIRE);
+}
+
+enum vpci_fault_kind
+vpci_vring_fault(const struct vpci_vring *vr)
+{
+    return __atomic_load_n(&vr->fault, __ATOMIC_RELAXED);
+}
+
+unsigned int
+vpci_vring_peek(struct vpci_vring *vr, struct vpci_pkt *pkts,
+                unsigned int max)
+{
+    if (VRING_UNLIKELY(!vr->running || vr->fault)) {
+        return 0;
+    }
+    if (max > VPCI_VRING_BURST) {
+        max = VPCI_VRING_BURST;
+    }
+    return (vr->packed
+            ? vring_packed_peek(vr, pkts, max)
+            : vring_split_peek(vr, pkts, max));
+}
+
+void
+vpci_vring_release(struct vpci_vring *vr, unsigned int n)
+{
+    if (n > vr->n_peeked) {
+        n = vr->n_peeked;
+    }
+    if (!n) {
+        return;
+    }
+    if (vr->packed) {
+        vring_packed_release(vr, n);
+    } else {
+        vring_split_release(vr, n);
+    }
+    vr->first_peeked += n;
+    vr->n_peeked -= n;
+}
+
+unsigned int
+vpci_vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n)
+{
+    if (VRING_UNLIKELY(!n || !vr->running || vr->fault)) {
+        return vring_push_none(pkts, n);
+    }
+    if (n > VPCI_VRING_BURST) {
+        n = VPCI_VRING_BURST;
+    }
+    return (vr->packed
+            ? vring_packed_push(vr, pkts, n)
+            : vring_split_push(vr, pkts, n));
+}
+
+bool
+vpci_vring_notify(struct vpci_vring *vr)
+{
+    const uint64_t one = 1;
+    ssize_t retval;
+    bool must;
+
+    if (!vr->n_pending || !vr->running) {
+        return false;
+    }
+
+    /* (C): the used index or flags are published before the driver's event
+     * words are read. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    must = (vr->packed
+            ? vring_packed_must_notify(vr)
+            : vring_split_must_notify(vr));
+    vr->n_pending = 0;
+    if (!must || vr->cfg.call_fd < 0) {
+        return false;
+    }
+
+    /* EAGAIN means that a notification is pending already. */
+    do {
+        retval = write(vr->cfg.call_fd, &one, sizeof one);
+    } while (retval < 0 && errno == EINTR);
+    __atomic_store_n(&vr->n_notifies, vr->n_notifies + 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+void
+vpci_pkt_copy(const struct vpci_pkt *pkt, void *dst_)
+{
+    uint8_t *dst = dst_;
+
+    for (uint32_t i = 0; i < pkt->n_iov; i++) {
+        const struct vpci_iov *iov = &pkt->iov[i];
+
+        vring_copy(dst, iov->base, iov->len);
+        dst += iov->len;
+    }
+}
+
+void
+vpci_vring_get_state(const struct vpci_vring *vr,
+                     struct vpci_vring_state *state)
+{
+    memset(state, 0, sizeof *state);
+    state->running = vpci_vring_is_running(vr);
+    state->packed = vr->packed;
+    state->size = vr->size;
+    state->fault = vpci_vring_fault(vr);
+    state->base.avail_idx = __atomic_load_n(&vr->avail_idx, __ATOMIC_RELAXED);
+    state->base.used_idx = __atomic_load_n(&vr->used_idx, __ATOMIC_RELAXED);
+    state->base.avail_wrap = __atomic_load_n(&vr->avail_wrap,
+                                             __ATOMIC_RELAXED);
+    state->base.used_wrap = __atomic_load_n(&vr->used_wrap, __ATOMIC_RELAXED);
+    if (state->running && !vr->packed) {
+        const struct vring_avail *avail = vr->driver;
+
+        state->driver_idx = __atomic_load_n(&avail->idx, __ATOMIC_RELAXED);
+    }
+    state->n_bufs = __atomic_load_n(&vr->n_bufs, __ATOMIC_RELAXED);
+    state->n_notifies = __atomic_load_n(&vr->n_notifies, __ATOMIC_RELAXED);
+}
+
+/* Marks the ring broken and reports why, unless it has been before.  Returns
+ * -1. */
+VRING_COLD int
+vring_bad(struct vpci_vring *vr, enum vpci_fault_kind kind, uint16_t slot,
+          uint64_t seen, uint64_t limit)
+{
+    const struct vpci_fault fault = {
+        .kind = kind,
+        .ring = vr->cfg.index,
+        .slot = slot,
+        .seen = seen,
+        .limit = limit,
+    };
+
+    if (!vr->fault) {
+        __atomic_store_n(&vr->fault, kind, __ATOMIC_RELAXED);
+        vpci_peer_bad(vr->cfg.peer, &fault);
+    }
+    return -1;
+}
+
+/* Translates the 'len' bytes at 'addr' into pieces at 'iov', no more of them
+ * than there are regions, and makes the last region hit the first one to be
+ * tried next.  Returns the number of pieces, or 0 if a byte is outside guest
+ * memory. */
+uint32_t
+vring_map_slow(struct vpci_vring *vr, struct vpci_iov *iov, uint64_t addr,
+               uint32_t len)
+{
+    const struct vpci_memory *mem = vr->cfg.mem;
+    uint32_t n = 0;
+
+    if (addr + (len - 1) < addr) {
+        return 0;
+    }
+    while (len) {
+        uint64_t piece = len;
+        void *base = vpci_memory_map(mem, addr, &piece);
+
+        if (!base) {
+            return 0;
+        }
+        iov[n].base = base;
+        iov[n].len = piece;
+        n++;
+        addr += piece;
+        len -= piece;
+    }
+    for (uint32_t i = 0; i < mem->n_regions; i++) {
+        if (addr - 1 - mem->regions[i].guest_addr < mem->regions[i].size) {
+            vr->region = mem->regions[i];
+            break;
+        }
+    }
+    return n;
+}
+
+/* Reads a descriptor that may lie across regions.  Returns false if a byte of
+ * it is outside guest memory. */
+bool
+vring_read_desc_slow(struct vpci_vring *vr, uint64_t addr,
+                     struct vring_desc_copy *d)
+{
+    struct vpci_iov iov[VPCI_MEMORY_MAX_REGIONS];
+    uint32_t n = vring_map_slow(vr, iov, addr, sizeof *d);
+    uint8_t *dst = (uint8_t *) d;
+
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t j = 0; j < iov[i].len; j++) {
+            *dst++ = VRING_READ((const uint8_t *) iov[i].base + j);
+        }
+    }
+    return n > 0;
+}
+
+/* Logs the 'len' bytes at 'host', which are in one region. */
+void
+vring_log_host(const struct vpci_vring *vr, const void *host, uint64_t len)
+{
+    const struct vpci_memory *mem = vr->cfg.mem;
+
+    for (uint32_t i = 0; i < mem->n_regions; i++) {
+        const struct vpci_memory_region *r = &mem->regions[i];
+        uint64_t ofs = (uintptr_t) host - (uintptr_t) r->host;
+
+        if (ofs < r->size) {
+            vr->cfg.log(vr->cfg.log_aux, r->guest_addr + ofs, len);
+            return;
+        }
+    }
+}
+
+/* Takes a header that is spread over several pieces out of the chain at hand
+ * of 'w', and sets 'pkt' to the rest.  Returns false if nothing is left. */
+bool
+vring_peek_hdr_slow(const struct vring_walk *w, uint32_t hdr_len,
+                    struct vpci_pkt *pkt)
+{
+    struct vpci_iov *iov = w->iov;
+    uint32_t n_iov = w->n_iov;
+    uint8_t hdr[12];
+
+    for (uint32_t i = 0; i < hdr_len; i++) {
+        hdr[i] = VRING_READ((const uint8_t *) iov->base);
+        iov->base = (uint8_t *) iov->base + 1;
+        if (!--iov->len) {
+            iov++;
+            n_iov--;
+        }
+    }
+    memcpy(&pkt->hdr, hdr, sizeof pkt->hdr);
+    pkt->iov = iov;
+    pkt->n_iov = n_iov;
+    return n_iov > 0;
+}
+
+/* Copies from 'src' into the chain at hand of 'w', all but its first 'skip'
+ * bytes, until one of them ends.  Returns the bytes copied. */
+uint32_t
+vring_scatter(const struct vring_walk *w, uint32_t skip,
+              struct vring_source *src)
+{
+    uint32_t left = src->left;
+
+    for (uint32_t i = 0; i < w->n_iov && src->left; i++) {
+        uint8_t *dst = w->iov[i].base;
+        uint32_t room = w->iov[i].len;
+
+        if (skip >= room) {
+            skip -= room;
+            continue;
+        }
+        dst += skip;
+        room -= skip;
+        skip = 0;
+        while (room && src->left) {
+            uint32_t n = src->iov->len - src->ofs;
+
+            if (n > room) {
+                n = room;
+            }
+            if (n > src->left) {
+                n = src->left;
+            }
+            vring_copy(dst, (const uint8_t *) src->iov->base + src->ofs, n);
+            dst += n;
+            room -= n;
+            src->left -= n;
+            src->ofs += n;
+            if (src->ofs == src->iov->len) {
+                src->iov++;
+                src->ofs = 0;
+            }
+        }
+    }
+    return left - src->left;
+}
+
+/* Copies a header that does not fit into the first piece of the chain at hand
+ * of 'w', and tells where the bytes of 'num_buffers' went. */
+void
+vring_scatter_hdr(const struct vring_walk *w, const uint8_t *hdr,
+                  uint32_t hdr_len, uint8_t *num_buffers[2])
+{
+    const struct vpci_iov *iov = w->iov;
+    uint32_t ofs = 0;
+
+    for (uint32_t i = 0; i < hdr_len; i++) {
+        uint8_t *p = (uint8_t *) iov->base + ofs;
+
+        *p = hdr[i];
+        if (i >= 10) {
+            num_buffers[i - 10] = p;
+        }
+        if (++ofs == iov->len) {
+            iov++;
+            ofs = 0;
+        }
+    }
+}
