@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+
+vpciincludedir = $(includedir)/vpci
+vpciinclude_HEADERS = \
+	include/vpci/gate.h \
+	include/vpci/guard.h \
+	include/vpci/memory.h \
+	include/vpci/peer.h \
+	include/vpci/vring.h

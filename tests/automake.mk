@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+
+## The test suite.
+##
+## It uses Open vSwitch's own macros, out of the source tree that we build
+## against.  That is why it is made in the build directory and not distributed.
+
+TESTSUITE = tests/testsuite
+TESTSUITE_AT = \
+	tests/testsuite.at \
+	tests/vpci-macros.at
+OVS_TESTSUITE_AT = \
+	$(ovs_srcdir)/tests/ovs-macros.at \
+	$(ovs_srcdir)/tests/ofproto-macros.at
+EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in
+DISTCLEANFILES += tests/atconfig
+CLEANFILES += $(TESTSUITE) tests/package.m4 tests/skipped.log
+
+tests/package.m4: $(top_srcdir)/configure.ac
+	$(AM_V_GEN)$(MKDIR_P) tests && { \
+	    echo '# Generated from configure.ac.'; \
+	    echo 'm4_define([AT_PACKAGE_NAME], [$(PACKAGE_NAME)])'; \
+	    echo 'm4_define([AT_PACKAGE_TARNAME], [$(PACKAGE_TARNAME)])'; \
+	    echo 'm4_define([AT_PACKAGE_VERSION], [$(PACKAGE_VERSION)])'; \
+	    echo 'm4_define([AT_PACKAGE_STRING], [$(PACKAGE_STRING)])'; \
+	    echo 'm4_define([AT_PACKAGE_BUGREPORT], [$(PACKAGE_BUGREPORT)])'; \
+	    echo 'm4_define([AT_PACKAGE_URL], [$(PACKAGE_URL)])'; \
+	} > $@.tmp && mv $@.tmp $@
+
+$(TESTSUITE): tests/package.m4 $(TESTSUITE_AT) $(OVS_TESTSUITE_AT)
+	$(AM_V_GEN)$(AUTOM4TE) --language=autotest -I tests -I $(srcdir) \
+	    -I $(ovs_srcdir) -o $@.tmp $(srcdir)/tests/testsuite.at && \
+	    mv $@.tmp $@
+
+# Our programs first, then the tools of Open vSwitch.
+AUTOTEST_PATH = vswitchd:tests:utilities:$(ovs_builddir)/utilities:$(ovs_builddir)/ovsdb:$(ovs_builddir)/vswitchd:$(ovs_srcdir)/utilities
+
+CHECK_LOCAL += check-testsuite
+check-testsuite: tests/atconfig tests/atlocal $(TESTSUITE) $(check_PROGRAMS) \
+		 $(sbin_PROGRAMS)
+	@rm -f tests/skipped.log
+	@$(SHELL) $(TESTSUITE) -C tests AUTOTEST_PATH='$(AUTOTEST_PATH)' \
+	    $(TESTSUITEFLAGS); \
+	status=$$?; \
+	if test -s tests/skipped.log; then \
+	    echo "Skipped (VPCI_REQUIRE_ALL=1 makes these failures):"; \
+	    sort -u tests/skipped.log; \
+	fi; \
+	exit $$status
+.PHONY: check-testsuite
+
+CLEAN_LOCAL += clean-testsuite
+clean-testsuite:
+	@test ! -f $(TESTSUITE) || $(SHELL) $(TESTSUITE) -C tests --clean
+.PHONY: clean-testsuite
