@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Options of vpci ports: parsing, checking, reporting. */
+
+#include "netdev-vpci-private.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "dpdk.h"
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/vlog.h"
+#include "smap.h"
+#include "socket-util.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_config);
+
+#ifndef VIRTIO_F_IN_ORDER
+#define VIRTIO_F_IN_ORDER 35
+#endif
+
+/* As netdev-dpdk has them. */
+#define TX_RETRIES_DEFAULT 8
+#define TX_RETRIES_MAX 32
+
+/* Virtio features that an operator may turn off, under the names that QEMU's
+ * virtio-net device has for them. */
+static const struct {
+    const char *name;
+    int bit;
+} features[] = {
+    { "ctrl_vq", VIRTIO_NET_F_CTRL_VQ },
+    { "event_idx", VIRTIO_RING_F_EVENT_IDX },
+    { "guest_announce", VIRTIO_NET_F_GUEST_ANNOUNCE },
+    { "host_mtu", VIRTIO_NET_F_MTU },
+    { "in_order", VIRTIO_F_IN_ORDER },
+    { "indirect_desc", VIRTIO_RING_F_INDIRECT_DESC },
+    { "log_all", VHOST_F_LOG_ALL },
+    { "mq", VIRTIO_NET_F_MQ },
+    { "mrg_rxbuf", VIRTIO_NET_F_MRG_RXBUF },
+    { "packed", VIRTIO_F_RING_PACKED },
+    { "version_1", VIRTIO_F_VERSION_1 },
+};
+
+void
+vpci_features_format(uint64_t bits, struct ds *s)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+        if (bits & (UINT64_C(1) << features[i].bit)) {
+            ds_put_format(s, "%s,", features[i].name);
+        }
+    }
+    ds_chomp(s, ',');
+}
+
+void
+vpci_config_uninit(struct vpci_config *config)
+{
+    free(config->path);
+    memset(config, 0, sizeof *config);
+}
+
+/* Finds the bit of feature 'name', in which '-' and '_' are the same.  Returns
+ * -1 if there is none. */
+static int
+feature_bit_from_name(const char *name)
+{
+    char *s = xstrdup(name);
+    int bit = -1;
+
+    for (char *p = s; *p; p++) {
+        *p = *p == '-' ? '_' : *p;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+        if (!strcmp(s, features[i].name)) {
+            bit = features[i].bit;
+        }
+    }
+    free(s);
+    return bit;
+}
+
+static char *
+parse_features_off(const char *value, uint64_t *bits)
+{
+    char *copy = xstrdup(value);
+    char *save_ptr = NULL;
+    char *error = NULL;
+
+    *bits = 0;
+    for (char *name = strtok_r(copy, ", ", &save_ptr); name && !error;
+         name = strtok_r(NULL, ", ", &save_ptr)) {
+        int bit = feature_bit_from_name(name);
+
+        if (bit >= 0) {
+            *bits |= UINT64_C(1) << bit;
+        } else {
+            struct ds known = DS_EMPTY_INITIALIZER;
+
+            vpci_features_format(UINT64_MAX, &known);
+            error = xasprintf("options:vhost-features-off: unknown feature "
+                              "'%s'; use a comma-separated list of: %s",
+                              name, ds_cstr(&known));
+            ds_destroy(&known);
+        }
+    }
+    free(copy);
+    return error;
+}
+
+static char *
+parse_number(const char *key, const char *value, uint32_t min, uint32_t max,
+             uint32_t *number)
+{
+    long long int n;
+
+    if (!str_to_llong(value, 10, &n) || n < min || n > max) {
+        return xasprintf("options:%s=%s: must be a number from %"PRIu32
+                         " to %"PRIu32, key, value, min, max);
+    }
+    *number = n;
+    return NULL;
+}
+
+static char *
+parse_path(const char *key, const char *value, enum vpci_mode mode,
+           struct vpci_config *config)
+{
+    size_t max = sizeof ((struct sockaddr_un *) NULL)->sun_path - 1;
+
+    if (config->mode != VPCI_MODE_NONE) {
+        return xstrdup("options:vhost-server-path and "
+                       "options:vhost-listen-path exclude each other: the "
+                       "first connects to a socket, the second listens on "
+                       "one; remove one of them");
+    }
+    if (!value[0]) {
+        return xasprintf("options:%s is empty: give the path of a UNIX "
+                         "socket", key);
+    }
+    if (value[0] != '/') {
+        return xasprintf("options:%s=%s: must be an absolute path",
+                         key, value);
+    }
+    if (strlen(value) > max) {
+        return xasprintf("options:%s: path too long, %"PRIuSIZE" bytes where "
+                         "a UNIX socket takes at most %"PRIuSIZE": %s",
+                         key, strlen(value), max, value);
+    }
+    config->mode = mode;
+    config->path = xstrdup(value);
+    return NULL;
+}
+
+static char *
+parse_option(const char *key, const char *value, struct vpci_config *config)
+{
+    if (!strcmp(key, "vhost-server-path")) {
+        return parse_path(key, value, VPCI_MODE_CONNECT, config);
+    } else if (!strcmp(key, "vhost-listen-path")) {
+        return parse_path(key, value, VPCI_MODE_LISTEN, config);
+    } else if (!strcmp(key, "vhost-features-off")) {
+        return parse_features_off(value, &config->features_off);
+    } else if (!strcmp(key, "n_rxq")) {
+        return parse_number(key, value, 1, VPCI_MAX_QUEUE_PAIRS,
+                            &config->max_pairs);
+    } else if (!strcmp(key, "tx-retries-max")) {
+        return parse_number(key, value, 0, TX_RETRIES_MAX,
+                            &config->tx_retries_max);
+    }
+    return xasprintf("unknown option options:%s; type 'vpci' knows "
+                     "vhost-server-path, vhost-listen-path, "
+                     "vhost-features-off, n_rxq and tx-retries-max", key);
+}
+
+/* Parses 'args' into 'config', which the caller frees with
+ * vpci_config_uninit().  Returns null or an error, which the caller frees. */
+static char *
+parse_config(const struct smap *args, struct vpci_config *config)
+{
+    struct smap_node *node;
+
+    memset(config, 0, sizeof *config);
+    config->tx_retries_max = TX_RETRIES_DEFAULT;
+
+    SMAP_FOR_EACH (node, args) {
+        char *error = parse_option(node->key, node->value, config);
+
+        if (error) {
+            return error;
+        }
+    }
+    if (config->mode == VPCI_MODE_NONE) {
+        return xstrdup("no socket given: set options:vhost-server-path=PATH "
+                       "to connect to a guest's socket or "
+                       "options:vhost-listen-path=PATH to listen for one");
+    }
+    return NULL;
+}
+
+static struct netdev_vpci *
+find_port_by_path(const char *path, const struct netdev_vpci *except)
+    OVS_REQUIRES(vpci_mutex)
+{
+    struct netdev_vpci *dev;
+
+    LIST_FOR_EACH (dev, node, &vpci_list) {
+        if (dev != except && dev->config.path
+            && !strcmp(dev->config.path, path)) {
+            return dev;
+        }
+    }
+    return NULL;
+}
+
+/* Checks what lies at the directory of 'path', for a socket that we create. */
+static char *
+check_directory(const char *path)
+{
+    char *dir = dir_name(path);
+    char *error = NULL;
+    struct stat s;
+
+    if (stat(dir, &s)) {
+        error = xasprintf("options:vhost-listen-path=%s: cannot use directory "
+                          "%s (%s): create it or choose another path",
+                          path, dir, ovs_strerror(errno));
+    } else if (access(dir, W_OK | X_OK)) {
+        error = xasprintf("options:vhost-listen-path=%s: cannot create a "
+                          "socket in %s (%s): let the user that runs "
+                          "ovs-vswitchd write there",
+                          path, dir, ovs_strerror(errno));
+    }
+    free(dir);
+    return error;
+}
+
+/* Connects to the socket at 'path' and hangs up.  Returns 0 or an errno. */
+static int
+probe_socket(const char *path)
+{
+    struct sockaddr_un sun = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int error;
+
+    if (fd < 0) {
+        return errno;
+    }
+    ovs_strlcpy(sun.sun_path, path, sizeof sun.sun_path);
+    error = connect(fd, (struct sockaddr *) &sun, sizeof sun) ? errno : 0;
+    close(fd);
+    return error;
+}
+
+/* Makes sure that we can listen at 'path', and removes the socket that a dead
+ * process left there. */
+static char *
+check_listen_path(const char *path)
+{
+    struct stat s;
+    int error;
+
+    if (lstat(path, &s)) {
+        return errno == ENOENT ? check_directory(path)
+               : xasprintf("options:vhost-listen-path=%s: %s",
+                           path, ovs_strerror(errno));
+    }
+    if (!S_ISSOCK(s.st_mode)) {
+        return xasprintf("options:vhost-listen-path=%s: exists and is not a "
+                         "socket: remove it or choose another path", path);
+    }
+    error = probe_socket(path);
+    if (error != ECONNREFUSED) {
+        return xasprintf("options:vhost-listen-path=%s: in use by another "
+                         "process: choose another path", path);
+    }
+    VLOG_INFO("%s: removing the socket that a dead process left", path);
+    return unlink(path) && errno != ENOENT
+           ? xasprintf("options:vhost-listen-path=%s: cannot remove the "
+                       "socket that a dead process left (%s)",
+                       path, ovs_strerror(errno))
+           : NULL;
+}
+
+/* A socket that is not there yet is what reconnecting is for.  One that can
+ * never work is an error. */
+static char *
+check_connect_path(const char *path)
+{
+    struct stat s;
+
+    if (stat(path, &s)) {
+        return errno == ENOENT ? NULL
+               : xasprintf("options:vhost-server-path=%s: %s",
+                           path, ovs_strerror(errno));
+    }
+    if (!S_ISSOCK(s.st_mode)) {
+        return xasprintf("options:vhost-server-path=%s: exists and is not a "
+                         "socket: give the path at which the guest listens",
+                         path);
+    }
+    if (access(path, R_OK | W_OK)) {
+        return xasprintf("options:vhost-server-path=%s: %s: let the user that "
+                         "runs ovs-vswitchd read and write it",
+                         path, ovs_strerror(errno));
+    }
+    return NULL;
+}
+
+/* Checks that the path of 'config' can be used by 'dev', whose own path is not
+ * registered. */
+static char *
+check_path(const struct netdev_vpci *dev, const struct vpci_config *config)
+{
+    const char *key = config->mode == VPCI_MODE_LISTEN
+                      ? "vhost-listen-path" : "vhost-server-path";
+    struct netdev_vpci *other;
+    char *error = NULL;
+
+    ovs_mutex_lock(&vpci_mutex);
+    other = find_port_by_path(config->path, dev);
+    if (other) {
+        error = xasprintf("options:%s=%s: in use by port '%s': each port "
+                          "needs a socket of its own",
+                          key, config->path, vpci_name(other));
+    }
+    ovs_mutex_unlock(&vpci_mutex);
+    if (error) {
+        return error;
+    }
+    if (vpci_vhost_path_in_use(config->path)) {
+        return xasprintf("options:%s=%s: in use by a port of another type: "
+                         "each port needs a socket of its own",
+                         key, config->path);
+    }
+    return config->mode == VPCI_MODE_LISTEN
+           ? check_listen_path(config->path)
+           : check_connect_path(config->path);
+}
+
+/* True if going from 'a' to 'b' needs a new connection. */
+static bool
+config_needs_reconnect(const struct vpci_config *a,
+                       const struct vpci_config *b)
+{
+    return a->mode != b->mode
+           || !nullable_string_is_equal(a->path, b->path)
+           || a->features_off != b->features_off
+           || a->max_pairs != b->max_pairs;
+}
+
+/* Makes '*config', whose contents it takes over, the configuration of
+ * 'dev'. */
+static char *
+apply_config(struct netdev_vpci *dev, struct vpci_config *config)
+{
+    char *error;
+
+    atomic_store_relaxed(&dev->tx_retries_max, config->tx_retries_max);
+    if (dev->registered && !config_needs_reconnect(&dev->config, config)) {
+        dev->config.tx_retries_max = config->tx_retries_max;
+        vpci_config_uninit(config);
+        return NULL;
+    }
+
+    vpci_vhost_unregister(dev);
+    error = check_path(dev, config);
+
+    ovs_mutex_lock(&vpci_mutex);
+    ovs_mutex_lock(&dev->mutex);
+    vpci_config_uninit(&dev->config);
+    if (!error) {
+        dev->config = *config;
+        memset(config, 0, sizeof *config);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    ovs_mutex_unlock(&vpci_mutex);
+
+    if (!error) {
+        vpci_vhost_register(dev, &error);
+    }
+    return error;
+}
+
+int
+netdev_vpci_set_config(struct netdev *netdev, const struct smap *args,
+                       char **errp)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    struct vpci_config config;
+    char *error = parse_config(args, &config);
+
+    if (!error && !dpdk_available()) {
+        error = xstrdup("DPDK is not initialized: run 'ovs-vsctl set "
+                        "Open_vSwitch . other_config:dpdk-init=true', and "
+                        "see the log of ovs-vswitchd if that is done (it "
+                        "needs huge pages)");
+    }
+    if (!error) {
+        error = apply_config(dev, &config);
+    }
+    vpci_config_uninit(&config);
+
+    if (error) {
+        VLOG_WARN("%s: %s", vpci_name(dev), error);
+        if (errp) {
+            *errp = error;
+        } else {
+            free(error);
+        }
+        return EINVAL;
+    }
+    return 0;
+}
+
+int
+netdev_vpci_get_config(const struct netdev *netdev, struct smap *args)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    const struct vpci_config *config = &dev->config;
+
+    ovs_mutex_lock(&dev->mutex);
+    if (config->mode != VPCI_MODE_NONE) {
+        smap_add(args, config->mode == VPCI_MODE_LISTEN
+                 ? "vhost-listen-path" : "vhost-server-path", config->path);
+        smap_add_format(args, "tx-retries-max", "%"PRIu32,
+                        config->tx_retries_max);
+    }
+    if (config->max_pairs) {
+        smap_add_format(args, "n_rxq", "%"PRIu32, config->max_pairs);
+    }
+    if (config->features_off) {
+        struct ds s = DS_EMPTY_INITIALIZER;
+
+        vpci_features_format(config->features_off, &s);
+        smap_add_nocopy(args, xstrdup("vhost-features-off"),
+                        ds_steal_cstr(&s));
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef NETDEV_VPCI_PRIVATE_H
+#define NETDEV_VPCI_PRIVATE_H 1
+
+/* What the files of the netdev provider share.
+ *
+ *     netdev-vpci.c          the class, life cycle, flags, reconfiguration
+ *     netdev-vpci-config.c   options: parsing, checking, reporting
+ *     netdev-vpci-vhost.c    librte_vhost: sockets, connections, messages
+ *     netdev-vpci-rings.c    which rings run, which queue uses which ring
+ *     netdev-vpci-rxtx.c     the flow path: receive and send
+ *     netdev-vpci-mempool.c  mbufs
+ *     netdev-vpci-qos.c      policers
+ *     netdev-vpci-stats.c    statistics and status
+ *     netdev-vpci-show.c     ovs-appctl vpci/...
+ *
+ * Locks, outermost first:
+ *
+ *     vpci_mutex      the list of ports and connections
+ *     dev->mutex      everything in one port that has no other rule
+ *     librte_vhost    its own
+ *
+ * No function of librte_vhost that registers, starts or unregisters a socket
+ * is called with one of our mutexes held: those call back, or wait for a
+ * thread that calls back.
+ *
+ * PMD threads take neither.  They pass a gate (see vpci/gate.h) for each
+ * burst; whoever changes what lies behind a gate shuts it first. */
+
+#include <config.h>
+
+#ifndef DPDK_NETDEV
+#error "Open vSwitch must be configured --with-dpdk: rebuild it so."
+#endif
+
+#include <rte_config.h>
+#include <rte_mbuf.h>
+#include <rte_vhost.h>
+
+#include "dp-packet.h"
+#include "netdev-provider.h"
+#include "openvswitch/list.h"
+#include "openvswitch/thread.h"
+#include "ovs-atomic.h"
+#include "ovs-rcu.h"
+#include "util.h"
+#include "vpci/gate.h"
+#include "vpci/guard.h"
+#include "vpci/memory.h"
+#include "vpci/vring.h"
+
+/* An mbuf must be the head of each dp_packet, or every cast between the two is
+ * wrong.  It is so only if this file and OVS itself agree on DPDK_NETDEV. */
+BUILD_ASSERT_DECL(offsetof(struct dp_packet, mbuf) == 0);
+
+#define VPCI_MAX_QUEUE_PAIRS 16
+#define VPCI_MAX_RINGS (2 * VPCI_MAX_QUEUE_PAIRS)
+
+/* Rings come in pairs (virtio 1.1, section 5.1.2): an even one that the guest
+ * receives from, an odd one that it transmits on. */
+#define VPCI_RING_TO_GUEST(PAIR) ((PAIR) * 2)
+#define VPCI_RING_FROM_GUEST(PAIR) ((PAIR) * 2 + 1)
+
+/* An mbuf's 16-bit buffer length covers headroom, an Ethernet header with CRC
+ * and the MTU. */
+#define VPCI_FRAME_OVERHEAD (ETH_HEADER_LEN + 4)
+#define VPCI_MAX_MTU (UINT16_MAX - RTE_PKTMBUF_HEADROOM - VPCI_FRAME_OVERHEAD)
+#define VPCI_MIN_MTU 68
+
+/* All ports. */
+extern struct ovs_mutex vpci_mutex;
+extern struct ovs_list vpci_list OVS_GUARDED_BY(vpci_mutex);
+
+enum vpci_mode {
+    VPCI_MODE_NONE,
+    VPCI_MODE_CONNECT,          /* options:vhost-server-path */
+    VPCI_MODE_LISTEN,           /* options:vhost-listen-path */
+};
+
+/* The options of a port, checked. */
+struct vpci_config {
+    enum vpci_mode mode;
+    char *path;
+    uint32_t max_pairs;         /* options:n_rxq, or 0 if not given. */
+    uint64_t features_off;      /* options:vhost-features-off */
+    uint32_t tx_retries_max;    /* options:tx-retries-max */
+};
+
+/* Frames by length, as RFC 2819 has them. */
+enum { VPCI_N_SIZES = 7 };
+
+/* Why a frame did not go where it should have gone.  The names are those of
+ * the custom statistics: where netdev-dpdk has one, it is the same. */
+#define VPCI_DROPS                                                  \
+    VPCI_DROP(RX_QOS, "ovs_rx_qos_drops")                           \
+    VPCI_DROP(RX_RUNT, "vpci_rx_runt_drops")                        \
+    VPCI_DROP(RX_OVERSIZE, "vpci_rx_oversize_drops")                \
+    VPCI_DROP(TX_FULL, "ovs_tx_failure_drops")                      \
+    VPCI_DROP(TX_MTU, "ovs_tx_mtu_exceeded_drops")                  \
+    VPCI_DROP(TX_QOS, "ovs_tx_qos_drops")                           \
+    VPCI_DROP(TX_NO_GUEST, "vpci_tx_no_guest_drops")                \
+    VPCI_DROP(TX_TOO_BIG, "vpci_tx_guest_buffer_too_small_drops")
+
+enum vpci_drop {
+#define VPCI_DROP(ENUM, NAME) VPCI_DROP_##ENUM,
+    VPCI_DROPS
+#undef VPCI_DROP
+    VPCI_N_DROPS
+};
+
+/* Counters of one queue.  Written by the thread that serves the queue, read by
+ * any, with vpci_counter_*() only.  They never fall. */
+struct vpci_counters {
+    uint64_t packets;
+    uint64_t bytes;
+    uint64_t multicast;
+    uint64_t broadcast;
+    uint64_t sizes[VPCI_N_SIZES];
+    uint64_t drops[VPCI_N_DROPS];
+    uint64_t retries;           /* Pushes repeated for a full ring. */
+    uint64_t no_mbufs;          /* Bursts left in the ring: no mbufs. */
+    uint64_t notifies;          /* Doorbells rung. */
+};
+
+static inline void
+vpci_counter_add(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t
+vpci_counter_read(const uint64_t *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+/* One virtio ring of the port's guest. */
+struct vpci_ring {
+    struct vpci_vring *vring;   /* Owned, never null. */
+    struct vpci_peer peer;
+    struct netdev_vpci *dev;
+    uint16_t index;
+
+    /* Serializes senders, when several queues map to this ring. */
+    struct ovs_spin tx_lock;
+
+    /* What made the ring unusable, as a sentence, or null.  Survives until the
+     * guest resets the ring.  Protected by 'fault_mutex' of the port. */
+    char *fault;
+};
+
+/* A receive queue of the port: serves one ring from the guest. */
+struct vpci_rxq {
+    struct vpci_gate gate;
+    struct vpci_ring *ring;     /* Never changes. */
+    bool running;               /* 'ring' runs; read by PMD threads. */
+    struct vpci_counters counters;
+};
+
+/* A transmit queue of the port: one of the datapath's threads. */
+struct vpci_txq {
+    struct vpci_gate gate;
+
+    /* Changed only while the gate is shut. */
+    struct vpci_ring *ring;
+    bool shared;                /* Other queues map to 'ring' as well. */
+
+    /* Serializes senders that share this queue ('concurrent_txq'). */
+    struct ovs_spin lock;
+    struct vpci_counters counters;
+};
+
+/* A piece of a front end's memory. */
+struct vpci_conn_region {
+    struct vpci_guard guard;
+    bool guarded;
+};
+
+/* One vhost-user connection.  Protected by the mutex of its port. */
+struct vpci_conn {
+    struct ovs_list node;       /* In the port's 'conns', oldest first. */
+    struct netdev_vpci *dev;
+    int vid;                    /* librte_vhost's name for it. */
+
+    bool started;               /* Between new_device and destroy_device. */
+    bool negotiated;            /* A request of it has been served. */
+    uint32_t rings_ready;       /* Bit N: ring N may run, says the library. */
+    uint32_t request;           /* Being served, or 0. */
+    uint64_t features;          /* Negotiated, once 'started'. */
+    bool memory_valid;
+    struct vpci_memory memory;
+    struct vpci_conn_region regions[VPCI_MEMORY_MAX_REGIONS];
+    bool memory_lost;           /* Set by a guard.  Only with atomics. */
+};
+
+struct vpci_policer;
+struct vpci_mempool;
+
+/* A port. */
+struct netdev_vpci {
+    struct netdev up;
+    struct ovs_list node;       /* In 'vpci_list', under 'vpci_mutex'. */
+    struct ovs_mutex mutex OVS_ACQ_AFTER(vpci_mutex);
+
+    /* Configuration.  Written by the main thread with 'mutex' held. */
+    struct vpci_config config;
+    struct eth_addr hwaddr;
+    enum netdev_flags flags;
+    int requested_mtu;
+    int requested_n_txq;
+    int requested_n_rxq;
+    int requested_socket_id;
+    ATOMIC(uint32_t) tx_retries_max;
+
+    /* In force since the last reconfiguration. */
+    int mtu;
+    int socket_id;
+    ATOMIC(uint32_t) max_frame;     /* Longest that is sent. */
+    struct vpci_mempool *mempool;   /* Changed only while gates are shut. */
+
+    /* The guest. */
+    bool registered;                /* 'config.path' with the library. */
+    struct ovs_list conns;          /* Of struct vpci_conn. */
+    struct vpci_conn *active;       /* The one whose rings run, or null. */
+    bool carrier;
+    long long int carrier_resets;
+    uint64_t n_connects;
+    long long int short_lived_at;   /* When the last connection ended that
+                                     * said nothing that a front end says, or
+                                     * LLONG_MIN. */
+    long long int reregister_at;    /* Time to try again, or LLONG_MAX. */
+    char *last_disconnect;          /* Why, as a sentence, or null. */
+    struct vpci_ring rings[VPCI_MAX_RINGS];
+
+    /* Queues.  'rxqs' and 'txqs' are allocated apart and never move while
+     * threads use them. */
+    struct vpci_rxq *rxqs;          /* VPCI_MAX_QUEUE_PAIRS of them. */
+    struct vpci_txq *txqs;          /* 'n_txqs' of them. */
+    int n_txqs;
+    int paused;                     /* Nesting of vpci_rings_pause(). */
+
+    /* A guest that was migrated here: the address to announce (RARP). */
+    ATOMIC(bool) rarp_pending;
+    struct eth_addr rarp_mac;
+
+    /* Policers. */
+    OVSRCU_TYPE(struct vpci_policer *) ingress;
+    OVSRCU_TYPE(struct vpci_policer *) egress;
+    uint32_t policing_kbits;
+    uint32_t policing_burst_kbits;
+
+    /* Counters of queues that are gone, added to those that are there. */
+    struct vpci_counters retired;
+
+    /* Innermost: protects the 'fault' of each ring.  PMD threads take it, once
+     * for each broken ring. */
+    struct ovs_mutex fault_mutex;
+};
+
+static inline struct netdev_vpci *
+netdev_vpci_cast(const struct netdev *netdev)
+{
+    return CONTAINER_OF(netdev, struct netdev_vpci, up);
+}
+
+static inline const char *
+vpci_name(const struct netdev_vpci *dev)
+{
+    return dev->up.name;
+}
+
+bool is_netdev_vpci(const struct netdev *);
+
+/* netdev-vpci-config.c */
+
+void vpci_config_uninit(struct vpci_config *);
+int netdev_vpci_set_config(struct netdev *, const struct smap *args,
+                           char **errp);
+int netdev_vpci_get_config(const struct netdev *, struct smap *args);
+void vpci_features_format(uint64_t features, struct ds *);
+
+/* netdev-vpci-vhost.c */
+
+/* Registers 'config.path' of 'dev' with librte_vhost and starts to connect or
+ * listen.  Main thread, no mutex held.  Returns 0 or a positive errno, with a
+ * sentence for the operator, which the caller frees, in '*errp'. */
+int vpci_vhost_register(struct netdev_vpci *, char **errp);
+
+/* Undoes it.  When it returns no callback for 'dev' runs, and none will. */
+void vpci_vhost_unregister(struct netdev_vpci *);
+
+/* Periodic work for one port: front ends whose memory vanished, sockets that
+ * are to be tried again.  Main thread, no mutex held. */
+void vpci_vhost_run(struct netdev_vpci *);
+void vpci_vhost_wait(struct netdev_vpci *);
+
+/* True if librte_vhost knows 'path' already, whoever registered it. */
+bool vpci_vhost_path_in_use(const char *path);
+
+/* netdev-vpci-rings.c */
+
+int vpci_rings_init(struct netdev_vpci *dev);
+void vpci_rings_uninit(struct netdev_vpci *dev);
+
+/* Stops all threads that work on the port's rings, and returns when none does.
+ * Nests. */
+void vpci_rings_pause(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+
+/* Undoes one pause.  The last one starts and stops rings as the state of the
+ * active connection asks, maps queues to rings and lets the threads go on. */
+void vpci_rings_resume(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+
+/* Stops every ring that runs, and tells the library where each stands.  Only
+ * while paused. */
+void vpci_rings_stop_all(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+
+/* Stops ring 'index', if it runs.  Only while paused. */
+void vpci_rings_stop(struct netdev_vpci *dev, unsigned int index)
+    OVS_REQUIRES(dev->mutex);
+
+/* Gives the port 'n' transmit queues.  Only while paused. */
+void vpci_rings_set_n_txq(struct netdev_vpci *dev, int n)
+    OVS_REQUIRES(dev->mutex);
+
+/* Queue pairs that the active connection uses, 1 if there is none. */
+int vpci_rings_n_pairs(const struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+
+/* netdev-vpci-rxtx.c */
+
+int netdev_vpci_rxq_recv(struct netdev_rxq *, struct dp_packet_batch *,
+                         int *qfill);
+int netdev_vpci_send(struct netdev *, int qid, struct dp_packet_batch *,
+                     bool concurrent_txq);
+
+/* netdev-vpci-mempool.c */
+
+/* Returns a pool of mbufs for frames of 'mtu' on NUMA node 'socket_id', shared
+ * by all ports that ask for the same, or a null pointer if huge pages are
+ * short.  Main thread. */
+struct vpci_mempool *vpci_mempool_get(int mtu, int socket_id);
+
+/* Gives back one reference; null is ignored.  The memory goes when the last
+ * mbuf has come home, by vpci_mempool_sweep(). */
+void vpci_mempool_put(struct vpci_mempool *);
+void vpci_mempool_sweep(void);
+
+struct rte_mempool *vpci_mempool_rte(const struct vpci_mempool *);
+
+/* netdev-vpci-qos.c */
+
+int netdev_vpci_set_policing(struct netdev *, uint32_t kbits_rate,
+                             uint32_t kbits_burst, uint32_t kpkts_rate,
+                             uint32_t kpkts_burst);
+int netdev_vpci_get_qos_types(const struct netdev *, struct sset *types);
+int netdev_vpci_get_qos(const struct netdev *, const char **typep,
+                        struct smap *details);
+int netdev_vpci_set_qos(struct netdev *, const char *type,
+                        const struct smap *details);
+void vpci_qos_uninit(struct netdev_vpci *);
+
+/* Drops (deletes) the packets of 'pkts[0..n)' that exceed 'policer', closes
+ * the gaps and returns how many are left.  PMD threads. */
+int vpci_policer_run(struct vpci_policer *, struct dp_packet **pkts, int n);
+
+/* netdev-vpci-stats.c */
+
+int netdev_vpci_get_stats(const struct netdev *, struct netdev_stats *);
+int netdev_vpci_get_custom_stats(const struct netdev *,
+                                 struct netdev_custom_stats *);
+int netdev_vpci_get_status(const struct netdev *, struct smap *);
+
+/* Adds one frame of 'len' bytes, at most UINT16_MAX, at 'data' to 'c'.  The
+ * thread that owns 'c'. */
+void vpci_counters_add_frames(struct vpci_counters *, struct dp_packet **pkts,
+                              int n);
+void vpci_counters_add_frame(struct vpci_counters *, const void *data,
+                             uint32_t len);
+
+/* Adds all of 'src' to 'dst', which no other thread writes. */
+void vpci_counters_accumulate(struct vpci_counters *dst,
+                              const struct vpci_counters *src);
+
+/* netdev-vpci-show.c */
+
+void vpci_show_init(void);
+
+#endif /* netdev-vpci-private.h */

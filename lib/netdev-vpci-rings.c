@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Which rings of a port's guest run, and which queue of the port uses which
+ * ring. */
+
+#include "netdev-vpci-private.h"
+
+#include <errno.h>
+#include <linux/vhost.h>
+#include <linux/virtio_config.h>
+#include <stdlib.h>
+
+#include "openvswitch/vlog.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_rings);
+
+static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 20);
+
+/* librte_vhost keeps the wrap counter of a packed ring in the top bit of an
+ * index. */
+#define PACKED_WRAP_BIT (1 << 15)
+
+/* Remembers what is wrong with 'ring', and tells the log. */
+static void
+ring_set_fault(struct vpci_ring *ring, char *fault)
+{
+    struct netdev_vpci *dev = ring->dev;
+
+    VLOG_WARN_RL(&rl, "%s: ring %u stopped: %s; it comes back when the guest "
+                 "resets its network device", vpci_name(dev),
+                 (unsigned int) ring->index, fault);
+    ovs_mutex_lock(&dev->fault_mutex);
+    free(ring->fault);
+    ring->fault = fault;
+    ovs_mutex_unlock(&dev->fault_mutex);
+}
+
+static void
+ring_clear_fault(struct vpci_ring *ring)
+{
+    ovs_mutex_lock(&ring->dev->fault_mutex);
+    free(ring->fault);
+    ring->fault = NULL;
+    ovs_mutex_unlock(&ring->dev->fault_mutex);
+}
+
+/* Callback of the ring engine, on the thread that found 'fault'. */
+static void
+ring_report(void *ring_, const struct vpci_fault *fault)
+{
+    struct vpci_ring *ring = ring_;
+    char text[256];
+
+    ring_set_fault(ring, xstrdup(vpci_fault_format(fault, text,
+                                                   sizeof text)));
+}
+
+int
+vpci_rings_init(struct netdev_vpci *dev)
+{
+    dev->paused = 1;
+    dev->rxqs = xzalloc_cacheline(VPCI_MAX_QUEUE_PAIRS
+                                  * sizeof *dev->rxqs);
+    for (int i = 0; i < VPCI_MAX_RINGS; i++) {
+        struct vpci_ring *ring = &dev->rings[i];
+
+        ring->dev = dev;
+        ring->index = i;
+        ring->peer.report = ring_report;
+        ring->peer.aux = ring;
+        ovs_spin_init(&ring->tx_lock);
+        ring->vring = vpci_vring_create();
+        if (!ring->vring) {
+            return ENOMEM;
+        }
+    }
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        vpci_gate_init(&dev->rxqs[i].gate);
+        dev->rxqs[i].ring = &dev->rings[VPCI_RING_FROM_GUEST(i)];
+    }
+    return 0;
+}
+
+static void
+free_txqs(struct netdev_vpci *dev)
+{
+    for (int i = 0; i < dev->n_txqs; i++) {
+        vpci_counters_accumulate(&dev->retired, &dev->txqs[i].counters);
+        ovs_spin_destroy(&dev->txqs[i].lock);
+    }
+    free_cacheline(dev->txqs);
+    dev->txqs = NULL;
+    dev->n_txqs = 0;
+}
+
+void
+vpci_rings_uninit(struct netdev_vpci *dev)
+{
+    for (int i = 0; i < VPCI_MAX_RINGS; i++) {
+        if (dev->rings[i].vring) {
+            vpci_vring_destroy(dev->rings[i].vring);
+            ovs_spin_destroy(&dev->rings[i].tx_lock);
+        }
+        free(dev->rings[i].fault);
+    }
+    free_txqs(dev);
+    free_cacheline(dev->rxqs);
+}
+
+void
+vpci_rings_set_n_txq(struct netdev_vpci *dev, int n)
+{
+    if (n == dev->n_txqs) {
+        return;
+    }
+    free_txqs(dev);
+    dev->txqs = xzalloc_cacheline(n * sizeof *dev->txqs);
+    dev->n_txqs = n;
+    for (int i = 0; i < n; i++) {
+        vpci_gate_init(&dev->txqs[i].gate);
+        ovs_spin_init(&dev->txqs[i].lock);
+    }
+}
+
+void
+vpci_rings_pause(struct netdev_vpci *dev)
+{
+    if (dev->paused++) {
+        return;
+    }
+
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        vpci_gate_shut(&dev->rxqs[i].gate);
+    }
+    for (int i = 0; i < dev->n_txqs; i++) {
+        vpci_gate_shut(&dev->txqs[i].gate);
+    }
+    vpci_gate_barrier();
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        vpci_gate_wait(&dev->rxqs[i].gate);
+    }
+    for (int i = 0; i < dev->n_txqs; i++) {
+        vpci_gate_wait(&dev->txqs[i].gate);
+    }
+}
+
+void
+vpci_rings_stop(struct netdev_vpci *dev, unsigned int index)
+{
+    struct vpci_vring *vring = dev->rings[index].vring;
+    struct vpci_vring_base base;
+
+    if (!vpci_vring_is_running(vring)) {
+        return;
+    }
+    vpci_vring_stop(vring, &base);
+    if (dev->active) {
+        if (dev->active->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)) {
+            base.avail_idx |= base.avail_wrap ? PACKED_WRAP_BIT : 0;
+            base.used_idx |= base.used_wrap ? PACKED_WRAP_BIT : 0;
+        }
+        rte_vhost_set_vring_base(dev->active->vid, index, base.avail_idx,
+                                 base.used_idx);
+    }
+}
+
+void
+vpci_rings_stop_all(struct netdev_vpci *dev)
+{
+    for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
+        vpci_rings_stop(dev, i);
+    }
+}
+
+static void
+log_dirty(void *conn_, uint64_t addr, uint64_t len)
+{
+    struct vpci_conn *conn = conn_;
+
+    /* The log is the front end's file as well, mapped by the library where we
+     * cannot see it. */
+    vpci_guard_thread(&conn->memory_lost);
+    rte_vhost_log_write(conn->vid, addr, len);
+    vpci_guard_thread(NULL);
+}
+
+/* Where ring 'index' of 'conn' stands, as the library knows it. */
+static int
+get_base(const struct vpci_conn *conn, unsigned int index,
+         const struct rte_vhost_vring *vring, bool packed,
+         struct vpci_vring_base *base)
+{
+    if (rte_vhost_get_vring_base(conn->vid, index, &base->avail_idx,
+                                 &base->used_idx)) {
+        return EINVAL;
+    }
+    if (!packed) {
+        base->avail_wrap = base->used_wrap = false;
+        return 0;
+    }
+
+    base->avail_wrap = base->avail_idx & PACKED_WRAP_BIT;
+    base->used_wrap = base->used_idx & PACKED_WRAP_BIT;
+    base->avail_idx &= ~PACKED_WRAP_BIT;
+    base->used_idx &= ~PACKED_WRAP_BIT;
+
+    /* User-Mode Linux sets base 0 where it means "from the start", which is
+     * index 0 with wrap counter 1. */
+    if (!base->avail_idx && !base->avail_wrap
+        && vpci_memory_contains(&conn->memory, vring->desc_packed,
+                                sizeof *vring->desc_packed)
+        && vpci_vring_packed_is_fresh(vring->desc_packed)) {
+        base->avail_wrap = base->used_wrap = true;
+    }
+    return 0;
+}
+
+/* Fills 'config' for ring 'index' of 'conn'.  Returns 0 or an errno. */
+static int
+get_ring_config(struct vpci_conn *conn, unsigned int index,
+                struct vpci_vring_config *config)
+{
+    bool packed = conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED);
+    bool log = conn->features & (UINT64_C(1) << VHOST_F_LOG_ALL);
+    struct rte_vhost_vring vring;
+
+    memset(&vring, 0, sizeof vring);
+    if (rte_vhost_get_vhost_vring(conn->vid, index, &vring)) {
+        return EINVAL;
+    }
+    *config = (struct vpci_vring_config) {
+        .index = index,
+        .size = vring.size,
+        .features = conn->features,
+        .desc = packed ? (void *) vring.desc_packed : (void *) vring.desc,
+        .driver = packed ? (void *) vring.driver_event : (void *) vring.avail,
+        .device = packed ? (void *) vring.device_event : (void *) vring.used,
+        .mem = &conn->memory,
+        .call_fd = vring.callfd,
+        .peer = &conn->dev->rings[index].peer,
+        .log = log ? log_dirty : NULL,
+        .log_aux = conn,
+        .log_device_addr = vring.log_guest_addr,
+    };
+    return get_base(conn, index, &vring, packed, &config->base);
+}
+
+static void
+start_ring(struct netdev_vpci *dev, unsigned int index)
+{
+    struct vpci_ring *ring = &dev->rings[index];
+    struct vpci_vring_config config;
+    int error = get_ring_config(dev->active, index, &config);
+
+    if (!error) {
+        error = vpci_vring_start(ring->vring, &config);
+    }
+    if (error == EFAULT) {
+        ring_set_fault(ring, xstrdup("the ring itself does not lie inside "
+                                     "guest memory"));
+    } else if (error) {
+        ring_set_fault(ring, xasprintf("cannot use a ring of this shape "
+                                       "(size %u): %s",
+                                       (unsigned int) config.size,
+                                       ovs_strerror(error)));
+    }
+}
+
+/* Starts and stops rings so that those run that should. */
+static void
+update_rings(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_conn *conn = dev->active;
+    bool usable = conn && conn->started && conn->memory_valid
+                  && !conn->request;
+
+    for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
+        bool ready = conn && conn->started && conn->rings_ready & (1u << i);
+        bool running = vpci_vring_is_running(dev->rings[i].vring);
+
+        if (running && (!usable || !ready)) {
+            vpci_rings_stop(dev, i);
+        }
+        if (!ready && dev->rings[i].fault) {
+            ring_clear_fault(&dev->rings[i]);
+        }
+        if (!running && usable && ready && !dev->rings[i].fault) {
+            start_ring(dev, i);
+        }
+    }
+}
+
+/* Spreads transmit queues over the rings that the guest receives from. */
+static void
+map_txqs(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_ring *rings[VPCI_MAX_QUEUE_PAIRS];
+    int n = 0;
+
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        struct vpci_ring *ring = &dev->rings[VPCI_RING_TO_GUEST(i)];
+
+        if (vpci_vring_is_running(ring->vring)) {
+            rings[n++] = ring;
+        }
+    }
+    for (int i = 0; i < dev->n_txqs; i++) {
+        dev->txqs[i].ring = n ? rings[i % n] : NULL;
+        dev->txqs[i].shared = dev->n_txqs > n;
+    }
+}
+
+/* Lets PMD threads know which receive queues are worth polling. */
+static void
+update_rxqs(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    bool changed = false;
+
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        struct vpci_rxq *rxq = &dev->rxqs[i];
+        bool running = vpci_vring_is_running(rxq->ring->vring);
+
+        if (running != rxq->running) {
+            __atomic_store_n(&rxq->running, running, __ATOMIC_RELAXED);
+            changed = true;
+        }
+    }
+    if (changed) {
+        netdev_change_seq_changed(&dev->up);
+    }
+}
+
+static void
+open_gates(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    if (!(dev->flags & NETDEV_UP) || !dev->mempool) {
+        return;
+    }
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        if (vpci_vring_is_running(dev->rxqs[i].ring->vring)) {
+            vpci_gate_open(&dev->rxqs[i].gate);
+        }
+    }
+    for (int i = 0; i < dev->n_txqs; i++) {
+        if (dev->txqs[i].ring) {
+            vpci_gate_open(&dev->txqs[i].gate);
+        }
+    }
+}
+
+int
+vpci_rings_n_pairs(const struct netdev_vpci *dev)
+{
+    int n = 1;
+
+    if (dev->active && dev->active->started) {
+        for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+            if (dev->active->rings_ready & (1u << VPCI_RING_FROM_GUEST(i))) {
+                n = i + 1;
+            }
+        }
+    }
+    return n;
+}
+
+/* Asks for as many receive queues as the guest uses, on its NUMA node. */
+static void
+follow_guest(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_conn *conn = dev->active;
+
+    if (conn && conn->started) {
+        int n_pairs = vpci_rings_n_pairs(dev);
+        int numa = rte_vhost_get_numa_node(conn->vid);
+        int socket_id = numa >= 0 ? numa : dev->requested_socket_id;
+
+        if (n_pairs != dev->requested_n_rxq
+            || socket_id != dev->requested_socket_id) {
+            dev->requested_n_rxq = n_pairs;
+            dev->requested_socket_id = socket_id;
+            netdev_request_reconfigure(&dev->up);
+        }
+    }
+}
+
+static void
+update_carrier(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    bool carrier = dev->active && dev->active->started;
+
+    if (carrier != dev->carrier) {
+        dev->carrier = carrier;
+        dev->carrier_resets++;
+        netdev_change_seq_changed(&dev->up);
+    }
+}
+
+void
+vpci_rings_resume(struct netdev_vpci *dev)
+{
+    ovs_assert(dev->paused > 0);
+    if (--dev->paused) {
+        return;
+    }
+    update_rings(dev);
+    map_txqs(dev);
+    update_rxqs(dev);
+    follow_guest(dev);
+    update_carrier(dev);
+    open_gates(dev);
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The flow path: packets between a guest's rings and the datapath. */
+
+#include "netdev-vpci-private.h"
+
+#include <errno.h>
+#include <rte_mempool.h>
+
+#include "netdev-dpdk.h"
+#include "packets.h"
+
+/* Deletes 'n' packets, together if they can be. */
+static void
+delete_packets(struct dp_packet **pkts, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (OVS_UNLIKELY(pkts[i]->source != DPBUF_DPDK)) {
+            for (i = 0; i < n; i++) {
+                dp_packet_delete(pkts[i]);
+            }
+            return;
+        }
+    }
+    rte_pktmbuf_free_bulk((struct rte_mbuf **) pkts, n);
+}
+
+/* Takes the announcement of a guest that was migrated here, if there is one,
+ * as if the guest had sent it.  Returns the number of packets put into
+ * 'pkts'. */
+static int
+receive_rarp(struct netdev_vpci *dev, struct rte_mempool *mp,
+             struct dp_packet **pkts)
+{
+    struct rte_mbuf *mbuf = rte_pktmbuf_alloc(mp);
+    struct dp_packet rarp;
+
+    if (!mbuf) {
+        return 0;
+    }
+    atomic_store_relaxed(&dev->rarp_pending, false);
+
+    dp_packet_init(&rarp, 0);
+    compose_rarp(&rarp, dev->rarp_mac);
+    memcpy(rte_pktmbuf_append(mbuf, dp_packet_size(&rarp)),
+           dp_packet_data(&rarp), dp_packet_size(&rarp));
+    dp_packet_uninit(&rarp);
+
+    pkts[0] = CONTAINER_OF(mbuf, struct dp_packet, mbuf);
+    return 1;
+}
+
+/* Copies the 'n' frames of 'frames' into the mbufs of 'pkts'.  Frames that no
+ * Ethernet device would pass are counted and their mbufs freed.  Returns the
+ * number of packets now in 'pkts'. */
+static int
+copy_frames(struct vpci_counters *counters, const struct vpci_pkt *frames,
+            struct dp_packet **pkts, int n)
+{
+    int n_pkts = 0;
+
+    for (int i = 0; i < n; i++) {
+        const struct vpci_pkt *frame = &frames[i];
+        struct rte_mbuf *mbuf = &pkts[i]->mbuf;
+
+        if (OVS_UNLIKELY(frame->len < ETH_HEADER_LEN
+                         || frame->len > rte_pktmbuf_tailroom(mbuf))) {
+            vpci_counter_add(&counters->drops[frame->len < ETH_HEADER_LEN
+                                              ? VPCI_DROP_RX_RUNT
+                                              : VPCI_DROP_RX_OVERSIZE], 1);
+            rte_pktmbuf_free(mbuf);
+            continue;
+        }
+        vpci_pkt_copy(frame, rte_pktmbuf_mtod(mbuf, void *));
+        mbuf->pkt_len = frame->len;
+        mbuf->data_len = frame->len;
+        pkts[n_pkts++] = pkts[i];
+    }
+    return n_pkts;
+}
+
+/* Receives a burst from the ring of 'rxq' into 'pkts', while its gate is
+ * passed.  Frames for which there is no mbuf stay in the ring.  Returns the
+ * number of packets. */
+static int
+receive_burst(struct vpci_rxq *rxq, struct rte_mempool *mp,
+              struct dp_packet **pkts)
+{
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    struct vpci_vring *vring = rxq->ring->vring;
+    int n = vpci_vring_peek(vring, frames, VPCI_VRING_BURST);
+
+    BUILD_ASSERT(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
+    if (!n) {
+        return 0;
+    }
+    if (OVS_UNLIKELY(rte_pktmbuf_alloc_bulk(mp, (struct rte_mbuf **) pkts,
+                                            n))) {
+        vpci_counter_add(&rxq->counters.no_mbufs, 1);
+        return 0;
+    }
+
+    int n_pkts = copy_frames(&rxq->counters, frames, pkts, n);
+
+    vpci_vring_release(vring, n);
+    if (vpci_vring_notify(vring)) {
+        vpci_counter_add(&rxq->counters.notifies, 1);
+    }
+    vpci_counters_add_frames(&rxq->counters, pkts, n_pkts);
+    return n_pkts;
+}
+
+/* How many frames the guest has ready on 'ring', for the metrics that
+ * dpif-netdev keeps of a busy queue. */
+static int
+ring_backlog(const struct vpci_ring *ring)
+{
+    struct vpci_vring_state state;
+
+    vpci_vring_get_state(ring->vring, &state);
+    return state.packed ? -EOPNOTSUPP
+           : (uint16_t) (state.driver_idx - state.base.avail_idx);
+}
+
+int
+netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
+                     int *qfill)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(rxq_->netdev);
+    struct vpci_rxq *rxq = &dev->rxqs[rxq_->queue_id];
+    struct vpci_policer *policer;
+    bool rarp_pending;
+    int n;
+
+    if (OVS_UNLIKELY(!vpci_gate_enter(&rxq->gate))) {
+        return EAGAIN;
+    }
+    atomic_read_relaxed(&dev->rarp_pending, &rarp_pending);
+    if (OVS_UNLIKELY(rarp_pending && !rxq_->queue_id)) {
+        n = receive_rarp(dev, vpci_mempool_rte(dev->mempool),
+                         batch->packets);
+        vpci_counters_add_frames(&rxq->counters, batch->packets, n);
+    } else {
+        n = receive_burst(rxq, vpci_mempool_rte(dev->mempool),
+                          batch->packets);
+    }
+    if (qfill) {
+        *qfill = n == VPCI_VRING_BURST ? ring_backlog(rxq->ring) : 0;
+    }
+    vpci_gate_leave(&rxq->gate);
+
+    policer = ovsrcu_get(struct vpci_policer *, &dev->ingress);
+    if (OVS_UNLIKELY(policer && n)) {
+        int n_passed = vpci_policer_run(policer, batch->packets, n);
+
+        vpci_counter_add(&rxq->counters.drops[VPCI_DROP_RX_QOS],
+                         n - n_passed);
+        n = n_passed;
+    }
+    if (!n) {
+        return EAGAIN;
+    }
+    batch->count = n;
+    dp_packet_batch_init_packet_fields(batch);
+    return 0;
+}
+
+/* Deletes packets of 'pkts[0..n)' that are longer than the port's MTU allows,
+ * closes the gaps and returns how many are left. */
+static int
+drop_long_packets(struct netdev_vpci *dev, struct vpci_counters *counters,
+                  struct dp_packet **pkts, int n)
+{
+    uint32_t max_frame;
+    int n_kept = 0;
+
+    atomic_read_relaxed(&dev->max_frame, &max_frame);
+    for (int i = 0; i < n; i++) {
+        if (OVS_UNLIKELY(dp_packet_size(pkts[i]) > max_frame)) {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU], 1);
+            dp_packet_delete(pkts[i]);
+        } else {
+            pkts[n_kept++] = pkts[i];
+        }
+    }
+    return n_kept;
+}
+
+/* Offers 'frames[0..n)' to 'ring' until the guest has no more room, trying
+ * again for as long as that helps, and wakes the guest.  Returns how many were
+ * dealt with. */
+static int
+push_frames(struct netdev_vpci *dev, struct vpci_counters *counters,
+            struct vpci_ring *ring, struct vpci_pkt *frames, int n)
+{
+    uint32_t retries = 0;
+    uint32_t max_retries;
+    int done = 0;
+
+    atomic_read_relaxed(&dev->tx_retries_max, &max_retries);
+    for (;;) {
+        int n_pushed = vpci_vring_push(ring->vring, frames + done, n - done);
+
+        done += n_pushed;
+        if (n_pushed && vpci_vring_notify(ring->vring)) {
+            vpci_counter_add(&counters->notifies, 1);
+        }
+        if (OVS_LIKELY(done == n) || !n_pushed || retries++ >= max_retries) {
+            break;
+        }
+    }
+    if (OVS_UNLIKELY(retries)) {
+        vpci_counter_add(&counters->retries, MIN(retries, max_retries));
+    }
+    return done;
+}
+
+/* Counts what became of 'pkts[0..n)', of which the first 'done' were dealt
+ * with as 'frames' says. */
+static void
+count_sent(struct vpci_counters *counters, struct dp_packet **pkts,
+           const struct vpci_pkt *frames, int done, int n)
+{
+    for (int i = 0; i < done; i++) {
+        if (OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
+            vpci_counters_add_frame(counters, dp_packet_data(pkts[i]),
+                                    frames[i].len);
+        } else {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_TOO_BIG], 1);
+        }
+    }
+    if (OVS_UNLIKELY(done < n)) {
+        vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL], n - done);
+    }
+}
+
+/* Sends 'pkts[0..n)', at most VPCI_VRING_BURST of them, to the ring of 'txq',
+ * while its gate is passed. */
+static void
+send_burst(struct netdev_vpci *dev, struct vpci_txq *txq,
+           struct dp_packet **pkts, int n)
+{
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    struct vpci_iov iovs[VPCI_VRING_BURST];
+    struct vpci_ring *ring = txq->ring;
+    int done;
+
+    for (int i = 0; i < n; i++) {
+        iovs[i].base = dp_packet_data(pkts[i]);
+        iovs[i].len = dp_packet_size(pkts[i]);
+        frames[i] = (struct vpci_pkt) {
+            .iov = &iovs[i],
+            .n_iov = 1,
+            .len = iovs[i].len,
+        };
+    }
+
+    if (OVS_UNLIKELY(txq->shared)) {
+        ovs_spin_lock(&ring->tx_lock);
+        done = push_frames(dev, &txq->counters, ring, frames, n);
+        ovs_spin_unlock(&ring->tx_lock);
+    } else {
+        done = push_frames(dev, &txq->counters, ring, frames, n);
+    }
+    count_sent(&txq->counters, pkts, frames, done, n);
+}
+
+/* Applies the port's policy to 'pkts[0..n)' and sends what is left, while the
+ * gate of 'txq' is passed.  Returns how many packets are left to delete. */
+static int
+send_packets(struct netdev_vpci *dev, struct vpci_txq *txq,
+             struct dp_packet **pkts, int n)
+{
+    struct vpci_policer *policer;
+
+    n = drop_long_packets(dev, &txq->counters, pkts, n);
+    policer = ovsrcu_get(struct vpci_policer *, &dev->egress);
+    if (OVS_UNLIKELY(policer)) {
+        int n_passed = vpci_policer_run(policer, pkts, n);
+
+        vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_QOS],
+                         n - n_passed);
+        n = n_passed;
+    }
+    for (int i = 0; i < n; i += VPCI_VRING_BURST) {
+        send_burst(dev, txq, pkts + i, MIN(n - i, VPCI_VRING_BURST));
+    }
+    return n;
+}
+
+/* Sends 'pkts[0..n)' to 'txq' if it has a guest to send to.  Returns how many
+ * packets are left to delete. */
+static int
+send_if_open(struct netdev_vpci *dev, struct vpci_txq *txq,
+             struct dp_packet **pkts, int n)
+{
+    if (OVS_LIKELY(vpci_gate_enter(&txq->gate))) {
+        n = send_packets(dev, txq, pkts, n);
+        vpci_gate_leave(&txq->gate);
+    } else {
+        vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_NO_GUEST], n);
+    }
+    return n;
+}
+
+int
+netdev_vpci_send(struct netdev *netdev, int qid,
+                 struct dp_packet_batch *batch, bool concurrent_txq)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    struct vpci_txq *txq = &dev->txqs[qid % dev->n_txqs];
+    int n = dp_packet_batch_size(batch);
+
+    if (OVS_UNLIKELY(concurrent_txq)) {
+        ovs_spin_lock(&txq->lock);
+        n = send_if_open(dev, txq, batch->packets, n);
+        ovs_spin_unlock(&txq->lock);
+    } else {
+        n = send_if_open(dev, txq, batch->packets, n);
+    }
+    delete_packets(batch->packets, n);
+    return 0;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* ovs-appctl vpci/...: what people ask a running switch about its vpci
+ * ports. */
+
+#include "netdev-vpci-private.h"
+
+#include <inttypes.h>
+#include <linux/virtio_config.h>
+
+#include "openvswitch/dynamic-string.h"
+#include "unixctl.h"
+
+static void
+show_ring(const struct vpci_ring *ring, struct ds *s)
+{
+    struct vpci_vring_state state;
+
+    vpci_vring_get_state(ring->vring, &state);
+    if (!state.running && !ring->fault) {
+        return;
+    }
+    ds_put_format(s, "    ring %u (%s guest): ", (unsigned int) ring->index,
+                  ring->index % 2 ? "from" : "to");
+    if (state.running) {
+        ds_put_format(s, "size %"PRIu16", avail %"PRIu16", used %"PRIu16,
+                      state.size, state.base.avail_idx, state.base.used_idx);
+        if (state.packed) {
+            ds_put_format(s, ", wrap %d/%d", state.base.avail_wrap,
+                          state.base.used_wrap);
+        } else {
+            ds_put_format(s, ", driver at %"PRIu16, state.driver_idx);
+        }
+    } else {
+        ds_put_cstr(s, "stopped");
+    }
+    ds_put_format(s, ", buffers %"PRIu64", notifications %"PRIu64,
+                  state.n_bufs, state.n_notifies);
+    ovs_mutex_lock(&ring->dev->fault_mutex);
+    if (ring->fault) {
+        ds_put_format(s, "\n      broken: %s", ring->fault);
+    }
+    ovs_mutex_unlock(&ring->dev->fault_mutex);
+    ds_put_char(s, '\n');
+}
+
+static void
+show_counters(const char *name, int id, const struct vpci_counters *c,
+              struct ds *s)
+{
+    static const char *drop_names[] = {
+#define VPCI_DROP(ENUM, NAME) NAME,
+        VPCI_DROPS
+#undef VPCI_DROP
+    };
+
+    ds_put_format(s, "    %s %d: packets %"PRIu64", bytes %"PRIu64,
+                  name, id, vpci_counter_read(&c->packets),
+                  vpci_counter_read(&c->bytes));
+    for (int i = 0; i < VPCI_N_DROPS; i++) {
+        uint64_t n = vpci_counter_read(&c->drops[i]);
+
+        if (n) {
+            ds_put_format(s, ", %s %"PRIu64, drop_names[i], n);
+        }
+    }
+    ds_put_char(s, '\n');
+}
+
+static void
+show_connection(const struct netdev_vpci *dev, struct ds *s)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_conn *conn = dev->active;
+
+    ds_put_format(s, "  %s %s: ", dev->config.mode == VPCI_MODE_LISTEN
+                  ? "listening on" : "connecting to",
+                  dev->config.path ? dev->config.path : "(no socket)");
+    if (!conn) {
+        ds_put_cstr(s, "disconnected");
+    } else if (!conn->started) {
+        ds_put_cstr(s, "connected, waiting for the guest's driver");
+    } else {
+        ds_put_cstr(s, "connected");
+    }
+    if (dev->last_disconnect) {
+        ds_put_format(s, " (last time disconnected: %s)",
+                      dev->last_disconnect);
+    }
+    ds_put_char(s, '\n');
+    if (conn && conn->started) {
+        ds_put_format(s, "  features: 0x%016"PRIx64" (", conn->features);
+        vpci_features_format(conn->features, s);
+        ds_put_format(s, "), %s rings\n",
+                      conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)
+                      ? "packed" : "split");
+    }
+}
+
+static void
+show_port(const struct netdev_vpci *dev, struct ds *s)
+    OVS_REQUIRES(dev->mutex)
+{
+    ds_put_format(s, "%s: virtio-net, MTU %d, %d receive and %d transmit "
+                  "queues%s\n", vpci_name(dev), dev->mtu, dev->up.n_rxq,
+                  dev->n_txqs, dev->flags & NETDEV_UP ? "" : ", down");
+    show_connection(dev, s);
+    for (int i = 0; i < VPCI_MAX_RINGS; i++) {
+        show_ring(&dev->rings[i], s);
+    }
+    for (int i = 0; i < dev->up.n_rxq; i++) {
+        show_counters("receive queue", i, &dev->rxqs[i].counters, s);
+    }
+    for (int i = 0; i < dev->n_txqs; i++) {
+        show_counters("transmit queue", i, &dev->txqs[i].counters, s);
+    }
+}
+
+static void
+vpci_unixctl_show(struct unixctl_conn *conn, int argc, const char *argv[],
+                  void *aux OVS_UNUSED)
+{
+    struct ds s = DS_EMPTY_INITIALIZER;
+    struct netdev_vpci *dev;
+    bool found = false;
+
+    ovs_mutex_lock(&vpci_mutex);
+    LIST_FOR_EACH (dev, node, &vpci_list) {
+        if (argc < 2 || !strcmp(argv[1], vpci_name(dev))) {
+            found = true;
+            ovs_mutex_lock(&dev->mutex);
+            show_port(dev, &s);
+            ovs_mutex_unlock(&dev->mutex);
+        }
+    }
+    ovs_mutex_unlock(&vpci_mutex);
+
+    if (argc > 1 && !found) {
+        ds_put_format(&s, "%s: no such port of type vpci", argv[1]);
+        unixctl_command_reply_error(conn, ds_cstr(&s));
+    } else {
+        unixctl_command_reply(conn, ds_cstr(&s));
+    }
+    ds_destroy(&s);
+}
+
+void
+vpci_show_init(void)
+{
+    unixctl_command_register("vpci/show", "[port]", 0, 1, vpci_unixctl_show,
+                             NULL);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Statistics and status of vpci ports. */
+
+#include "netdev-vpci-private.h"
+
+#include <inttypes.h>
+#include <linux/virtio_config.h>
+
+#include "openvswitch/dynamic-string.h"
+#include "packets.h"
+#include "smap.h"
+
+/* Which of VPCI_N_SIZES a frame of 'len' bytes belongs to: up to 64, 65 to
+ * 127, 128 to 255, 256 to 511, 512 to 1023, 1024 to 1522, more. */
+static inline unsigned int
+size_class(uint32_t len)
+{
+    return len <= 64 ? 0 : len > 1522 ? 6 : log_2_floor(len) - 5;
+}
+
+void
+vpci_counters_add_frame(struct vpci_counters *c, const void *data,
+                        uint32_t len)
+{
+    const uint8_t *dst = data;
+
+    vpci_counter_add(&c->packets, 1);
+    vpci_counter_add(&c->bytes, len);
+    vpci_counter_add(&c->sizes[size_class(len)], 1);
+    if (OVS_UNLIKELY(dst[0] & 1)) {
+        static const uint8_t broadcast[ETH_ADDR_LEN]
+            = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+
+        if (!memcmp(dst, broadcast, ETH_ADDR_LEN)) {
+            vpci_counter_add(&c->broadcast, 1);
+        } else {
+            vpci_counter_add(&c->multicast, 1);
+        }
+    }
+}
+
+void
+vpci_counters_add_frames(struct vpci_counters *c, struct dp_packet **pkts,
+                         int n)
+{
+    for (int i = 0; i < n; i++) {
+        vpci_counters_add_frame(c, dp_packet_data(pkts[i]),
+                                dp_packet_size(pkts[i]));
+    }
+}
+
+void
+vpci_counters_accumulate(struct vpci_counters *dst,
+                         const struct vpci_counters *src)
+{
+    const uint64_t *s = (const uint64_t *) src;
+    uint64_t *d = (uint64_t *) dst;
+
+    BUILD_ASSERT(sizeof *src % sizeof *s == 0);
+    for (size_t i = 0; i < sizeof *src / sizeof *s; i++) {
+        vpci_counter_add(&d[i], vpci_counter_read(&s[i]));
+    }
+}
+
+/* Adds up the counters of all receive queues in 'rx' and of all transmit
+ * queues in 'tx'. */
+static void
+sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
+             struct vpci_counters *tx)
+    OVS_REQUIRES(dev->mutex)
+{
+    memset(rx, 0, sizeof *rx);
+    *tx = dev->retired;
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        vpci_counters_accumulate(rx, &dev->rxqs[i].counters);
+    }
+    for (int i = 0; i < dev->n_txqs; i++) {
+        vpci_counters_accumulate(tx, &dev->txqs[i].counters);
+    }
+}
+
+static uint64_t
+sum_drops(const struct vpci_counters *c)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < VPCI_N_DROPS; i++) {
+        sum += c->drops[i];
+    }
+    return sum;
+}
+
+int
+netdev_vpci_get_stats(const struct netdev *netdev,
+                      struct netdev_stats *stats)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    struct vpci_counters rx, tx;
+
+    ovs_mutex_lock(&dev->mutex);
+    sum_counters(dev, &rx, &tx);
+    ovs_mutex_unlock(&dev->mutex);
+
+    /* UINT64_MAX in a member says that it is not kept. */
+    memset(stats, 0xff, sizeof *stats);
+    stats->rx_packets = rx.packets;
+    stats->rx_bytes = rx.bytes;
+    stats->rx_dropped = sum_drops(&rx);
+    stats->rx_errors = rx.drops[VPCI_DROP_RX_RUNT]
+                       + rx.drops[VPCI_DROP_RX_OVERSIZE];
+    stats->multicast = rx.multicast;
+    stats->rx_broadcast_packets = rx.broadcast;
+    stats->rx_1_to_64_packets = rx.sizes[0];
+    stats->rx_65_to_127_packets = rx.sizes[1];
+    stats->rx_128_to_255_packets = rx.sizes[2];
+    stats->rx_256_to_511_packets = rx.sizes[3];
+    stats->rx_512_to_1023_packets = rx.sizes[4];
+    stats->rx_1024_to_1522_packets = rx.sizes[5];
+    stats->rx_1523_to_max_packets = rx.sizes[6];
+
+    stats->tx_packets = tx.packets;
+    stats->tx_bytes = tx.bytes;
+    stats->tx_dropped = sum_drops(&tx);
+    stats->tx_errors = 0;
+    stats->tx_multicast_packets = tx.multicast;
+    stats->tx_broadcast_packets = tx.broadcast;
+    stats->tx_1_to_64_packets = tx.sizes[0];
+    stats->tx_65_to_127_packets = tx.sizes[1];
+    stats->tx_128_to_255_packets = tx.sizes[2];
+    stats->tx_256_to_511_packets = tx.sizes[3];
+    stats->tx_512_to_1023_packets = tx.sizes[4];
+    stats->tx_1024_to_1522_packets = tx.sizes[5];
+    stats->tx_1523_to_max_packets = tx.sizes[6];
+    return 0;
+}
+
+static void
+add_custom(struct netdev_custom_stats *stats, uint64_t value,
+           const char *format, ...)
+    OVS_PRINTF_FORMAT(3, 4);
+
+static void
+add_custom(struct netdev_custom_stats *stats, uint64_t value,
+           const char *format, ...)
+{
+    struct netdev_custom_counter *counter;
+    va_list args;
+
+    counter = &stats->counters[stats->size++];
+    va_start(args, format);
+    vsnprintf(counter->name, sizeof counter->name, format, args);
+    va_end(args);
+    counter->value = value;
+}
+
+/* Adds the counters of receive queues that are in use.  Transmit queues belong
+ * to threads of the datapath: they say nothing about the guest. */
+static void
+add_queue_stats(const struct netdev_vpci *dev,
+                struct netdev_custom_stats *stats)
+    OVS_REQUIRES(dev->mutex)
+{
+    for (int i = 0; i < dev->up.n_rxq; i++) {
+        const struct vpci_counters *c = &dev->rxqs[i].counters;
+
+        add_custom(stats, vpci_counter_read(&c->packets),
+                   "rx_q%d_good_packets", i);
+        add_custom(stats, vpci_counter_read(&c->bytes),
+                   "rx_q%d_good_bytes", i);
+    }
+}
+
+int
+netdev_vpci_get_custom_stats(const struct netdev *netdev,
+                             struct netdev_custom_stats *stats)
+{
+    static const char *drop_names[] = {
+#define VPCI_DROP(ENUM, NAME) NAME,
+        VPCI_DROPS
+#undef VPCI_DROP
+    };
+    enum { N_OTHERS = 7 };
+
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    struct vpci_counters rx, tx;
+
+    stats->size = 0;
+    stats->counters = xcalloc(VPCI_N_DROPS + N_OTHERS
+                              + 2 * VPCI_MAX_QUEUE_PAIRS,
+                              sizeof *stats->counters);
+
+    ovs_mutex_lock(&dev->mutex);
+    sum_counters(dev, &rx, &tx);
+    for (int i = 0; i < VPCI_N_DROPS; i++) {
+        add_custom(stats, rx.drops[i] + tx.drops[i], "%s", drop_names[i]);
+    }
+    add_custom(stats, tx.retries, "ovs_tx_retries");
+    add_custom(stats, 0, "ovs_tx_invalid_hwol_drops");
+    add_custom(stats, rx.no_mbufs, "vpci_rx_no_mbufs");
+    add_custom(stats, rx.notifies, "vpci_rx_notifications");
+    add_custom(stats, tx.notifies, "vpci_tx_notifications");
+    add_custom(stats, dev->n_connects, "vpci_connects");
+    add_queue_stats(dev, stats);
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static void
+add_ring_status(const struct netdev_vpci *dev, struct smap *args)
+    OVS_REQUIRES(dev->mutex)
+{
+    int n_rings = 0;
+
+    for (int i = 0; i < VPCI_MAX_RINGS; i++) {
+        struct vpci_vring_state state;
+
+        vpci_vring_get_state(dev->rings[i].vring, &state);
+        if (state.running) {
+            n_rings++;
+            smap_add_nocopy(args, xasprintf("vring_%d_size", i),
+                            xasprintf("%"PRIu16, state.size));
+        }
+    }
+    smap_add_format(args, "num_of_vrings", "%d", n_rings);
+
+    ovs_mutex_lock(&dev->fault_mutex);
+    for (int i = 0; i < VPCI_MAX_RINGS; i++) {
+        if (dev->rings[i].fault) {
+            smap_add_nocopy(args, xasprintf("vring_%d_broken", i),
+                            xstrdup(dev->rings[i].fault));
+        }
+    }
+    ovs_mutex_unlock(&dev->fault_mutex);
+}
+
+static void
+add_guest_status(const struct netdev_vpci *dev, const struct vpci_conn *conn,
+                 struct smap *args)
+    OVS_REQUIRES(dev->mutex)
+{
+    bool packed = conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED);
+    struct ds s = DS_EMPTY_INITIALIZER;
+    int numa = rte_vhost_get_numa_node(conn->vid);
+    uint16_t guest_mtu;
+
+    smap_add_format(args, "features", "0x%016"PRIx64, conn->features);
+    vpci_features_format(conn->features, &s);
+    smap_add(args, "feature_names", ds_cstr(&s));
+    ds_destroy(&s);
+    smap_add(args, "ring_type", packed ? "packed" : "split");
+    smap_add_format(args, "queue_pairs", "%d", vpci_rings_n_pairs(dev));
+    if (!rte_vhost_get_mtu(conn->vid, &guest_mtu)) {
+        smap_add_format(args, "guest_mtu", "%"PRIu16, guest_mtu);
+    }
+    if (numa >= 0) {
+        smap_add_format(args, "numa", "%d", numa);
+    }
+    add_ring_status(dev, args);
+}
+
+int
+netdev_vpci_get_status(const struct netdev *netdev, struct smap *args)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    const struct vpci_conn *conn;
+
+    ovs_mutex_lock(&dev->mutex);
+    conn = dev->active;
+    smap_add(args, "device", "virtio-net");
+    smap_add(args, "mode", dev->config.mode == VPCI_MODE_LISTEN
+             ? "server" : "client");
+    if (dev->config.path) {
+        smap_add(args, "socket", dev->config.path);
+    }
+    smap_add_format(args, "mtu", "%d", dev->mtu);
+    smap_add(args, "status", !conn ? "disconnected"
+             : !conn->started ? "connected, waiting for the guest's driver"
+             : "connected");
+    if (conn && conn->started) {
+        add_guest_status(dev, conn, args);
+    }
+    if (dev->last_disconnect) {
+        smap_add(args, "last_disconnect", dev->last_disconnect);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}

@@ -1,0 +1,744 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* librte_vhost: sockets, connections and vhost-user messages.
+ *
+ * The library speaks the protocol; its own data path is never called.  It
+ * calls us on its event thread ("vhost-events"), on its reconnection thread,
+ * and on a thread that starts or unregisters a socket; all that concerns one
+ * connection is serialized by the library.
+ *
+ * Several messages unmap guest memory or move rings without any callback.  So
+ * before each of these every thread that works on the port's rings is stopped
+ * (vhost_pre_message()), and afterwards rings and memory are read anew
+ * (vhost_post_message()), with our own indices, which the library keeps for us
+ * in the meantime. */
+
+#include "netdev-vpci-private.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/vhost.h>
+#include <linux/virtio_net.h>
+#include <stdlib.h>
+
+#include "fatal-signal.h"
+#include "openvswitch/poll-loop.h"
+#include "openvswitch/vlog.h"
+#include "packets.h"
+#include "timeval.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
+
+static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 20);
+
+/* Connections of one port at a time: the one whose rings run, and those that
+ * wait for it to end. */
+#define MAX_CONNS 4
+
+/* Milliseconds to leave a socket alone whose owner hangs up at once. */
+#define RETRY_INTERVAL 1000
+
+/* Milliseconds within which vanished memory is noticed. */
+#define GUARD_INTERVAL 500
+
+/* vhost-user requests (QEMU, docs/interop/vhost-user.rst). */
+#define VHOST_USER_REQUESTS                                 \
+    VHOST_USER_REQUEST(1, GET_FEATURES, false)              \
+    VHOST_USER_REQUEST(2, SET_FEATURES, true)               \
+    VHOST_USER_REQUEST(3, SET_OWNER, false)                 \
+    VHOST_USER_REQUEST(4, RESET_OWNER, true)                \
+    VHOST_USER_REQUEST(5, SET_MEM_TABLE, true)              \
+    VHOST_USER_REQUEST(6, SET_LOG_BASE, true)               \
+    VHOST_USER_REQUEST(7, SET_LOG_FD, false)                \
+    VHOST_USER_REQUEST(8, SET_VRING_NUM, true)              \
+    VHOST_USER_REQUEST(9, SET_VRING_ADDR, true)             \
+    VHOST_USER_REQUEST(10, SET_VRING_BASE, true)            \
+    VHOST_USER_REQUEST(11, GET_VRING_BASE, true)            \
+    VHOST_USER_REQUEST(12, SET_VRING_KICK, true)            \
+    VHOST_USER_REQUEST(13, SET_VRING_CALL, false)           \
+    VHOST_USER_REQUEST(14, SET_VRING_ERR, false)            \
+    VHOST_USER_REQUEST(15, GET_PROTOCOL_FEATURES, false)    \
+    VHOST_USER_REQUEST(16, SET_PROTOCOL_FEATURES, false)    \
+    VHOST_USER_REQUEST(17, GET_QUEUE_NUM, false)            \
+    VHOST_USER_REQUEST(18, SET_VRING_ENABLE, false)         \
+    VHOST_USER_REQUEST(19, SEND_RARP, false)                \
+    VHOST_USER_REQUEST(20, NET_SET_MTU, false)
+
+enum vhost_user_request {
+#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS) VHOST_USER_##NAME = VALUE,
+    VHOST_USER_REQUESTS
+#undef VHOST_USER_REQUEST
+};
+
+/* The beginning of a message on the wire, which is what librte_vhost hands to
+ * an external message handler. */
+struct vhost_user_msg {
+    uint32_t request;
+    uint32_t flags;
+    uint32_t size;              /* Of the payload, in bytes. */
+    union {
+        uint64_t u64;
+        struct {
+            uint32_t index;
+            uint32_t num;
+        } state;
+    } payload;
+} __attribute__((packed));
+
+/* Features of librte_vhost's own data path that the flow path does not have:
+ * checksum and segmentation offloads, and what depends on them. */
+#define OFFLOAD_FEATURES                            \
+    (UINT64_C(1) << VIRTIO_NET_F_CSUM               \
+     | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM       \
+     | UINT64_C(1) << VIRTIO_NET_F_GSO              \
+     | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4       \
+     | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6       \
+     | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN        \
+     | UINT64_C(1) << VIRTIO_NET_F_GUEST_UFO        \
+     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4        \
+     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6        \
+     | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN         \
+     | UINT64_C(1) << VIRTIO_NET_F_HOST_UFO)
+
+/* Needed for more than one queue pair.  The control queue itself is served by
+ * QEMU and by virtio-user; a front end that would leave it to us, as
+ * User-Mode Linux does, would wait for ever for an answer. */
+#define MULTIQUEUE_FEATURES                         \
+    (UINT64_C(1) << VIRTIO_NET_F_CTRL_VQ            \
+     | UINT64_C(1) << VIRTIO_NET_F_CTRL_RX          \
+     | UINT64_C(1) << VIRTIO_NET_F_GUEST_ANNOUNCE   \
+     | UINT64_C(1) << VIRTIO_NET_F_MQ)
+
+/* Connections by the library's id.  An entry is set and cleared by the
+ * callbacks of that connection and by nothing else. */
+static struct vpci_conn *conns_by_vid[RTE_MAX_VHOST_DEVICE];
+
+/* Memory that vanished while the library itself touched it, on this thread,
+ * before it had a guard. */
+static bool library_memory_lost;
+
+static const char *
+request_to_string(uint32_t request)
+{
+    switch (request) {
+#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
+    case VALUE: return #NAME;
+    VHOST_USER_REQUESTS
+#undef VHOST_USER_REQUEST
+    default: return "unknown";
+    }
+}
+
+/* True if the library may move memory, rings or the dirty log of a running
+ * device while it handles 'request'. */
+static bool
+request_disturbs(uint32_t request)
+{
+    switch (request) {
+#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
+    case VALUE: return DISTURBS;
+    VHOST_USER_REQUESTS
+#undef VHOST_USER_REQUEST
+    default: return true;
+    }
+}
+
+static struct vpci_conn *
+conn_from_vid(int vid)
+{
+    return vid >= 0 && vid < RTE_MAX_VHOST_DEVICE ? conns_by_vid[vid] : NULL;
+}
+
+/* Lets rings follow what has changed in the port's connections. */
+static void
+sync_rings(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    vpci_rings_pause(dev);
+    vpci_rings_resume(dev);
+}
+
+/* Guest memory. */
+
+static void
+conn_forget_memory(struct vpci_conn *conn)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(conn->regions); i++) {
+        if (conn->regions[i].guarded) {
+            vpci_guard_remove(&conn->regions[i].guard);
+            conn->regions[i].guarded = false;
+        }
+    }
+    conn->memory.n_regions = 0;
+    conn->memory_valid = false;
+}
+
+/* Enters one region of the library's table into that of 'conn'.  Returns 0 or
+ * a positive errno. */
+static int
+conn_add_region(struct vpci_conn *conn, struct vpci_conn_region *region,
+                const struct rte_vhost_mem_region *r)
+{
+    int error = vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
+                                (void *) (uintptr_t) r->host_user_addr);
+
+    if (!error) {
+        region->guard.base = r->mmap_addr;
+        region->guard.size = r->mmap_size;
+        error = vpci_guard_add(&region->guard);
+        region->guarded = !error;
+    }
+    return error;
+}
+
+/* Reads the memory table anew, after SET_MEM_TABLE has succeeded. */
+static void
+conn_learn_memory(struct vpci_conn *conn)
+{
+    struct rte_vhost_memory *table;
+    int error = 0;
+
+    conn_forget_memory(conn);
+    __atomic_store_n(&conn->memory_lost, false, __ATOMIC_RELAXED);
+    if (rte_vhost_get_mem_table(conn->vid, &table)) {
+        return;
+    }
+    for (uint32_t i = 0; i < table->nregions && !error; i++) {
+        error = i < ARRAY_SIZE(conn->regions)
+                ? conn_add_region(conn, &conn->regions[i], &table->regions[i])
+                : ENOSPC;
+    }
+    free(table);
+
+    if (error) {
+        VLOG_WARN_RL(&rl, "%s: cannot use the memory of the front end (%s): "
+                     "its regions must neither overlap nor be empty",
+                     vpci_name(conn->dev), ovs_strerror(error));
+        conn_forget_memory(conn);
+    } else {
+        conn->memory_valid = true;
+    }
+}
+
+static bool
+conn_lost_memory(const struct vpci_conn *conn)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(conn->regions); i++) {
+        if (conn->regions[i].guarded
+            && __atomic_load_n(&conn->regions[i].guard.hit,
+                               __ATOMIC_ACQUIRE)) {
+            return true;
+        }
+    }
+    return __atomic_load_n(&conn->memory_lost, __ATOMIC_ACQUIRE);
+}
+
+/* If memory of 'conn', of port 'dev', vanished, stops using it. */
+static void
+conn_check_memory(struct netdev_vpci *dev, struct vpci_conn *conn)
+    OVS_REQUIRES(dev->mutex)
+{
+    if (!conn->memory_valid || !conn_lost_memory(conn)) {
+        return;
+    }
+    VLOG_ERR("%s: the memory of the guest vanished: its front end shrank the "
+             "file that it shares; the port is dead until the front end "
+             "connects anew", vpci_name(dev));
+    vpci_rings_pause(dev);
+    vpci_rings_stop_all(dev);
+    conn->memory_valid = false;
+    free(dev->last_disconnect);
+    dev->last_disconnect = xstrdup("the front end shrank the memory that it "
+                                   "shares");
+    vpci_rings_resume(dev);
+    netdev_change_seq_changed(&dev->up);
+}
+
+/* Connections. */
+
+static struct netdev_vpci *
+find_port_of_vid(int vid)
+{
+    char path[PATH_MAX];
+    struct netdev_vpci *dev, *found = NULL;
+
+    if (rte_vhost_get_ifname(vid, path, sizeof path)) {
+        return NULL;
+    }
+    ovs_mutex_lock(&vpci_mutex);
+    LIST_FOR_EACH (dev, node, &vpci_list) {
+        if (dev->config.path && !strcmp(dev->config.path, path)) {
+            found = dev;
+            break;
+        }
+    }
+    ovs_mutex_unlock(&vpci_mutex);
+    return found;
+}
+
+/* The oldest connection is the one whose rings run. */
+static void
+choose_active(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    dev->active = ovs_list_is_empty(&dev->conns) ? NULL
+                  : CONTAINER_OF(ovs_list_front(&dev->conns),
+                                 struct vpci_conn, node);
+}
+
+static const char *
+disconnect_reason(const struct vpci_conn *conn, char *buf, size_t size)
+{
+    if (!conn->negotiated) {
+        snprintf(buf, size, "the peer hung up without a word of vhost-user: "
+                 "is something else listening on this socket?");
+    } else if (conn->request) {
+        snprintf(buf, size, "request %s (%"PRIu32") of the front end was "
+                 "refused", request_to_string(conn->request), conn->request);
+    } else {
+        snprintf(buf, size, "the front end closed the connection");
+    }
+    return buf;
+}
+
+/* Ends 'conn', of port 'dev', of which the library knows nothing any more after
+ * this, and lets the next in line take over. */
+static void
+conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
+             const char *reason)
+    OVS_REQUIRES(dev->mutex)
+{
+    bool was_active = conn == dev->active;
+
+    vpci_rings_pause(dev);
+    if (was_active) {
+        vpci_rings_stop_all(dev);
+    }
+    conn->started = false;
+    conn->rings_ready = 0;
+    ovs_list_remove(&conn->node);
+    conns_by_vid[conn->vid] = NULL;
+    choose_active(dev);
+    if (was_active && reason) {
+        free(dev->last_disconnect);
+        dev->last_disconnect = xstrdup(reason);
+        VLOG_INFO("%s: disconnected: %s", vpci_name(dev), reason);
+    }
+    vpci_rings_resume(dev);
+
+    conn_forget_memory(conn);
+    free(conn);
+}
+
+static enum rte_vhost_msg_result vhost_pre_message(int vid, void *msg);
+static enum rte_vhost_msg_result vhost_post_message(int vid, void *msg);
+
+static const struct rte_vhost_user_extern_ops message_ops = {
+    .pre_msg_handle = vhost_pre_message,
+    .post_msg_handle = vhost_post_message,
+};
+
+/* Returns true if a new connection of 'dev' should be refused. */
+static bool
+refuse_connection(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    if (ovs_list_size(&dev->conns) >= MAX_CONNS) {
+        VLOG_WARN_RL(&rl, "%s: refusing a front end: %d are connected to %s "
+                     "already", vpci_name(dev), MAX_CONNS, dev->config.path);
+        return true;
+    }
+    if (dev->config.mode == VPCI_MODE_CONNECT
+        && time_msec() < dev->short_lived_at + RETRY_INTERVAL) {
+        /* The library would connect again and again without a pause. */
+        VLOG_WARN_RL(&rl, "%s: %s hangs up without a word of vhost-user: "
+                     "trying once a second; check that it belongs to a guest",
+                     vpci_name(dev), dev->config.path);
+        dev->reregister_at = time_msec() + RETRY_INTERVAL;
+        netdev_change_seq_changed(&dev->up);
+        return true;
+    }
+    return false;
+}
+
+static int
+vhost_new_connection(int vid)
+{
+    struct netdev_vpci *dev = find_port_of_vid(vid);
+    struct vpci_conn *conn;
+
+    if (!dev || vid >= RTE_MAX_VHOST_DEVICE) {
+        return -1;
+    }
+    ovs_mutex_lock(&dev->mutex);
+    if (refuse_connection(dev)) {
+        ovs_mutex_unlock(&dev->mutex);
+        return -1;
+    }
+    if (dev->active) {
+        VLOG_WARN_RL(&rl, "%s: a second front end connected to %s: it waits "
+                     "until the first one leaves", vpci_name(dev),
+                     dev->config.path);
+    }
+    conn = xzalloc(sizeof *conn);
+    conn->dev = dev;
+    conn->vid = vid;
+    ovs_list_push_back(&dev->conns, &conn->node);
+    conns_by_vid[vid] = conn;
+    dev->n_connects++;
+    choose_active(dev);
+    ovs_mutex_unlock(&dev->mutex);
+
+    return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
+}
+
+static void
+vhost_destroy_connection(int vid)
+{
+    struct vpci_conn *conn = conn_from_vid(vid);
+
+    if (conn) {
+        struct netdev_vpci *dev = conn->dev;
+        char reason[128];
+
+        vpci_guard_thread(NULL);
+        ovs_mutex_lock(&dev->mutex);
+        if (!conn->negotiated) {
+            dev->short_lived_at = time_msec();
+        }
+        conn_destroy(dev, conn,
+                     disconnect_reason(conn, reason, sizeof reason));
+        netdev_change_seq_changed(&dev->up);
+        ovs_mutex_unlock(&dev->mutex);
+    }
+}
+
+/* The library says that the guest's driver is up: at least one queue pair is
+ * ready. */
+static int
+vhost_new_device(int vid)
+{
+    struct vpci_conn *conn = conn_from_vid(vid);
+    struct netdev_vpci *dev;
+
+    if (!conn) {
+        return -1;
+    }
+    dev = conn->dev;
+    ovs_mutex_lock(&dev->mutex);
+    if (rte_vhost_get_negotiated_features(vid, &conn->features)) {
+        conn->features = 0;
+    }
+    conn->started = true;
+    VLOG_INFO("%s: guest up on %s, features 0x%016"PRIx64, vpci_name(dev),
+              dev->config.path, conn->features);
+    sync_rings(dev);
+    netdev_change_seq_changed(&dev->up);
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static void
+vhost_destroy_device(int vid)
+{
+    struct vpci_conn *conn = conn_from_vid(vid);
+
+    if (conn) {
+        struct netdev_vpci *dev = conn->dev;
+
+        ovs_mutex_lock(&dev->mutex);
+        VLOG_INFO("%s: guest down", vpci_name(dev));
+        vpci_rings_pause(dev);
+        if (conn == dev->active) {
+            vpci_rings_stop_all(dev);
+        }
+        conn->started = false;
+        vpci_rings_resume(dev);
+        netdev_change_seq_changed(&dev->up);
+        ovs_mutex_unlock(&dev->mutex);
+    }
+}
+
+static int
+vhost_vring_state_changed(int vid, uint16_t index, int enable)
+{
+    struct vpci_conn *conn = conn_from_vid(vid);
+    struct netdev_vpci *dev;
+
+    if (!conn || index >= VPCI_MAX_RINGS) {
+        return 0;
+    }
+    dev = conn->dev;
+    ovs_mutex_lock(&dev->mutex);
+    if (enable) {
+        conn->rings_ready |= 1u << index;
+    } else {
+        conn->rings_ready &= ~(1u << index);
+    }
+    if (conn->started) {
+        sync_rings(dev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static const struct rte_vhost_device_ops device_ops = {
+    .new_connection = vhost_new_connection,
+    .destroy_connection = vhost_destroy_connection,
+    .new_device = vhost_new_device,
+    .destroy_device = vhost_destroy_device,
+    .vring_state_changed = vhost_vring_state_changed,
+};
+
+/* Messages.
+ *
+ * The library closes file descriptors that a front end attached to a message
+ * only when it handles the message itself.  So neither of these functions ever
+ * claims to have handled one. */
+
+static enum rte_vhost_msg_result
+vhost_pre_message(int vid, void *msg_)
+{
+    const struct vhost_user_msg *msg = msg_;
+    struct vpci_conn *conn = conn_from_vid(vid);
+    struct netdev_vpci *dev;
+
+    if (!conn) {
+        return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    }
+    dev = conn->dev;
+    vpci_guard_thread(&library_memory_lost);
+    ovs_mutex_lock(&dev->mutex);
+    conn->request = msg->request;
+    if (request_disturbs(msg->request)) {
+        vpci_rings_pause(dev);
+        if (conn == dev->active) {
+            vpci_rings_stop_all(dev);
+        }
+        if (msg->request == VHOST_USER_SET_MEM_TABLE
+            || msg->request == VHOST_USER_RESET_OWNER) {
+            conn_forget_memory(conn);
+        }
+        /* No ring of 'conn' starts before 'conn->request' is 0 again. */
+        vpci_rings_resume(dev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+/* Returns false if the front end asks for a ring beyond those that a port
+ * has. */
+static bool
+ring_index_is_allowed(const struct netdev_vpci *dev,
+                      const struct vhost_user_msg *msg)
+{
+    uint32_t max_pairs = dev->config.max_pairs
+                         ? dev->config.max_pairs : VPCI_MAX_QUEUE_PAIRS;
+
+    if (msg->request != VHOST_USER_SET_VRING_NUM
+        || msg->payload.state.index < 2 * max_pairs) {
+        return true;
+    }
+    VLOG_WARN_RL(&rl, "%s: the front end wants at least %"PRIu32" queue "
+                 "pairs, where the port allows %"PRIu32": give the guest "
+                 "fewer (QEMU: queues=N)%s", vpci_name(dev),
+                 msg->payload.state.index / 2 + 1, max_pairs,
+                 dev->config.max_pairs ? ", or raise options:n_rxq" : "");
+    return false;
+}
+
+static void
+post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
+               const struct vhost_user_msg *msg)
+    OVS_REQUIRES(dev->mutex)
+{
+    bool disturbed = conn->request && request_disturbs(conn->request);
+
+    conn->negotiated = true;
+    conn->request = 0;
+    if (__atomic_exchange_n(&library_memory_lost, false, __ATOMIC_ACQ_REL)) {
+        __atomic_store_n(&conn->memory_lost, true, __ATOMIC_RELEASE);
+    }
+    if (msg->request == VHOST_USER_SET_MEM_TABLE) {
+        bool lost = __atomic_load_n(&conn->memory_lost, __ATOMIC_ACQUIRE);
+
+        conn_learn_memory(conn);
+        __atomic_store_n(&conn->memory_lost, lost, __ATOMIC_RELEASE);
+    } else if (msg->request == VHOST_USER_SET_FEATURES && conn->started) {
+        rte_vhost_get_negotiated_features(conn->vid, &conn->features);
+    } else if (msg->request == VHOST_USER_SEND_RARP) {
+        uint64_t mac = msg->payload.u64;
+
+        memcpy(&dev->rarp_mac, &mac, ETH_ADDR_LEN);
+        atomic_store_relaxed(&dev->rarp_pending, true);
+    }
+    if (disturbed) {
+        sync_rings(dev);
+    }
+}
+
+static enum rte_vhost_msg_result
+vhost_post_message(int vid, void *msg_)
+{
+    const struct vhost_user_msg *msg = msg_;
+    struct vpci_conn *conn = conn_from_vid(vid);
+    struct netdev_vpci *dev;
+    bool allowed;
+
+    vpci_guard_thread(NULL);
+    if (!conn) {
+        return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    }
+    dev = conn->dev;
+    ovs_mutex_lock(&dev->mutex);
+    allowed = ring_index_is_allowed(dev, msg);
+    if (allowed) {
+        post_message__(dev, conn, msg);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return allowed ? RTE_VHOST_MSG_RESULT_NOT_HANDLED
+                   : RTE_VHOST_MSG_RESULT_ERR;
+}
+
+/* Sockets. */
+
+bool
+vpci_vhost_path_in_use(const char *path)
+{
+    uint64_t features;
+
+    return !rte_vhost_driver_get_features(path, &features);
+}
+
+static uint64_t
+features_to_disable(const struct vpci_config *config)
+{
+    uint64_t features = OFFLOAD_FEATURES | config->features_off;
+
+    /* Front ends that connect may be User-Mode Linux, which takes every
+     * feature on offer. */
+    if (config->max_pairs == 1
+        || (!config->max_pairs && config->mode == VPCI_MODE_LISTEN)) {
+        features |= MULTIQUEUE_FEATURES;
+    }
+    return features;
+}
+
+/* Does the work of vpci_vhost_register().  Returns null or an error, which the
+ * caller frees. */
+static char *
+vhost_register__(const struct vpci_config *config)
+{
+    const char *path = config->path;
+    bool listens = config->mode == VPCI_MODE_LISTEN;
+
+    if (rte_vhost_driver_register(path, listens ? 0 : RTE_VHOST_USER_CLIENT)) {
+        return xasprintf("%s: librte_vhost cannot take another socket; see "
+                         "the log of ovs-vswitchd", path);
+    }
+    if (rte_vhost_driver_callback_register(path, &device_ops)
+        || rte_vhost_driver_disable_features(path,
+                                             features_to_disable(config))
+        || rte_vhost_driver_start(path)) {
+        rte_vhost_driver_unregister(path);
+        return xasprintf("%s: cannot %s; see the log of ovs-vswitchd", path,
+                         listens ? "listen" : "connect");
+    }
+    return NULL;
+}
+
+int
+vpci_vhost_register(struct netdev_vpci *dev, char **errp)
+{
+    const struct vpci_config *config = &dev->config;
+
+    dev->short_lived_at = LLONG_MIN;
+    dev->reregister_at = LLONG_MAX;
+    *errp = vhost_register__(config);
+    if (*errp) {
+        return EINVAL;
+    }
+    dev->registered = true;
+    if (config->mode == VPCI_MODE_LISTEN) {
+        fatal_signal_add_file_to_unlink(config->path);
+    }
+    VLOG_INFO("%s: %s %s", vpci_name(dev),
+              config->mode == VPCI_MODE_LISTEN
+              ? "listening on" : "connecting to", config->path);
+    return 0;
+}
+
+void
+vpci_vhost_unregister(struct netdev_vpci *dev)
+{
+    if (!dev->registered) {
+        return;
+    }
+
+    rte_vhost_driver_unregister(dev->config.path);
+    if (dev->config.mode == VPCI_MODE_LISTEN) {
+        fatal_signal_remove_file_to_unlink(dev->config.path);
+    }
+    dev->registered = false;
+
+    /* The library does not say destroy_connection for what it closed now. */
+    ovs_mutex_lock(&dev->mutex);
+    while (!ovs_list_is_empty(&dev->conns)) {
+        conn_destroy(dev, CONTAINER_OF(ovs_list_back(&dev->conns),
+                                       struct vpci_conn, node),
+                     "the port was removed or changed");
+    }
+    ovs_mutex_unlock(&dev->mutex);
+}
+
+/* Starts anew to connect to a socket whose owner hung up at once. */
+static void
+retry_socket(struct netdev_vpci *dev)
+{
+    char *error;
+
+    rte_vhost_driver_unregister(dev->config.path);
+    error = vhost_register__(&dev->config);
+    if (error) {
+        VLOG_WARN_RL(&rl, "%s: %s", vpci_name(dev), error);
+        free(error);
+        ovs_mutex_lock(&dev->mutex);
+        dev->reregister_at = time_msec() + RETRY_INTERVAL;
+        ovs_mutex_unlock(&dev->mutex);
+    }
+}
+
+void
+vpci_vhost_run(struct netdev_vpci *dev)
+{
+    struct vpci_conn *conn;
+    bool retry = false;
+
+    ovs_mutex_lock(&dev->mutex);
+    LIST_FOR_EACH (conn, node, &dev->conns) {
+        conn_check_memory(dev, conn);
+    }
+    if (dev->registered && time_msec() >= dev->reregister_at) {
+        dev->reregister_at = LLONG_MAX;
+        dev->short_lived_at = LLONG_MIN;
+        retry = true;
+    }
+    ovs_mutex_unlock(&dev->mutex);
+
+    if (retry) {
+        retry_socket(dev);
+    }
+}
+
+void
+vpci_vhost_wait(struct netdev_vpci *dev)
+{
+    ovs_mutex_lock(&dev->mutex);
+    if (!ovs_list_is_empty(&dev->conns)) {
+        poll_timer_wait(GUARD_INTERVAL);
+    }
+    if (dev->reregister_at != LLONG_MAX) {
+        poll_timer_wait_until(dev->reregister_at);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+}

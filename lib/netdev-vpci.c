@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The netdev provider of type "vpci": class, life cycle, flags, MTU and
+ * reconfiguration. */
+
+#include "netdev-vpci-private.h"
+
+#include <errno.h>
+
+#include "dpdk.h"
+#include "openvswitch/vlog.h"
+#include "ovs-numa.h"
+#include "packets.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci);
+
+struct ovs_mutex vpci_mutex = OVS_MUTEX_INITIALIZER;
+struct ovs_list vpci_list OVS_GUARDED_BY(vpci_mutex)
+    = OVS_LIST_INITIALIZER(&vpci_list);
+
+static int netdev_vpci_construct(struct netdev *);
+
+bool
+is_netdev_vpci(const struct netdev *netdev)
+{
+    return netdev->netdev_class->construct == netdev_vpci_construct;
+}
+
+static int
+netdev_vpci_init(void)
+{
+    vpci_show_init();
+    return 0;
+}
+
+static void
+netdev_vpci_run(const struct netdev_class *class OVS_UNUSED)
+{
+    struct netdev_vpci *dev, **devs;
+    size_t n = 0;
+
+    /* The work per port must not be done with 'vpci_mutex' held.  Ports come
+     * and go in this thread alone, so that the copy of the list stays
+     * valid. */
+    ovs_mutex_lock(&vpci_mutex);
+    devs = xmalloc(ovs_list_size(&vpci_list) * sizeof *devs);
+    LIST_FOR_EACH (dev, node, &vpci_list) {
+        devs[n++] = dev;
+    }
+    ovs_mutex_unlock(&vpci_mutex);
+
+    for (size_t i = 0; i < n; i++) {
+        vpci_vhost_run(devs[i]);
+    }
+    free(devs);
+    vpci_mempool_sweep();
+}
+
+static void
+netdev_vpci_wait(const struct netdev_class *class OVS_UNUSED)
+{
+    struct netdev_vpci *dev;
+
+    ovs_mutex_lock(&vpci_mutex);
+    LIST_FOR_EACH (dev, node, &vpci_list) {
+        vpci_vhost_wait(dev);
+    }
+    ovs_mutex_unlock(&vpci_mutex);
+}
+
+static struct netdev *
+netdev_vpci_alloc(void)
+{
+    struct netdev_vpci *dev = xzalloc_cacheline(sizeof *dev);
+
+    return &dev->up;
+}
+
+static void
+netdev_vpci_dealloc(struct netdev *netdev)
+{
+    free_cacheline(netdev_vpci_cast(netdev));
+}
+
+/* What a process needs once, after it has become a daemon. */
+static int
+process_init(void)
+{
+    int error = vpci_guard_global_init();
+
+    vpci_gate_global_init();
+    if (error) {
+        VLOG_ERR("cannot guard against guest memory that vanishes: %s",
+                 ovs_strerror(error));
+    }
+    return error;
+}
+
+static int
+netdev_vpci_construct(struct netdev *netdev)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    int error = process_init();
+
+    if (!error) {
+        error = vpci_rings_init(dev);
+        if (error) {
+            vpci_rings_uninit(dev);
+        }
+    }
+    if (error) {
+        return error;
+    }
+
+    ovs_mutex_init(&dev->mutex);
+    ovs_mutex_init(&dev->fault_mutex);
+    ovs_list_init(&dev->conns);
+    eth_addr_random(&dev->hwaddr);
+    atomic_init(&dev->tx_retries_max, 0);
+    atomic_init(&dev->rarp_pending, false);
+    ovsrcu_init(&dev->ingress, NULL);
+    ovsrcu_init(&dev->egress, NULL);
+    dev->flags = NETDEV_UP | NETDEV_PROMISC;
+    dev->requested_mtu = dev->mtu = ETH_PAYLOAD_MAX;
+    atomic_init(&dev->max_frame, dev->mtu + VPCI_FRAME_OVERHEAD);
+    dev->requested_n_rxq = netdev->n_rxq = 1;
+    dev->requested_n_txq = netdev->n_txq = 1;
+    dev->requested_socket_id = dev->socket_id
+        = dpdk_available() ? rte_lcore_to_socket_id(rte_get_main_lcore()) : 0;
+
+    ovs_mutex_lock(&dev->mutex);
+    vpci_rings_set_n_txq(dev, 1);
+    vpci_rings_resume(dev);
+    ovs_mutex_unlock(&dev->mutex);
+
+    ovs_mutex_lock(&vpci_mutex);
+    ovs_list_push_back(&vpci_list, &dev->node);
+    ovs_mutex_unlock(&vpci_mutex);
+
+    netdev_request_reconfigure(netdev);
+    return 0;
+}
+
+static void
+netdev_vpci_destruct(struct netdev *netdev)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+
+    vpci_vhost_unregister(dev);
+
+    ovs_mutex_lock(&vpci_mutex);
+    ovs_list_remove(&dev->node);
+    ovs_mutex_unlock(&vpci_mutex);
+
+    ovs_mutex_lock(&dev->mutex);
+    vpci_rings_pause(dev);
+    vpci_rings_stop_all(dev);
+    vpci_qos_uninit(dev);
+    vpci_mempool_put(dev->mempool);
+    ovs_mutex_unlock(&dev->mutex);
+
+    vpci_rings_uninit(dev);
+    vpci_config_uninit(&dev->config);
+    free(dev->last_disconnect);
+    ovs_mutex_destroy(&dev->fault_mutex);
+    ovs_mutex_destroy(&dev->mutex);
+}
+
+static int
+netdev_vpci_get_numa_id(const struct netdev *netdev)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    int socket_id;
+
+    ovs_mutex_lock(&dev->mutex);
+    socket_id = dev->socket_id;
+    ovs_mutex_unlock(&dev->mutex);
+    return socket_id;
+}
+
+static int
+netdev_vpci_set_tx_multiq(struct netdev *netdev, unsigned int n_txq)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+
+    ovs_mutex_lock(&dev->mutex);
+    if (dev->requested_n_txq != n_txq) {
+        dev->requested_n_txq = n_txq;
+        netdev_request_reconfigure(netdev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static int
+netdev_vpci_set_etheraddr(struct netdev *netdev, const struct eth_addr mac)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+
+    ovs_mutex_lock(&dev->mutex);
+    if (!eth_addr_equals(dev->hwaddr, mac)) {
+        dev->hwaddr = mac;
+        netdev_change_seq_changed(netdev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static int
+netdev_vpci_get_etheraddr(const struct netdev *netdev, struct eth_addr *mac)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+
+    ovs_mutex_lock(&dev->mutex);
+    *mac = dev->hwaddr;
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static int
+netdev_vpci_get_mtu(const struct netdev *netdev, int *mtup)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+
+    ovs_mutex_lock(&dev->mutex);
+    *mtup = dev->mtu;
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static int
+netdev_vpci_set_mtu(struct netdev *netdev, int mtu)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+
+    if (mtu < VPCI_MIN_MTU || mtu > VPCI_MAX_MTU) {
+        VLOG_WARN("%s: MTU %d is not possible: set mtu_request to a value "
+                  "from %d to %d", vpci_name(dev), mtu, VPCI_MIN_MTU,
+                  VPCI_MAX_MTU);
+        return EINVAL;
+    }
+    ovs_mutex_lock(&dev->mutex);
+    if (dev->requested_mtu != mtu) {
+        dev->requested_mtu = mtu;
+        netdev_request_reconfigure(netdev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static int
+netdev_vpci_get_carrier(const struct netdev *netdev, bool *carrier)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+
+    ovs_mutex_lock(&dev->mutex);
+    *carrier = dev->carrier && dev->flags & NETDEV_UP;
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+static long long int
+netdev_vpci_get_carrier_resets(const struct netdev *netdev)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    long long int carrier_resets;
+
+    ovs_mutex_lock(&dev->mutex);
+    carrier_resets = dev->carrier_resets;
+    ovs_mutex_unlock(&dev->mutex);
+    return carrier_resets;
+}
+
+static int
+netdev_vpci_update_flags(struct netdev *netdev, enum netdev_flags off,
+                         enum netdev_flags on, enum netdev_flags *old_flagsp)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    enum netdev_flags new_flags;
+
+    if ((off | on) & ~(NETDEV_UP | NETDEV_PROMISC)) {
+        return EINVAL;
+    }
+
+    ovs_mutex_lock(&dev->mutex);
+    *old_flagsp = dev->flags;
+    new_flags = (dev->flags & ~off) | on;
+    if (new_flags != dev->flags) {
+        vpci_rings_pause(dev);
+        dev->flags = new_flags;
+        vpci_rings_resume(dev);
+        netdev_change_seq_changed(netdev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    return 0;
+}
+
+/* Gives 'dev' mbufs for its MTU and NUMA node.  While paused. */
+static int
+reconfigure_mempool(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_mempool *pool = vpci_mempool_get(dev->requested_mtu,
+                                                 dev->requested_socket_id);
+
+    if (!pool && dev->mempool) {
+        VLOG_ERR("%s: keeps MTU %d for want of memory", vpci_name(dev),
+                 dev->mtu);
+        dev->requested_mtu = dev->mtu;
+        dev->requested_socket_id = dev->socket_id;
+        return 0;
+    } else if (!pool) {
+        return ENOMEM;
+    }
+    vpci_mempool_put(dev->mempool);
+    dev->mempool = pool;
+    dev->mtu = dev->requested_mtu;
+    dev->socket_id = dev->requested_socket_id;
+    atomic_store_relaxed(&dev->max_frame, dev->mtu + VPCI_FRAME_OVERHEAD);
+    return 0;
+}
+
+static int
+netdev_vpci_reconfigure(struct netdev *netdev)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(netdev);
+    int error = 0;
+
+    if (!dpdk_available()) {
+        return ENODEV;
+    }
+    ovs_mutex_lock(&dev->mutex);
+    if (dev->mempool && netdev->n_rxq == dev->requested_n_rxq
+        && netdev->n_txq == dev->requested_n_txq
+        && dev->mtu == dev->requested_mtu
+        && dev->socket_id == dev->requested_socket_id) {
+        goto unlock;
+    }
+
+    vpci_rings_pause(dev);
+    if (!dev->mempool || dev->mtu != dev->requested_mtu
+        || dev->socket_id != dev->requested_socket_id) {
+        error = reconfigure_mempool(dev);
+    }
+    if (!error) {
+        vpci_rings_set_n_txq(dev, dev->requested_n_txq);
+        netdev->n_txq = dev->requested_n_txq;
+        netdev->n_rxq = dev->requested_n_rxq;
+    }
+    vpci_rings_resume(dev);
+    netdev_change_seq_changed(netdev);
+
+unlock:
+    ovs_mutex_unlock(&dev->mutex);
+    return error;
+}
+
+static struct netdev_rxq *
+netdev_vpci_rxq_alloc(void)
+{
+    return xzalloc(sizeof(struct netdev_rxq));
+}
+
+static int
+netdev_vpci_rxq_construct(struct netdev_rxq *rxq OVS_UNUSED)
+{
+    return 0;
+}
+
+static void
+netdev_vpci_rxq_destruct(struct netdev_rxq *rxq OVS_UNUSED)
+{
+}
+
+static void
+netdev_vpci_rxq_dealloc(struct netdev_rxq *rxq)
+{
+    free(rxq);
+}
+
+/* A queue whose ring does not run need not be polled.  PMD threads. */
+static bool
+netdev_vpci_rxq_enabled(struct netdev_rxq *rxq)
+{
+    struct netdev_vpci *dev = netdev_vpci_cast(rxq->netdev);
+
+    return !rxq->queue_id
+           || __atomic_load_n(&dev->rxqs[rxq->queue_id].running,
+                              __ATOMIC_RELAXED);
+}
+
+static const struct netdev_class vpci_class = {
+    .type = "vpci",
+    .is_pmd = true,
+    .init = netdev_vpci_init,
+    .run = netdev_vpci_run,
+    .wait = netdev_vpci_wait,
+    .alloc = netdev_vpci_alloc,
+    .construct = netdev_vpci_construct,
+    .destruct = netdev_vpci_destruct,
+    .dealloc = netdev_vpci_dealloc,
+    .get_config = netdev_vpci_get_config,
+    .set_config = netdev_vpci_set_config,
+    .get_numa_id = netdev_vpci_get_numa_id,
+    .set_tx_multiq = netdev_vpci_set_tx_multiq,
+    .send = netdev_vpci_send,
+    .set_etheraddr = netdev_vpci_set_etheraddr,
+    .get_etheraddr = netdev_vpci_get_etheraddr,
+    .get_mtu = netdev_vpci_get_mtu,
+    .set_mtu = netdev_vpci_set_mtu,
+    .get_carrier = netdev_vpci_get_carrier,
+    .get_carrier_resets = netdev_vpci_get_carrier_resets,
+    .get_stats = netdev_vpci_get_stats,
+    .get_custom_stats = netdev_vpci_get_custom_stats,
+    .set_policing = netdev_vpci_set_policing,
+    .get_qos_types = netdev_vpci_get_qos_types,
+    .get_qos = netdev_vpci_get_qos,
+    .set_qos = netdev_vpci_set_qos,
+    .get_status = netdev_vpci_get_status,
+    .update_flags = netdev_vpci_update_flags,
+    .reconfigure = netdev_vpci_reconfigure,
+    .rxq_alloc = netdev_vpci_rxq_alloc,
+    .rxq_construct = netdev_vpci_rxq_construct,
+    .rxq_destruct = netdev_vpci_rxq_destruct,
+    .rxq_dealloc = netdev_vpci_rxq_dealloc,
+    .rxq_enabled = netdev_vpci_rxq_enabled,
+    .rxq_recv = netdev_vpci_rxq_recv,
+};
+
+/* Registration does not start threads: the daemon has yet to fork. */
+OVS_CONSTRUCTOR(netdev_vpci_register) {
+    netdev_register_provider(&vpci_class);
+}
