@@ -62,32 +62,28 @@ packed_is_avail(uint16_t flags, bool wrap)
 VRING_INLINE struct vring_desc_copy
 packed_snapshot(const struct vring_packed_desc *p, uint16_t flags)
 {
-    return (struct vring_desc_copy) {
-        .addr = VRING_READ(&p->addr),
-        .len = VRING_READ(&p->len),
-        .flags = flags,
-        .next = VRING_READ(&p->id),
-    };
+    return vring_desc_from_packed(vring_snapshot(p), flags);
 }
 
-/* Reads the descriptors at 'w' that are available, up to 'w->want' of them.
- * Returns their number. */
 static inline int
-packed_read_ahead(const struct vpci_vring *vr, struct vring_walk *w,
-                  bool write)
+packed_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_packed_desc *desc = vr->desc;
     uint32_t left = vr->size - w->n_slots;
-    uint32_t want = w->want < VPCI_VRING_BURST ? w->want : VPCI_VRING_BURST;
-    uint16_t idx = w->idx;
+    uint32_t want = w->want * w->slots;
+    uint32_t idx = w->idx;
     bool wrap = w->wrap;
     uint32_t i;
 
+    if (want > VPCI_VRING_BURST) {
+        want = VPCI_VRING_BURST;
+    }
     if (want > left) {
         want = left;
     }
     for (i = 0; i < want; i++) {
         const struct vring_packed_desc *p = &desc[idx];
+        struct vring_desc_copy d;
 
         /* (A): what a descriptor says is read after its flags. */
         uint16_t flags = __atomic_load_n(&p->flags, __ATOMIC_ACQUIRE);
@@ -95,9 +91,14 @@ packed_read_ahead(const struct vpci_vring *vr, struct vring_walk *w,
         if (!packed_is_avail(flags, wrap)) {
             break;
         }
-        w->ahead[i] = packed_snapshot(p, flags);
-        vring_prefetch(vr, w->ahead[i].addr, write);
-        packed_advance(vr, &idx, &wrap, 1);
+        d = packed_snapshot(p, flags);
+        w->ahead[i] = d;
+        w->id_ahead[i] = vring_desc_next(d);
+        vring_prefetch(vr, d.addr, write);
+        if (VRING_UNLIKELY(++idx == vr->size)) {
+            idx = 0;
+            wrap = !wrap;
+        }
     }
     w->pos = 0;
     w->n = i;
@@ -106,11 +107,11 @@ packed_read_ahead(const struct vpci_vring *vr, struct vring_walk *w,
 
 /* Adds the buffers of the indirect table 'table', found in 'slot'.  Returns 0,
  * or -1 after a fault. */
-static int
-packed_table(struct vpci_vring *vr, struct vring_walk *w,
-             const struct vring_desc_copy *table, uint16_t slot, bool write)
+VRING_INLINE int
+packed_table(struct vpci_vring *vr, struct vring_gather *g,
+             struct vring_desc_copy table, uint16_t slot, bool write)
 {
-    uint32_t n = table->len / sizeof(struct vring_desc);
+    uint32_t n = vring_desc_len(table) / sizeof(struct vring_desc);
 
     if (vring_check_table(vr, table, slot)) {
         return -1;
@@ -119,40 +120,33 @@ packed_table(struct vpci_vring *vr, struct vring_walk *w,
         return vring_bad(vr, VPCI_FAULT_LOOP, slot, n, vr->max_chain);
     }
     for (uint32_t i = 0; i < n; i++) {
-        struct vring_packed_desc raw;
         struct vring_desc_copy d;
 
-        if (!vring_read_table(vr, table->addr, i, &d)) {
-            return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, table->addr, 0);
+        if (!vring_read_table(vr, table.addr, i, &d)) {
+            return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, table.addr, 0);
         }
-
-        /* The layout differs from that of a split ring's descriptor. */
-        memcpy(&raw, &d, sizeof raw);
-        d.flags = raw.flags;
-        d.next = raw.id;
-        if (d.flags & VRING_DESC_F_INDIRECT) {
-            return vring_bad(vr, VPCI_FAULT_INDIRECT, slot, d.flags, 0);
+        d = vring_desc_from_packed(d, d.rest >> 48);
+        if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT) {
+            return vring_bad(vr, VPCI_FAULT_INDIRECT, slot,
+                             vring_desc_flags(d), 0);
         }
-        if (vring_add_buffer(vr, w, &d, slot, write)) {
+        if (vring_add_buffer(vr, g, d, slot, write)) {
             return -1;
         }
     }
     return 0;
 }
 
-/* Translates the chain at 'w', whose first descriptor has been read ahead.
- * Returns 1, or -1 after a fault. */
-static int __attribute__((noinline))
+static int
 packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_packed_desc *desc = vr->desc;
     uint32_t max = vr->size - w->n_slots;
+    struct vring_gather g = { .iov = w->iov };
     uint32_t pos = w->pos;
     uint16_t idx = w->idx;
     bool wrap = w->wrap;
 
-    w->len = 0;
-    w->n_iov = 0;
     for (w->slots = 1; ; w->slots++) {
         struct vring_desc_copy d;
 
@@ -160,20 +154,21 @@ packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
              ? w->ahead[pos]
              : packed_snapshot(&desc[idx], VRING_READ(&desc[idx].flags)));
         pos++;
-        w->id = d.next;
-        if (d.flags & VRING_DESC_F_INDIRECT) {
+        w->id = vring_desc_next(d);
+        if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT) {
             if (w->slots > 1) {
-                return vring_bad(vr, VPCI_FAULT_INDIRECT, idx, d.flags, 0);
+                return vring_bad(vr, VPCI_FAULT_INDIRECT, idx,
+                                 vring_desc_flags(d), 0);
             }
-            if (packed_table(vr, w, &d, idx, write)) {
+            if (packed_table(vr, &g, d, idx, write)) {
                 return -1;
             }
             break;
         }
-        if (vring_add_buffer(vr, w, &d, idx, write)) {
+        if (vring_add_buffer(vr, &g, d, idx, write)) {
             return -1;
         }
-        if (!(d.flags & VRING_DESC_F_NEXT)) {
+        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT)) {
             break;
         }
         if (w->slots >= max) {
@@ -181,37 +176,24 @@ packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
         }
         packed_advance(vr, &idx, &wrap, 1);
     }
-    if (w->len < vr->hdr_len) {
-        return vring_bad(vr, VPCI_FAULT_SHORT, w->idx, w->len, 0);
-    }
-    return 1;
+    return vring_end_chain(vr, w, &g, w->idx);
 }
 
-VRING_INLINE int
-packed_next(struct vpci_vring *vr, struct vring_walk *w, bool write)
+static inline void
+packed_walk_advance(const struct vpci_vring *vr, struct vring_walk *w,
+                    uint32_t n, uint32_t slots)
 {
-    const struct vring_desc_copy *d;
-
-    if (w->pos >= w->n) {
-        int n = packed_read_ahead(vr, w, write);
-
-        if (n <= 0) {
-            return n;
-        }
-    }
-    d = &w->ahead[w->pos];
-    w->id = d->next;
-    return (VRING_LIKELY(vring_single(vr, w, d, write))
-            ? 1 : packed_chain(vr, w, write));
+    (void) n;
+    packed_advance(vr, &w->idx, &w->wrap, slots);
+    w->n_slots += slots;
+    w->pos += slots;
 }
 
-VRING_INLINE void
-packed_take(const struct vpci_vring *vr, struct vring_walk *w)
-{
-    packed_advance(vr, &w->idx, &w->wrap, w->slots);
-    w->n_slots += w->slots;
-    w->pos += w->slots;
-}
+static const struct vring_kind vring_packed = {
+    .read_ahead = packed_read_ahead,
+    .chain = packed_chain,
+    .advance = packed_walk_advance,
+};
 
 static void
 packed_log(const struct vpci_vring *vr, uint16_t idx)
@@ -271,7 +253,7 @@ unsigned int
 vring_packed_peek(struct vpci_vring *vr, struct vpci_pkt *pkts,
                   unsigned int max)
 {
-    return vring_peek(vr, pkts, max, packed_next, packed_take);
+    return vring_peek(vr, pkts, max, &vring_packed);
 }
 
 void
@@ -301,7 +283,7 @@ vring_packed_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
         return vring_push_none(pkts, n);
     }
     vr->starved = false;
-    n_done = vring_push(vr, pkts, n, &n, packed_next, packed_take);
+    n_done = vring_push(vr, pkts, n, &n, &vring_packed);
     if (n_done) {
         packed_flush(vr, 0, n_done, VRING_DESC_F_WRITE, false);
     }

@@ -6,11 +6,11 @@
 /* What the split and the packed ring have in common
  * =================================================
  *
- * A ring hands its buffers out one by one: a function of type
- * 'vring_next_func' finds the next chain of descriptors that the driver made
- * available and translates it into pieces of memory.  What happens to these
- * pieces is the same for both kinds of ring, and is written once, below, as
- * inline functions that vring-split.c and vring-packed.c instantiate.
+ * A ring hands its buffers out one by one: 'struct vring_kind' finds the next
+ * chain of descriptors that the driver made available and translates it into
+ * pieces of memory.  What happens to these pieces is the same for both kinds
+ * of ring, and is written once, below, as inline functions that vring-split.c
+ * and vring-packed.c instantiate.
  *
  * The barriers between the engine and the driver:
  *
@@ -63,13 +63,9 @@ _Static_assert(sizeof(struct vring_packed_desc) == 16,
 #define VRING_LIKELY(X) __builtin_expect(!!(X), 1)
 #define VRING_UNLIKELY(X) __builtin_expect(!!(X), 0)
 
-/* Inlining makes direct calls of those through function pointers.  A compiler
- * that does not optimize cannot do that, and refuses. */
-#ifdef __OPTIMIZE__
+/* Whoever is given a 'struct vring_kind' must be inlined, or else calls through
+ * its pointers do not become direct. */
 #define VRING_INLINE static inline __attribute__((always_inline))
-#else
-#define VRING_INLINE static inline
-#endif
 
 #define VRING_COLD __attribute__((noinline, cold))
 
@@ -88,13 +84,42 @@ typedef uint16_t vring_u16 __attribute__((aligned(1), may_alias));
  * chain comes on top, so that a chain always finds enough. */
 #define VRING_BURST_IOV 1024
 
-/* A private copy of a descriptor. */
+/* A private copy of a descriptor.  The second word is kept whole, since a
+ * processor cannot load quickly what it has just stored in parts. */
 struct vring_desc_copy {
     uint64_t addr;
-    uint32_t len;
-    uint16_t flags;
-    uint16_t next;              /* Of a packed ring: the buffer id. */
+    uint64_t rest;
 };
+
+VRING_INLINE uint32_t
+vring_desc_len(struct vring_desc_copy d)
+{
+    return d.rest;
+}
+
+VRING_INLINE uint16_t
+vring_desc_flags(struct vring_desc_copy d)
+{
+    return d.rest >> 32;
+}
+
+/* The next descriptor, or in a packed ring the buffer id. */
+VRING_INLINE uint16_t
+vring_desc_next(struct vring_desc_copy d)
+{
+    return d.rest >> 48;
+}
+
+/* Turns what was read from a packed ring into the order above. */
+VRING_INLINE struct vring_desc_copy
+vring_desc_from_packed(struct vring_desc_copy d, uint16_t flags)
+{
+    return (struct vring_desc_copy) {
+        .addr = d.addr,
+        .rest = (uint32_t) d.rest | (uint64_t) flags << 32
+                | d.rest >> 32 << 48,
+    };
+}
 
 struct vpci_vring {
     /* Constant while the ring runs. */
@@ -146,7 +171,8 @@ struct vring_walk {
 
     /* The chain that was found last. */
     uint16_t id;                /* What the driver calls it. */
-    uint32_t slots;             /* Descriptors that it takes in the ring. */
+    uint32_t slots;             /* Descriptors that it takes in the ring; 1 if
+                                 * none was found yet. */
     uint32_t len;               /* In bytes. */
     uint32_t n_iov;
     struct vpci_iov *iov;       /* Set by the caller. */
@@ -154,20 +180,28 @@ struct vring_walk {
     /* Descriptors read ahead, so that what they point to is on its way into
      * the cache: first descriptors of chains in a split ring, consecutive
      * descriptors of a packed ring. */
-    uint32_t want;              /* How many the caller could use now. */
+    uint32_t want;              /* How many chains the caller could use. */
     uint32_t pos, n;
-    uint16_t head[VPCI_VRING_BURST];
+    uint16_t id_ahead[VPCI_VRING_BURST]; /* Head or buffer id. */
     struct vring_desc_copy ahead[VPCI_VRING_BURST];
 };
 
-/* Finds the chain at 'w', all of whose descriptors must be device-writable or
- * device-readable according to 'write', and fills in what 'w' says about it.
- * Does not move on.  Returns 1, 0 if there is none, or -1 after a fault. */
-typedef int vring_next_func(struct vpci_vring *, struct vring_walk *w,
-                            bool write);
+/* What differs between the kinds of ring. */
+struct vring_kind {
+    /* Reads descriptors ahead at 'w', for up to 'w->want' chains like the one
+     * before.  Returns the number of descriptors, or -1 after a fault. */
+    int (*read_ahead)(struct vpci_vring *, struct vring_walk *w, bool write);
 
-/* Moves 'w' past the chain that it has found. */
-typedef void vring_take_func(const struct vpci_vring *, struct vring_walk *w);
+    /* Translates the chain at 'w', whose first descriptor has been read ahead
+     * and all of whose descriptors must be device-writable or device-readable
+     * according to 'write'.  Does not move on.  Returns 0, or -1 after a
+     * fault. */
+    int (*chain)(struct vpci_vring *, struct vring_walk *w, bool write);
+
+    /* Moves 'w' past 'n' chains that take 'slots' descriptors in the ring. */
+    void (*advance)(const struct vpci_vring *, struct vring_walk *w,
+                    uint32_t n, uint32_t slots);
+};
 
 /* vring.c. */
 int vring_bad(struct vpci_vring *, enum vpci_fault_kind, uint16_t slot,
@@ -216,11 +250,10 @@ VRING_INLINE struct vring_desc_copy
 vring_snapshot(const void *host)
 {
     const vring_u64 *p = host;
-    uint64_t words[2] = { VRING_READ(&p[0]), VRING_READ(&p[1]) };
-    struct vring_desc_copy d;
 
-    memcpy(&d, words, sizeof d);
-    return d;
+    return (struct vring_desc_copy) {
+        .addr = VRING_READ(&p[0]), .rest = VRING_READ(&p[1])
+    };
 }
 
 /* The address in this process of the 'len' bytes at 'addr', if they lie in
@@ -264,83 +297,85 @@ vring_read_table(struct vpci_vring *vr, uint64_t table, uint32_t i,
     return vring_read_desc_slow(vr, addr, d);
 }
 
-/* Checks the buffer that 'd' describes and appends it to the chain of 'w'.
- * 'slot' is for the report.  Returns 0, or -1 after a fault. */
-VRING_INLINE int
-vring_add_buffer(struct vpci_vring *vr, struct vring_walk *w,
-                 const struct vring_desc_copy *d, uint16_t slot, bool write)
-{
-    uint64_t total = (uint64_t) w->len + d->len;
-    struct vpci_iov *iov = &w->iov[w->n_iov];
+/* A chain that is being translated. */
+struct vring_gather {
+    struct vpci_iov *iov;       /* Where the next piece goes. */
+    uint64_t len;               /* So far.  A chain has fewer than 2^16
+                                 * descriptors: this does not overflow. */
+};
 
-    if (VRING_UNLIKELY(!(d->flags & VRING_DESC_F_WRITE) == write)) {
-        return vring_bad(vr, VPCI_FAULT_DIRECTION, slot, d->flags, 0);
+/* Checks the buffer that 'd' describes and appends it to 'g'.  'slot' is for
+ * the report.  Returns 0, or -1 after a fault. */
+VRING_INLINE int
+vring_add_buffer(struct vpci_vring *vr, struct vring_gather *g,
+                 struct vring_desc_copy d, uint16_t slot, bool write)
+{
+    uint16_t flags = vring_desc_flags(d);
+    uint32_t len = vring_desc_len(d);
+    void *base;
+
+    if (VRING_UNLIKELY(!(flags & VRING_DESC_F_WRITE) == write)) {
+        return vring_bad(vr, VPCI_FAULT_DIRECTION, slot, flags, 0);
     }
-    if (VRING_UNLIKELY(!d->len)) {
-        return vring_bad(vr, VPCI_FAULT_ZERO, slot, d->len, 0);
+    if (VRING_UNLIKELY(!len)) {
+        return vring_bad(vr, VPCI_FAULT_ZERO, slot, 0, 0);
     }
-    if (VRING_UNLIKELY(total > UINT32_MAX)) {
-        return vring_bad(vr, VPCI_FAULT_LENGTH, slot, total, UINT32_MAX);
-    }
-    iov->base = vring_map_fast(vr, d->addr, d->len);
-    if (VRING_LIKELY(iov->base != NULL)) {
-        iov->len = d->len;
-        w->n_iov++;
+    base = vring_map_fast(vr, d.addr, len);
+    if (VRING_LIKELY(base != NULL)) {
+        *g->iov++ = (struct vpci_iov) { .base = base, .len = len };
     } else {
-        uint32_t n = vring_map_slow(vr, iov, d->addr, d->len);
+        uint32_t n = vring_map_slow(vr, g->iov, d.addr, len);
 
         if (!n) {
-            return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, d->addr, 0);
+            return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, d.addr, 0);
         }
-        w->n_iov += n;
+        g->iov += n;
     }
-    w->len = total;
+    g->len += len;
+    return 0;
+}
+
+/* Makes the chain in 'g' the one at hand.  'slot' is for the report.  Returns
+ * 0, or -1 after a fault. */
+VRING_INLINE int
+vring_end_chain(struct vpci_vring *vr, struct vring_walk *w,
+                const struct vring_gather *g, uint16_t slot)
+{
+    if (VRING_UNLIKELY(g->len < vr->hdr_len)) {
+        return vring_bad(vr, VPCI_FAULT_SHORT, slot, g->len, 0);
+    }
+    if (VRING_UNLIKELY(g->len > UINT32_MAX)) {
+        return vring_bad(vr, VPCI_FAULT_LENGTH, slot, g->len, UINT32_MAX);
+    }
+    w->len = g->len;
+    w->n_iov = g->iov - w->iov;
     return 0;
 }
 
 /* Checks the descriptor 'd' of an indirect table, itself.  Returns 0, or -1
  * after a fault. */
 VRING_INLINE int
-vring_check_table(struct vpci_vring *vr, const struct vring_desc_copy *d,
+vring_check_table(struct vpci_vring *vr, struct vring_desc_copy d,
                   uint16_t slot)
 {
-    if (!vr->indirect || d->flags & VRING_DESC_F_NEXT) {
-        return vring_bad(vr, VPCI_FAULT_INDIRECT, slot, d->flags, 0);
+    uint16_t flags = vring_desc_flags(d);
+    uint32_t len = vring_desc_len(d);
+
+    if (!vr->indirect || flags & VRING_DESC_F_NEXT) {
+        return vring_bad(vr, VPCI_FAULT_INDIRECT, slot, flags, 0);
     }
-    if (!d->len || d->len % sizeof(struct vring_desc)) {
-        return vring_bad(vr, VPCI_FAULT_INDIRECT, slot, d->len, 0);
+    if (!len || len % sizeof(struct vring_desc)) {
+        return vring_bad(vr, VPCI_FAULT_INDIRECT, slot, len, 0);
     }
-    if (d->addr + (d->len - 1) < d->addr) {
-        return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, d->addr, 0);
+    if (d.addr + (len - 1) < d.addr) {
+        return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, d.addr, 0);
     }
     return 0;
 }
 
-/* If the chain that begins with 'd' is 'd' alone and as common as can be,
- * fills in its only piece and returns true. */
-VRING_INLINE bool
-vring_single(const struct vpci_vring *vr, struct vring_walk *w,
-             const struct vring_desc_copy *d, bool write)
-{
-    const uint16_t mask = (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT
-                           | VRING_DESC_F_WRITE);
-    void *base;
-
-    if (VRING_UNLIKELY((d->flags & mask) != (write ? VRING_DESC_F_WRITE : 0)
-                       || d->len < vr->hdr_len)) {
-        return false;
-    }
-    base = vring_map_fast(vr, d->addr, d->len);
-    if (VRING_UNLIKELY(!base)) {
-        return false;
-    }
-    w->iov->base = base;
-    w->iov->len = d->len;
-    w->n_iov = 1;
-    w->len = d->len;
-    w->slots = 1;
-    return true;
-}
+/* What tells the descriptors that need no chain to be followed. */
+#define VRING_KIND_FLAGS \
+    (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE)
 
 /* Copies 'n' bytes.  What a frame's first bytes need is done in line. */
 VRING_INLINE void
@@ -363,50 +398,123 @@ vring_copy(void *dst_, const void *src_, size_t n)
     }
 }
 
+/* Reads the 10 bytes at 'src' into '*hdr', each once. */
+VRING_INLINE void
+vring_read_hdr(struct vpci_net_hdr *hdr, const void *src)
+{
+    const vring_u64 *p = src;
+    uint64_t first = VRING_READ(p);
+    uint16_t last = VRING_READ((const vring_u16 *) (p + 1));
+
+    memcpy(hdr, &first, 8);
+    memcpy((uint8_t *) hdr + 8, &last, 2);
+}
+
+/* Peeks at frames that lie in a single descriptor each, up to 'max' of them,
+ * as long as they have been read ahead.  'n' frames have been peeked at
+ * before.  Returns the number of frames.
+ *
+ * This is where most frames pass.  Everything else takes the general way. */
+VRING_INLINE uint32_t
+vring_peek_singles(struct vpci_vring *vr, const struct vring_walk *w,
+                   struct vpci_pkt *pkts, uint32_t n, uint32_t max)
+{
+    const struct vpci_memory_region region = vr->region;
+    struct vring_used_elem *done = &vr->done[n];
+    uint16_t *done_slots = &vr->done_slots[n];
+    const uint32_t hdr_len = vr->hdr_len;
+    struct vpci_iov *iov = w->iov;
+    uint32_t i;
+
+    if (max > w->n - w->pos) {
+        max = w->n - w->pos;
+    }
+    for (i = 0; i < max; i++) {
+        const struct vring_desc_copy d = w->ahead[w->pos + i];
+        uint64_t ofs = d.addr - region.guest_addr;
+        uint32_t len = vring_desc_len(d);
+        struct vpci_pkt *pkt = &pkts[i];
+        uint8_t *base;
+
+        if (VRING_UNLIKELY(vring_desc_flags(d) & VRING_KIND_FLAGS
+                           || len <= hdr_len || ofs >= region.size
+                           || len > region.size - ofs)) {
+            break;
+        }
+        base = region.host + ofs;
+        iov[i].base = base + hdr_len;
+        iov[i].len = len - hdr_len;
+        pkt->iov = &iov[i];
+        pkt->n_iov = 1;
+        pkt->len = len - hdr_len;
+        vring_read_hdr(&pkt->hdr, base);
+        pkt->fate = VPCI_PKT_WAITING;
+        done[i] = (struct vring_used_elem) { .id = w->id_ahead[w->pos + i] };
+        done_slots[i] = 1;
+    }
+    return i;
+}
+
+/* Sets 'pkt' to the chain at hand of 'w', less the header. */
+VRING_INLINE void
+vring_peek_chain(const struct vpci_vring *vr, const struct vring_walk *w,
+                 struct vpci_pkt *pkt)
+{
+    struct vpci_iov *iov = w->iov;
+
+    pkt->len = w->len - vr->hdr_len;
+    pkt->fate = VPCI_PKT_WAITING;
+    if (VRING_LIKELY(iov->len >= vr->hdr_len)) {
+        bool alone = iov->len == vr->hdr_len;
+
+        vring_read_hdr(&pkt->hdr, iov->base);
+        iov->base = (uint8_t *) iov->base + vr->hdr_len;
+        iov->len -= vr->hdr_len;
+        pkt->iov = iov + alone;
+        pkt->n_iov = w->n_iov - alone;
+    } else {
+        vring_peek_hdr_slow(w, vr->hdr_len, pkt);
+    }
+}
+
 /* Peeks at up to 'max' chains.  See vpci_vring_peek(). */
 VRING_INLINE unsigned int
 vring_peek(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int max,
-           vring_next_func *next, vring_take_func *take)
+           const struct vring_kind *kind)
 {
-    struct vpci_iov *iov = vr->iov;
     struct vring_walk w;
-    unsigned int n;
+    uint32_t n = 0;
 
     w.idx = vr->avail_idx;
     w.wrap = vr->avail_wrap;
     w.n_slots = w.pos = w.n = 0;
-    for (n = 0; n < max; n++) {
-        struct vpci_pkt *pkt = &pkts[n];
+    w.slots = 1;
+    w.iov = vr->iov;
+    while (n < max) {
+        uint32_t n_singles;
 
-        w.iov = iov;
-        w.want = max - n;
-        if (iov - vr->iov > VRING_BURST_IOV || next(vr, &w, false) <= 0) {
+        if (w.pos >= w.n) {
+            w.want = max - n;
+            if (kind->read_ahead(vr, &w, false) <= 0) {
+                break;
+            }
+        }
+        n_singles = vring_peek_singles(vr, &w, &pkts[n], n, max - n);
+        if (n_singles) {
+            kind->advance(vr, &w, n_singles, n_singles);
+            w.iov += n_singles;
+            n += n_singles;
+        } else if (w.iov - vr->iov <= VRING_BURST_IOV
+                   && !kind->chain(vr, &w, false)) {
+            vring_peek_chain(vr, &w, &pkts[n]);
+            vr->done[n] = (struct vring_used_elem) { .id = w.id };
+            vr->done_slots[n] = w.slots;
+            kind->advance(vr, &w, 1, w.slots);
+            w.iov += w.n_iov;
+            n++;
+        } else {
             break;
         }
-
-        pkt->len = w.len - vr->hdr_len;
-        if (VRING_LIKELY(iov->len >= vr->hdr_len)) {
-            const vring_u64 *p = iov->base;
-            uint64_t first = VRING_READ(p);
-            uint16_t last = VRING_READ((const vring_u16 *) (p + 1));
-            bool alone = iov->len == vr->hdr_len;
-
-            memcpy(&pkt->hdr, &first, 8);
-            memcpy((uint8_t *) &pkt->hdr + 8, &last, 2);
-            iov->base = (uint8_t *) iov->base + vr->hdr_len;
-            iov->len -= vr->hdr_len;
-            pkt->iov = iov + alone;
-            pkt->n_iov = w.n_iov - alone;
-        } else {
-            vring_peek_hdr_slow(&w, vr->hdr_len, pkt);
-        }
-        pkt->fate = VPCI_PKT_WAITING;
-
-        vr->done[n].id = w.id;
-        vr->done[n].len = 0;
-        vr->done_slots[n] = w.slots;
-        iov += w.n_iov;
-        take(vr, &w);
     }
     vr->n_peeked = n;
     vr->first_peeked = 0;
@@ -420,37 +528,86 @@ struct vring_push {
     uint32_t n_done;            /* Chains filled, in 'done' of the ring. */
 };
 
+/* Writes the header of a frame that takes one buffer to 'dst'. */
+VRING_INLINE void
+vring_write_hdr(uint8_t *dst, const struct vpci_net_hdr *hdr, uint32_t hdr_len)
+{
+    uint32_t num_buffers = 1;
+    uint32_t last = hdr->csum_offset | num_buffers << 16;
+
+    memcpy(dst, hdr, 8);
+    if (VRING_LIKELY(hdr_len == 12)) {
+        memcpy(dst + 8, &last, 4);
+    } else {
+        memcpy(dst + 8, &last, 2);
+    }
+}
+
+/* Pushes frames that are in one piece and fit into a single descriptor each,
+ * up to 'max' of them, as long as descriptors have been read ahead.  Returns
+ * the number of frames.
+ *
+ * This is where most frames pass.  Everything else takes the general way. */
+VRING_INLINE uint32_t
+vring_push_singles(struct vpci_vring *vr, const struct vring_push *p,
+                   struct vpci_pkt *pkts, uint32_t max)
+{
+    const struct vpci_memory_region region = vr->region;
+    struct vring_used_elem *done = &vr->done[p->n_done];
+    uint16_t *done_slots = &vr->done_slots[p->n_done];
+    const uint32_t hdr_len = vr->hdr_len;
+    const struct vring_walk *w = &p->w;
+    uint32_t i;
+
+    if (max > w->n - w->pos) {
+        max = w->n - w->pos;
+    }
+    if (VRING_UNLIKELY(vr->cfg.log != NULL)) {
+        max = 0;
+    }
+    for (i = 0; i < max; i++) {
+        const struct vring_desc_copy d = w->ahead[w->pos + i];
+        uint64_t ofs = d.addr - region.guest_addr;
+        uint32_t len = vring_desc_len(d);
+        struct vpci_pkt *pkt = &pkts[i];
+        uint8_t *base;
+
+        if (VRING_UNLIKELY(((vring_desc_flags(d) & VRING_KIND_FLAGS)
+                            != VRING_DESC_F_WRITE)
+                           || len < hdr_len || ofs >= region.size
+                           || len > region.size - ofs
+                           || len - hdr_len < pkt->len || pkt->n_iov != 1)) {
+            break;
+        }
+        base = region.host + ofs;
+        vring_write_hdr(base, &pkt->hdr, hdr_len);
+        vring_copy(base + hdr_len, pkt->iov->base, pkt->len);
+        pkt->fate = VPCI_PKT_SENT;
+        done[i] = (struct vring_used_elem) {
+            .id = w->id_ahead[w->pos + i], .len = pkt->len + hdr_len
+        };
+        done_slots[i] = 1;
+    }
+    return i;
+}
+
 /* Writes the header of a frame, and as much of its body as there is room for,
  * into the first chain, which is at hand.  Returns the bytes written. */
-VRING_INLINE uint32_t
+static inline uint32_t
 vring_push_first(const struct vpci_vring *vr, const struct vring_walk *w,
                  const struct vpci_net_hdr *hdr_, struct vring_source *src,
                  uint8_t *num_buffers[2])
 {
-    uint8_t hdr[12];
-
-    memcpy(hdr, hdr_, 10);
-    hdr[10] = 1;
-    hdr[11] = 0;
     if (VRING_LIKELY(w->iov->len >= vr->hdr_len)) {
         uint8_t *base = w->iov->base;
 
         num_buffers[0] = base + 10;
         num_buffers[1] = base + 11;
-        if (VRING_LIKELY(vr->hdr_len == 12)) {
-            memcpy(base, hdr, 12);
-        } else {
-            memcpy(base, hdr, 10);
-        }
-        if (VRING_LIKELY(src->iov->len == src->left
-                         && src->left <= w->iov->len - vr->hdr_len)) {
-            uint32_t n = src->left;
-
-            vring_copy(base + vr->hdr_len, src->iov->base, n);
-            src->left = 0;
-            return vr->hdr_len + n;
-        }
+        vring_write_hdr(base, hdr_, vr->hdr_len);
     } else {
+        uint8_t hdr[12];
+
+        vring_write_hdr(hdr, hdr_, sizeof hdr);
         vring_scatter_hdr(w, hdr, vr->hdr_len, num_buffers);
     }
     return vr->hdr_len + vring_scatter(w, vr->hdr_len, src);
@@ -472,7 +629,7 @@ vring_push_log(const struct vpci_vring *vr, const struct vring_walk *w,
 /* Puts down 'len' bytes written into the chain at hand, and moves on. */
 VRING_INLINE void
 vring_push_done(struct vpci_vring *vr, struct vring_push *p, uint32_t len,
-                vring_take_func *take)
+                const struct vring_kind *kind)
 {
     if (VRING_UNLIKELY(vr->cfg.log != NULL)) {
         vring_push_log(vr, &p->w, len);
@@ -481,8 +638,22 @@ vring_push_done(struct vpci_vring *vr, struct vring_push *p, uint32_t len,
     vr->done[p->n_done].len = len;
     vr->done_slots[p->n_done] = p->w.slots;
     p->n_done++;
-    take(vr, &p->w);
+    kind->advance(vr, &p->w, 1, p->w.slots);
     p->found = false;
+}
+
+/* Finds the next chain, unless one is at hand.  Returns false if there is none
+ * or after a fault. */
+VRING_INLINE bool
+vring_push_find(struct vpci_vring *vr, struct vring_push *p,
+                const struct vring_kind *kind)
+{
+    if (!p->found
+        && (p->w.pos < p->w.n || kind->read_ahead(vr, &p->w, true) > 0)
+        && !kind->chain(vr, &p->w, true)) {
+        p->found = true;
+    }
+    return p->found;
 }
 
 /* Notes that the buffers from the ring's start up to 'w', which hold 'room'
@@ -509,7 +680,7 @@ vring_push_starved(struct vpci_vring *vr, const struct vring_walk *w,
 VRING_INLINE enum vpci_pkt_fate
 vring_push_rest(struct vpci_vring *vr, struct vring_push *p,
                 struct vring_source *src, uint8_t *num_buffers[2],
-                vring_next_func *next, vring_take_func *take)
+                const struct vring_kind *kind)
 {
     uint32_t first = p->n_done - 1;
     uint32_t min_slots = vr->done_slots[first];
@@ -520,7 +691,7 @@ vring_push_rest(struct vpci_vring *vr, struct vring_push *p,
         uint32_t len;
 
         p->w.want = VPCI_VRING_BURST;
-        if (next(vr, &p->w, true) <= 0) {
+        if (!vring_push_find(vr, p, kind)) {
             /* Only if nothing else is under way are all descriptors seen. */
             return (!first && !vr->fault
                     && vring_push_starved(vr, &p->w, room, min_slots)
@@ -531,7 +702,7 @@ vring_push_rest(struct vpci_vring *vr, struct vring_push *p,
         }
         len = vring_scatter(&p->w, 0, src);
         room += len;
-        vring_push_done(vr, p, len, take);
+        vring_push_done(vr, p, len, kind);
         n++;
     }
     *num_buffers[0] = n & 0xff;
@@ -539,35 +710,27 @@ vring_push_rest(struct vpci_vring *vr, struct vring_push *p,
     return VPCI_PKT_SENT;
 }
 
-/* Pushes one frame.  If that fails, 'p' may be left anywhere. */
+/* Pushes one frame, the general way.  If that fails, 'p' may be left
+ * anywhere. */
 VRING_INLINE enum vpci_pkt_fate
 vring_push_frame(struct vpci_vring *vr, struct vring_push *p,
-                 const struct vpci_pkt *pkt, vring_next_func *next,
-                 vring_take_func *take)
+                 const struct vpci_pkt *pkt, const struct vring_kind *kind)
 {
-    static const struct vpci_iov nothing = { (void *) "", 0 };
-    struct vring_source src = {
-        .iov = VRING_LIKELY(pkt->n_iov) ? pkt->iov : &nothing,
-        .left = pkt->len,
-    };
+    struct vring_source src = { .iov = pkt->iov, .left = pkt->len };
     uint8_t *num_buffers[2];
     uint32_t len;
 
-    if (!p->found) {
-        if (next(vr, &p->w, true) <= 0) {
-            return VPCI_PKT_WAITING;
-        }
-        p->found = true;
+    if (!vring_push_find(vr, p, kind)) {
+        return VPCI_PKT_WAITING;
     }
     if (!vr->mergeable && p->w.len - vr->hdr_len < pkt->len) {
         return VPCI_PKT_TOO_BIG;
     }
     len = vring_push_first(vr, &p->w, &pkt->hdr, &src, num_buffers);
-    vring_push_done(vr, p, len, take);
-    if (VRING_LIKELY(!src.left)) {
-        return VPCI_PKT_SENT;
-    }
-    return vring_push_rest(vr, p, &src, num_buffers, next, take);
+    vring_push_done(vr, p, len, kind);
+    return (src.left
+            ? vring_push_rest(vr, p, &src, num_buffers, kind)
+            : VPCI_PKT_SENT);
 }
 
 /* Where a burst stands between two frames. */
@@ -586,6 +749,20 @@ vring_push_mark(const struct vring_push *p)
     };
 }
 
+/* Makes the buffers that were taken since 'mark' available again. */
+static inline void
+vring_push_undo(struct vring_push *p, const struct vring_mark *mark)
+{
+    if (p->n_done != mark->n_done) {
+        p->w.idx = mark->idx;
+        p->w.wrap = mark->wrap;
+        p->w.n_slots = mark->n_slots;
+        p->w.pos = p->w.n = 0;
+        p->n_done = mark->n_done;
+        p->found = false;
+    }
+}
+
 /* Marks 'n' frames as not dealt with.  Returns 0. */
 static inline unsigned int
 vring_push_none(struct vpci_pkt *pkts, unsigned int n)
@@ -600,38 +777,44 @@ vring_push_none(struct vpci_pkt *pkts, unsigned int n)
  * been dealt with.  Returns how many chains of 'done' are to be given back. */
 VRING_INLINE uint32_t
 vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n,
-           unsigned int *np, vring_next_func *next, vring_take_func *take)
+           unsigned int *np, const struct vring_kind *kind)
 {
-    struct vring_mark mark;
     struct vring_push p;
-    unsigned int i;
+    uint32_t i = 0;
 
     p.w.idx = vr->avail_idx;
     p.w.wrap = vr->avail_wrap;
     p.w.n_slots = p.w.pos = p.w.n = 0;
+    p.w.slots = 1;
     p.w.iov = vr->iov;
     p.found = false;
     p.n_done = 0;
     vr->n_peeked = 0;
-    for (i = 0; i < n; i++) {
-        mark = vring_push_mark(&p);
-        p.w.want = n - i;
-        pkts[i].fate = vring_push_frame(vr, &p, &pkts[i], next, take);
-        if (VRING_UNLIKELY(pkts[i].fate != VPCI_PKT_SENT)) {
-            bool touched = p.n_done != mark.n_done;
+    while (i < n) {
+        uint32_t n_singles = 0;
 
-            /* The buffers of a frame that failed go back to be available. */
-            p.w.idx = mark.idx;
-            p.w.wrap = mark.wrap;
-            p.w.n_slots = mark.n_slots;
-            p.n_done = mark.n_done;
-            if (touched) {
-                p.w.pos = p.w.n = 0;
-                p.found = false;
-            }
-            if (pkts[i].fate == VPCI_PKT_WAITING) {
+        p.w.want = n - i;
+        if (!p.found) {
+            if (p.w.pos >= p.w.n && kind->read_ahead(vr, &p.w, true) <= 0) {
                 break;
             }
+            n_singles = vring_push_singles(vr, &p, &pkts[i], n - i);
+        }
+        if (n_singles) {
+            kind->advance(vr, &p.w, n_singles, n_singles);
+            p.n_done += n_singles;
+            i += n_singles;
+        } else {
+            struct vring_mark mark = vring_push_mark(&p);
+
+            pkts[i].fate = vring_push_frame(vr, &p, &pkts[i], kind);
+            if (pkts[i].fate != VPCI_PKT_SENT) {
+                vring_push_undo(&p, &mark);
+                if (pkts[i].fate == VPCI_PKT_WAITING) {
+                    break;
+                }
+            }
+            i++;
         }
     }
     *np = i;

@@ -71,8 +71,6 @@ vring_split_start(struct vpci_vring *vr)
     return 0;
 }
 
-/* Reads the heads and first descriptors of up to 'w->want' chains at 'w'.
- * Returns their number, or -1 after a fault. */
 static inline int
 split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
@@ -110,27 +108,29 @@ split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
             }
             break;
         }
-        w->head[i] = head;
+        w->id_ahead[i] = head;
         __builtin_prefetch(&desc[head]);
     }
     w->n = i;
     for (i = 0; i < w->n; i++) {
-        w->ahead[i] = vring_snapshot(&desc[w->head[i]]);
-        vring_prefetch(vr, w->ahead[i].addr, write);
+        struct vring_desc_copy d = vring_snapshot(&desc[w->id_ahead[i]]);
+
+        w->ahead[i] = d;
+        vring_prefetch(vr, d.addr, write);
     }
     return w->n;
 }
 
 /* Adds the buffers of the indirect table 'table', found in 'slot' after
  * 'n_direct' descriptors of its chain.  Returns 0, or -1 after a fault. */
-static int
-split_table(struct vpci_vring *vr, struct vring_walk *w,
-            const struct vring_desc_copy *table, uint16_t slot,
-            uint32_t n_direct, bool write)
+VRING_INLINE int
+split_table(struct vpci_vring *vr, struct vring_gather *g,
+            struct vring_desc_copy table, uint16_t slot, uint32_t n_direct,
+            bool write)
 {
     uint32_t max = vr->max_chain - n_direct;
-    uint32_t size = table->len / sizeof(struct vring_desc);
-    struct vring_desc_copy d = { .next = 0 };
+    uint32_t size = vring_desc_len(table) / sizeof(struct vring_desc);
+    uint32_t i = 0;
 
     if (vring_check_table(vr, table, slot)) {
         return -1;
@@ -139,95 +139,82 @@ split_table(struct vpci_vring *vr, struct vring_walk *w,
         max = size;
     }
     for (uint32_t n = 0; ; n++) {
+        struct vring_desc_copy d;
+
         if (n >= max) {
             return vring_bad(vr, VPCI_FAULT_LOOP, slot, n + 1, max);
         }
-        if (!vring_read_table(vr, table->addr, d.next, &d)) {
-            return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, table->addr, 0);
+        if (!vring_read_table(vr, table.addr, i, &d)) {
+            return vring_bad(vr, VPCI_FAULT_ADDRESS, slot, table.addr, 0);
         }
-        if (d.flags & VRING_DESC_F_INDIRECT) {
-            return vring_bad(vr, VPCI_FAULT_INDIRECT, slot, d.flags, 0);
+        if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT) {
+            return vring_bad(vr, VPCI_FAULT_INDIRECT, slot,
+                             vring_desc_flags(d), 0);
         }
-        if (vring_add_buffer(vr, w, &d, slot, write)) {
+        if (vring_add_buffer(vr, g, d, slot, write)) {
             return -1;
         }
-        if (!(d.flags & VRING_DESC_F_NEXT)) {
+        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT)) {
             return 0;
         }
-        if (d.next >= size) {
-            return vring_bad(vr, VPCI_FAULT_HEAD, slot, d.next, size - 1);
+        i = vring_desc_next(d);
+        if (i >= size) {
+            return vring_bad(vr, VPCI_FAULT_HEAD, slot, i, size - 1);
         }
     }
 }
 
-/* Translates the chain whose first descriptor is 'first', at 'w->id'.  Returns
- * 1, or -1 after a fault. */
-static int __attribute__((noinline))
-split_chain(struct vpci_vring *vr, struct vring_walk *w,
-            const struct vring_desc_copy *first, bool write)
+static int
+split_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_desc *desc = vr->desc;
-    struct vring_desc_copy d = *first;
-    uint16_t slot = w->id;
+    struct vring_desc_copy d = w->ahead[w->pos];
+    struct vring_gather g = { .iov = w->iov };
+    uint16_t slot = w->id_ahead[w->pos];
 
-    w->len = 0;
-    w->n_iov = 0;
+    w->id = slot;
     for (w->slots = 1; ; w->slots++) {
-        if (d.flags & VRING_DESC_F_INDIRECT) {
-            if (split_table(vr, w, &d, slot, w->slots - 1, write)) {
+        if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT) {
+            if (split_table(vr, &g, d, slot, w->slots - 1, write)) {
                 return -1;
             }
             break;
         }
-        if (vring_add_buffer(vr, w, &d, slot, write)) {
+        if (vring_add_buffer(vr, &g, d, slot, write)) {
             return -1;
         }
-        if (!(d.flags & VRING_DESC_F_NEXT)) {
+        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT)) {
             break;
         }
-        if (d.next >= vr->size) {
-            return vring_bad(vr, VPCI_FAULT_HEAD, slot, d.next,
+        if (vring_desc_next(d) >= vr->size) {
+            return vring_bad(vr, VPCI_FAULT_HEAD, slot, vring_desc_next(d),
                              vr->size - 1);
         }
         if (w->slots >= vr->size) {
             return vring_bad(vr, VPCI_FAULT_LOOP, w->id, w->slots + 1,
                              vr->size);
         }
-        slot = d.next;
+        slot = vring_desc_next(d);
         d = vring_snapshot(&desc[slot]);
     }
-    if (w->len < vr->hdr_len) {
-        return vring_bad(vr, VPCI_FAULT_SHORT, w->id, w->len, 0);
-    }
-    return 1;
+    return vring_end_chain(vr, w, &g, w->id);
 }
 
-VRING_INLINE int
-split_next(struct vpci_vring *vr, struct vring_walk *w, bool write)
-{
-    const struct vring_desc_copy *d;
-
-    if (w->pos >= w->n) {
-        int n = split_read_ahead(vr, w, write);
-
-        if (n <= 0) {
-            return n;
-        }
-    }
-    d = &w->ahead[w->pos];
-    w->id = w->head[w->pos];
-    return (VRING_LIKELY(vring_single(vr, w, d, write))
-            ? 1 : split_chain(vr, w, d, write));
-}
-
-VRING_INLINE void
-split_take(const struct vpci_vring *vr, struct vring_walk *w)
+static inline void
+split_advance(const struct vpci_vring *vr, struct vring_walk *w, uint32_t n,
+              uint32_t slots)
 {
     (void) vr;
-    w->idx++;
-    w->n_slots += w->slots;
-    w->pos++;
+    w->idx += n;
+    w->n_slots += slots;
+    w->pos += n;
 }
+
+static const struct vring_kind vring_split = {
+    .read_ahead = split_read_ahead,
+    .chain = split_chain,
+    .advance = split_advance,
+};
 
 /* Gives the 'n' chains at 'done' back to the driver.  If 'batch', the used
  * element of the last one stands for all. */
@@ -265,7 +252,7 @@ unsigned int
 vring_split_peek(struct vpci_vring *vr, struct vpci_pkt *pkts,
                  unsigned int max)
 {
-    return vring_peek(vr, pkts, max, split_next, split_take);
+    return vring_peek(vr, pkts, max, &vring_split);
 }
 
 void
@@ -287,7 +274,7 @@ vring_split_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
         return vring_push_none(pkts, n);
     }
     vr->starved = false;
-    n_done = vring_push(vr, pkts, n, &n, split_next, split_take);
+    n_done = vring_push(vr, pkts, n, &n, &vring_split);
     if (n_done) {
         split_flush(vr, vr->done, n_done, false);
     }

@@ -46,7 +46,8 @@ static bool
 vring_alloc_pools(struct vpci_vring *vr)
 {
     uint32_t n_regions = vr->cfg.mem->n_regions;
-    size_t n_iov = (size_t) vr->max_chain * n_regions + VRING_BURST_IOV + 1;
+    size_t n_iov = ((size_t) vr->max_chain * n_regions + VRING_BURST_IOV
+                    + VPCI_VRING_BURST);
     size_t n_done = (vr->size > VPCI_VRING_BURST
                      ? vr->size : VPCI_VRING_BURST);
 

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Cycles that a packet costs in the virtio ring engine
+ * ====================================================
+ *
+ * One thread plays the driver and the switch in turns: the driver fills a
+ * whole ring, the engine empties it burst by burst.  Only the engine's turns
+ * count; what the driver's turns cost is shown apart.  So the cache is warm,
+ * and the figures are the engine's own instructions rather than the time that
+ * cache lines take from one processor to the other.
+ *
+ * Each figure is the median of many rounds, in ticks of the time stamp counter
+ * (nanoseconds where there is none). */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "vpci/vring.h"
+#include "vring-driver.h"
+
+#define RING_SIZE 256
+#define BURST VPCI_VRING_BURST
+#define FILLS 32                /* Of the ring, in each round. */
+#define MAX_ROUNDS 1001
+
+/* Buffers lie as far apart as in a DPDK mempool with 2,048-byte rooms: an odd
+ * multiple of the cache line, so that they use all cache sets. */
+#define BUF_STRIDE 2368
+#define BUF_SIZE 2060
+#define HDR_LEN 12
+
+#define F_MERGEABLE (UINT64_C(1) << 15)
+
+#define GUEST_ADDR UINT64_C(0x40000000)
+#define DRIVER_OFS 0x10000
+#define DEVICE_OFS 0x20000
+#define TABLE_OFS 0x30000
+#define BUFS_OFS 0x40000
+#define GUEST_SIZE (BUFS_OFS + (RING_SIZE + 1) * BUF_STRIDE)
+
+#if defined __x86_64__
+static inline uint64_t
+now(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+#else
+static inline uint64_t
+now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
+}
+#endif
+
+/* How the driver lays a frame out: header and frame in one descriptor, in a
+ * descriptor each, or in a descriptor each of an indirect table. */
+enum layout { LAYOUT_ONE, LAYOUT_TWO, LAYOUT_TABLE };
+static const char *const layout_names[] = { "one", "two", "table" };
+
+struct guest {
+    uint8_t *memory;
+    struct vpci_memory mem;
+    struct vring_driver *drv;
+    struct vpci_vring *vr;
+    enum layout layout;
+    bool writable;
+};
+
+static void
+die(const char *what)
+{
+    fprintf(stderr, "vring-bench: %s\n", what);
+    exit(EXIT_FAILURE);
+}
+
+static void
+guest_init(struct guest *g, uint64_t features, enum layout layout,
+           bool writable)
+{
+    memset(g, 0, sizeof *g);
+    g->layout = layout;
+    g->writable = writable;
+    g->memory = aligned_alloc(4096, (GUEST_SIZE + 4095) & ~4095);
+    if (!g->memory
+        || vpci_memory_add(&g->mem, GUEST_ADDR, GUEST_SIZE, g->memory)) {
+        die("no guest memory");
+    }
+    memset(g->memory, 0, GUEST_SIZE);
+
+    const struct vring_driver_config dcfg = {
+        .size = RING_SIZE,
+        .features = features,
+        .desc = g->memory,
+        .driver = g->memory + DRIVER_OFS,
+        .device = g->memory + DEVICE_OFS,
+        .indirect = g->memory + TABLE_OFS,
+        .indirect_addr = GUEST_ADDR + TABLE_OFS,
+        .indirect_max = 4,
+        .start_wrap = true,
+    };
+    const struct vpci_vring_config cfg = {
+        .size = RING_SIZE,
+        .features = features,
+        .desc = dcfg.desc,
+        .driver = dcfg.driver,
+        .device = dcfg.device,
+        .mem = &g->mem,
+        .base = { .avail_wrap = true, .used_wrap = true },
+        .call_fd = -1,
+    };
+
+    g->drv = vring_driver_create(&dcfg);
+    g->vr = vpci_vring_create();
+    if (!g->drv || !g->vr || vpci_vring_start(g->vr, &cfg)) {
+        die("cannot start a ring");
+    }
+    vring_driver_disable_interrupts(g->drv);
+}
+
+static void
+guest_destroy(struct guest *g)
+{
+    vpci_vring_destroy(g->vr);
+    vring_driver_destroy(g->drv);
+    free(g->memory);
+}
+
+/* The driver's turn: takes back what was used and makes every descriptor
+ * available, with 'len' bytes in each buffer. */
+static unsigned int
+guest_fill(struct guest *g, uint32_t len)
+{
+    struct vring_driver_reaped reaped[BURST];
+    unsigned int n = 0;
+
+    while (vring_driver_reap(g->drv, reaped, BURST)) {
+        continue;
+    }
+    if (g->drv->error) {
+        die(g->drv->error);
+    }
+    for (;;) {
+        uint64_t addr = GUEST_ADDR + BUFS_OFS + n * BUF_STRIDE;
+        struct vring_driver_buf bufs[2] = {
+            { addr, HDR_LEN, g->writable },
+            { addr + HDR_LEN, len, g->writable },
+        };
+        unsigned int n_bufs = 2;
+
+        if (g->layout == LAYOUT_ONE) {
+            bufs[0].len += len;
+            n_bufs = 1;
+        }
+        if (vring_driver_add(g->drv, bufs, n_bufs, g->layout == LAYOUT_TABLE,
+                             NULL) < 0) {
+            break;
+        }
+        n++;
+    }
+    vring_driver_publish(g->drv);
+    return n;
+}
+
+/* The engine's turns.  Each returns the number of packets. */
+
+static unsigned int
+take_all(struct guest *g, void *frame)
+{
+    struct vpci_pkt pkts[BURST];
+    unsigned int total = 0, n;
+
+    while ((n = vpci_vring_peek(g->vr, pkts, BURST))) {
+        for (unsigned int i = 0; i < n; i++) {
+            vpci_pkt_copy(&pkts[i], (uint8_t *) frame + i * BUF_STRIDE);
+        }
+        vpci_vring_release(g->vr, n);
+        vpci_vring_notify(g->vr);
+        total += n;
+    }
+    return total;
+}
+
+static unsigned int
+push_all(struct guest *g, struct vpci_pkt pkts[BURST])
+{
+    unsigned int total = 0, n;
+
+    do {
+        n = vpci_vring_push(g->vr, pkts, BURST);
+        vpci_vring_notify(g->vr);
+        total += n;
+    } while (n == BURST);
+    return total;
+}
+
+static unsigned int
+splice_all(struct guest *from, struct guest *to)
+{
+    struct vpci_pkt pkts[BURST];
+    unsigned int total = 0, n;
+
+    while ((n = vpci_vring_peek(from->vr, pkts, BURST))) {
+        n = vpci_vring_push(to->vr, pkts, n);
+        if (!n) {
+            break;
+        }
+        vpci_vring_notify(to->vr);
+        vpci_vring_release(from->vr, n);
+        vpci_vring_notify(from->vr);
+        total += n;
+    }
+    return total;
+}
+
+static int
+compare_doubles(const void *a_, const void *b_)
+{
+    const double *a = a_, *b = b_;
+
+    return *a < *b ? -1 : *a > *b;
+}
+
+static double
+median(double *values, unsigned int n)
+{
+    qsort(values, n, sizeof *values, compare_doubles);
+    return values[n / 2];
+}
+
+enum what { TAKE, PUSH, SPLICE, N_WHATS };
+
+/* Runs 'n_rounds' rounds.  Returns the engine's cost of a packet, and the
+ * driver's in '*driver'. */
+static double
+measure(enum what what, struct guest *tx, struct guest *rx, uint32_t len,
+        unsigned int n_rounds, double *driver)
+{
+    static uint8_t frames[BURST * BUF_STRIDE];
+    static double engine_costs[MAX_ROUNDS], driver_costs[MAX_ROUNDS];
+    struct vpci_iov iovs[BURST];
+    struct vpci_pkt pkts[BURST];
+
+    for (unsigned int i = 0; i < BURST; i++) {
+        iovs[i] = (struct vpci_iov) { &frames[i * BUF_STRIDE], len };
+        pkts[i] = (struct vpci_pkt) { .iov = &iovs[i], .n_iov = 1,
+                                      .len = len };
+    }
+    for (unsigned int round = 0; round < n_rounds; round++) {
+        uint64_t engine_ticks = 0, driver_ticks = 0;
+        uint64_t n_engine = 0, n_driver = 0;
+
+        for (unsigned int i = 0; i < FILLS; i++) {
+            uint64_t t0 = now(), t1;
+
+            if (what != PUSH) {
+                n_driver += guest_fill(tx, len);
+            }
+            if (what != TAKE) {
+                n_driver += guest_fill(rx, BUF_SIZE - HDR_LEN);
+            }
+            t1 = now();
+            driver_ticks += t1 - t0;
+            n_engine += (what == TAKE ? take_all(tx, frames)
+                         : what == PUSH ? push_all(rx, pkts)
+                         : splice_all(tx, rx));
+            engine_ticks += now() - t1;
+        }
+        if (!n_engine || !n_driver) {
+            die("no packet moved");
+        }
+        engine_costs[round] = (double) engine_ticks / n_engine;
+        driver_costs[round] = (double) driver_ticks / n_driver;
+    }
+    *driver = median(driver_costs, n_rounds);
+    return median(engine_costs, n_rounds);
+}
+
+static void
+run(bool packed, bool mergeable, bool in_order, enum layout layout,
+    uint32_t len, unsigned int n_rounds)
+{
+    uint64_t features = (VRING_F_VERSION_1 | VRING_F_INDIRECT
+                         | VRING_F_EVENT_IDX
+                         | (packed ? VRING_F_PACKED : 0)
+                         | (mergeable ? F_MERGEABLE : 0)
+                         | (in_order ? VRING_F_IN_ORDER : 0));
+    double cost[N_WHATS], driver;
+    struct guest tx, rx;
+
+    guest_init(&tx, features, layout, false);
+    guest_init(&rx, features, layout, true);
+    for (int what = 0; what < N_WHATS; what++) {
+        cost[what] = measure(what, &tx, &rx, len, n_rounds, &driver);
+    }
+    printf("%-6s %-5s %-9s %-8s %5u %8.1f %8.1f %8.1f %8.1f %8.1f\n",
+           packed ? "packed" : "split", layout_names[layout],
+           mergeable ? "mergeable" : "-", in_order ? "in-order" : "-",
+           (unsigned int) len, cost[TAKE], cost[PUSH],
+           cost[TAKE] + cost[PUSH], cost[SPLICE], driver);
+    fflush(stdout);
+    guest_destroy(&tx);
+    guest_destroy(&rx);
+}
+
+int
+main(int argc, char *argv[])
+{
+    static const uint32_t lens[] = { 64, 1518 };
+    unsigned int n_rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 101;
+
+    if (argc > 2 || !n_rounds || n_rounds > MAX_ROUNDS) {
+        fprintf(stderr, "usage: %s [ROUNDS]  (1 to %d, default 101)\n",
+                argv[0], MAX_ROUNDS);
+        return EXIT_FAILURE;
+    }
+    printf("ticks per packet: take = peek, copy, release; splice = peek, push,"
+           " release\n"
+           "%-6s %-5s %-9s %-8s %5s %8s %8s %8s %8s %8s\n",
+           "ring", "descs", "", "", "bytes", "take", "push", "sum", "splice",
+           "(driver)");
+    for (int i = 0; i < 2; i++) {
+        for (int packed = 0; packed < 2; packed++) {
+            for (int layout = LAYOUT_ONE; layout <= LAYOUT_TABLE; layout++) {
+                run(packed, false, false, layout, lens[i], n_rounds);
+            }
+            run(packed, true, false, LAYOUT_ONE, lens[i], n_rounds);
+            run(packed, true, true, LAYOUT_ONE, lens[i], n_rounds);
+        }
+    }
+    return EXIT_SUCCESS;
+}
