@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "openvswitch/vlog.h"
+#include "socket-util.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_rings);
 
@@ -253,6 +254,11 @@ start_ring(struct netdev_vpci *dev, unsigned int index)
     int error = get_ring_config(dev->active, index, &config);
 
     if (!error) {
+        /* The doorbell may be a pipe (User-Mode Linux) or an eventfd that
+         * somebody filled up: a PMD thread must not wait for either. */
+        if (config.call_fd >= 0) {
+            set_nonblocking(config.call_fd);
+        }
         error = vpci_vring_start(ring->vring, &config);
     }
     if (error == EFAULT) {
