@@ -16,3 +16,21 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/vring-private.h \
 	lib/vpci/vring-split.c \
 	lib/vpci/vring.c
+
+# The netdev provider is not a library: it registers itself by a constructor,
+# and the linker would leave it in its archive.
+#
+# Open vSwitch's <config.h> comes first: it decides the shape of its structures.
+NETDEV_VPCI_CPPFLAGS = $(OVS_CPPFLAGS) $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib
+NETDEV_VPCI_CFLAGS = $(DPDK_CFLAGS) $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
+NETDEV_VPCI_SOURCES = \
+	lib/netdev-vpci-config.c \
+	lib/netdev-vpci-mempool.c \
+	lib/netdev-vpci-private.h \
+	lib/netdev-vpci-qos.c \
+	lib/netdev-vpci-rings.c \
+	lib/netdev-vpci-rxtx.c \
+	lib/netdev-vpci-show.c \
+	lib/netdev-vpci-stats.c \
+	lib/netdev-vpci-vhost.c \
+	lib/netdev-vpci.c

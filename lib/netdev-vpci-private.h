@@ -370,12 +370,9 @@ int netdev_vpci_get_custom_stats(const struct netdev *,
                                  struct netdev_custom_stats *);
 int netdev_vpci_get_status(const struct netdev *, struct smap *);
 
-/* Adds one frame of 'len' bytes, at most UINT16_MAX, at 'data' to 'c'.  The
- * thread that owns 'c'. */
-void vpci_counters_add_frames(struct vpci_counters *, struct dp_packet **pkts,
-                              int n);
-void vpci_counters_add_frame(struct vpci_counters *, const void *data,
-                             uint32_t len);
+/* Adds the 'n' packets of 'pkts' to 'c'.  The thread that owns 'c'. */
+void vpci_counters_add_packets(struct vpci_counters *,
+                               struct dp_packet *const *pkts, int n);
 
 /* Adds all of 'src' to 'dst', which no other thread writes. */
 void vpci_counters_accumulate(struct vpci_counters *dst,

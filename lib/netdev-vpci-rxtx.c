@@ -106,7 +106,7 @@ receive_burst(struct vpci_rxq *rxq, struct rte_mempool *mp,
     if (vpci_vring_notify(vring)) {
         vpci_counter_add(&rxq->counters.notifies, 1);
     }
-    vpci_counters_add_frames(&rxq->counters, pkts, n_pkts);
+    vpci_counters_add_packets(&rxq->counters, pkts, n_pkts);
     return n_pkts;
 }
 
@@ -139,7 +139,7 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
     if (OVS_UNLIKELY(rarp_pending && !rxq_->queue_id)) {
         n = receive_rarp(dev, vpci_mempool_rte(dev->mempool),
                          batch->packets);
-        vpci_counters_add_frames(&rxq->counters, batch->packets, n);
+        vpci_counters_add_packets(&rxq->counters, batch->packets, n);
     } else {
         n = receive_burst(rxq, vpci_mempool_rte(dev->mempool),
                           batch->packets);
@@ -222,10 +222,13 @@ count_sent(struct vpci_counters *counters, struct dp_packet **pkts,
            const struct vpci_pkt *frames, int done, int n)
 {
     for (int i = 0; i < done; i++) {
-        if (OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
-            vpci_counters_add_frame(counters, dp_packet_data(pkts[i]),
-                                    frames[i].len);
-        } else {
+        int first = i;
+
+        while (i < done && OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
+            i++;
+        }
+        vpci_counters_add_packets(counters, pkts + first, i - first);
+        if (OVS_UNLIKELY(i < done)) {
             vpci_counter_add(&counters->drops[VPCI_DROP_TX_TOO_BIG], 1);
         }
     }

@@ -19,35 +19,34 @@ size_class(uint32_t len)
     return len <= 64 ? 0 : len > 1522 ? 6 : log_2_floor(len) - 5;
 }
 
-void
-vpci_counters_add_frame(struct vpci_counters *c, const void *data,
-                        uint32_t len)
+static void
+count_group_address(struct vpci_counters *c, const struct eth_addr *dst)
 {
-    const uint8_t *dst = data;
-
-    vpci_counter_add(&c->packets, 1);
-    vpci_counter_add(&c->bytes, len);
-    vpci_counter_add(&c->sizes[size_class(len)], 1);
-    if (OVS_UNLIKELY(dst[0] & 1)) {
-        static const uint8_t broadcast[ETH_ADDR_LEN]
-            = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-
-        if (!memcmp(dst, broadcast, ETH_ADDR_LEN)) {
-            vpci_counter_add(&c->broadcast, 1);
-        } else {
-            vpci_counter_add(&c->multicast, 1);
-        }
+    if (eth_addr_is_broadcast(*dst)) {
+        vpci_counter_add(&c->broadcast, 1);
+    } else {
+        vpci_counter_add(&c->multicast, 1);
     }
 }
 
 void
-vpci_counters_add_frames(struct vpci_counters *c, struct dp_packet **pkts,
-                         int n)
+vpci_counters_add_packets(struct vpci_counters *c,
+                          struct dp_packet *const *pkts, int n)
 {
+    uint64_t n_bytes = 0;
+
     for (int i = 0; i < n; i++) {
-        vpci_counters_add_frame(c, dp_packet_data(pkts[i]),
-                                dp_packet_size(pkts[i]));
+        uint32_t len = dp_packet_size(pkts[i]);
+        const struct eth_addr *dst = dp_packet_data(pkts[i]);
+
+        n_bytes += len;
+        vpci_counter_add(&c->sizes[size_class(len)], 1);
+        if (OVS_UNLIKELY(eth_addr_is_multicast(*dst))) {
+            count_group_address(c, dst);
+        }
     }
+    vpci_counter_add(&c->packets, n);
+    vpci_counter_add(&c->bytes, n_bytes);
 }
 
 void
