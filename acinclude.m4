@@ -149,6 +149,7 @@ by --with-ovs-source=DIR])])
    test "$vpci_ovs_prefix" = NONE && vpci_ovs_prefix=$ac_default_prefix
    cat > openvswitch.wanted <<_VPCI_EOF
 `cksum < VPCI_OVS_TARBALL`
+PYTHON3=$PYTHON3
 CC=$CC
 CFLAGS=$CFLAGS
 CPPFLAGS=$CPPFLAGS
@@ -171,7 +172,8 @@ _VPCI_EOF
       (cd "$ovs_srcdir" &&
        $SHELL ./configure --with-dpdk=shared --prefix="$vpci_ovs_prefix" \
            --sysconfdir="$sysconfdir" --localstatedir="$localstatedir" \
-           CC="$CC" CFLAGS="$CFLAGS" CPPFLAGS="$CPPFLAGS" LDFLAGS="$LDFLAGS" \
+           PYTHON3="$PYTHON3" CC="$CC" CFLAGS="$CFLAGS" \
+           CPPFLAGS="$CPPFLAGS" LDFLAGS="$LDFLAGS" \
            < /dev/null > vpci-configure.log 2>&1) ||
         { tail -n 25 "$ovs_srcdir/vpci-configure.log" >&2
           AC_MSG_ERROR([cannot configure Open vSwitch: see above and

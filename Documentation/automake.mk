@@ -1,1 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+
+# Manual pages.  PAGE.SECTION is made from PAGE.SECTION.rst.
+MAN_RST = \
+	Documentation/vpci.7.rst
+EXTRA_DIST += $(MAN_RST)
+
+if HAVE_RST2MAN
+man_MANS = $(MAN_RST:.rst=)
+CLEANFILES += $(man_MANS)
+$(man_MANS): %: %.rst
+	$(AM_V_GEN)$(MKDIR_P) Documentation && \
+	    $(RST2MAN) --strict $< $@.tmp && mv $@.tmp $@
+endif

@@ -1,5 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 
+## Unit tests and guests.
+
+TESTS_CPPFLAGS = $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib/vpci -I$(top_srcdir)/tests
+
+check_PROGRAMS += \
+	tests/test-gate
+
+tests_test_gate_SOURCES = tests/test-gate.c
+tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_gate_LDADD = lib/libvpci.la
+
 ## The test suite.
 ##
 ## It uses Open vSwitch's own macros, out of the source tree that we build
@@ -8,11 +19,25 @@
 TESTSUITE = tests/testsuite
 TESTSUITE_AT = \
 	tests/testsuite.at \
-	tests/vpci-macros.at
+	tests/vpci-macros.at \
+	tests/vpci-unit.at \
+	tests/vpci-vswitchd.at
 OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in
+
+## Real guests for the test suite.
+EXTRA_DIST += \
+	tests/guests/guests.sh \
+	tests/guests/images.sh \
+	tests/guests/init.sh \
+	tests/guests/make-initramfs.sh \
+	tests/guests/qemu-guest.sh \
+	tests/guests/supervise.py \
+	tests/guests/testpmd-guest.sh \
+	tests/guests/uml-guest.sh
+
 DISTCLEANFILES += tests/atconfig
 CLEANFILES += $(TESTSUITE) tests/package.m4 tests/skipped.log
 
