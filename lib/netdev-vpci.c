@@ -34,25 +34,20 @@ netdev_vpci_init(void)
 }
 
 static void
-netdev_vpci_run(const struct netdev_class *class OVS_UNUSED)
+netdev_vpci_run(const struct netdev_class *class)
 {
-    struct netdev_vpci *dev, **devs;
-    size_t n = 0;
+    struct shash ports = SHASH_INITIALIZER(&ports);
+    struct shash_node *node;
 
-    /* The work per port must not be done with 'vpci_mutex' held.  Ports come
-     * and go in this thread alone, so that the copy of the list stays
-     * valid. */
-    ovs_mutex_lock(&vpci_mutex);
-    devs = xmalloc(ovs_list_size(&vpci_list) * sizeof *devs);
-    LIST_FOR_EACH (dev, node, &vpci_list) {
-        devs[n++] = dev;
-    }
-    ovs_mutex_unlock(&vpci_mutex);
+    /* The references keep the ports, without any of our mutexes. */
+    netdev_get_devices(class, &ports);
+    SHASH_FOR_EACH (node, &ports) {
+        struct netdev *netdev = node->data;
 
-    for (size_t i = 0; i < n; i++) {
-        vpci_vhost_run(devs[i]);
+        vpci_vhost_run(netdev_vpci_cast(netdev));
+        netdev_close(netdev);
     }
-    free(devs);
+    shash_destroy(&ports);
     vpci_mempool_sweep();
 }
 
