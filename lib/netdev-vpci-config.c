@@ -145,8 +145,8 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
                          "socket", key);
     }
     if (value[0] != '/') {
-        return xasprintf("options:%s=%s: must be an absolute path",
-                         key, value);
+        return xasprintf("options:%s=%s: must be an absolute path, which "
+                         "begins with '/'", key, value);
     }
     if (strlen(value) > max) {
         return xasprintf("options:%s: path too long, %"PRIuSIZE" bytes where "
@@ -219,23 +219,45 @@ find_port_by_path(const char *path, const struct netdev_vpci *except)
     return NULL;
 }
 
-/* Checks what lies at the directory of 'path', for a socket that we create. */
+/* Creates a socket at 'path', where nothing is, and removes it again.  Returns
+ * 0 or an errno: more reasons speak against it than access() knows. */
+static int
+probe_bind(const char *path)
+{
+    struct sockaddr_un sun = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int error;
+
+    if (fd < 0) {
+        return errno;
+    }
+    ovs_strlcpy(sun.sun_path, path, sizeof sun.sun_path);
+    error = bind(fd, (struct sockaddr *) &sun, sizeof sun) ? errno : 0;
+    if (!error) {
+        unlink(path);
+    }
+    close(fd);
+    return error;
+}
+
+/* Checks that the directory of 'path', where nothing is, can take a socket. */
 static char *
 check_directory(const char *path)
 {
     char *dir = dir_name(path);
     char *error = NULL;
     struct stat s;
+    int retval;
 
     if (stat(dir, &s)) {
         error = xasprintf("options:vhost-listen-path=%s: cannot use directory "
                           "%s (%s): create it or choose another path",
                           path, dir, ovs_strerror(errno));
-    } else if (access(dir, W_OK | X_OK)) {
+    } else if ((retval = probe_bind(path)) != 0) {
         error = xasprintf("options:vhost-listen-path=%s: cannot create a "
-                          "socket in %s (%s): let the user that runs "
-                          "ovs-vswitchd write there",
-                          path, dir, ovs_strerror(errno));
+                          "socket in %s (%s): choose a directory in which the "
+                          "user that runs ovs-vswitchd can write",
+                          path, dir, ovs_strerror(retval));
     }
     free(dir);
     return error;
@@ -268,7 +290,8 @@ check_listen_path(const char *path)
 
     if (lstat(path, &s)) {
         return errno == ENOENT ? check_directory(path)
-               : xasprintf("options:vhost-listen-path=%s: %s",
+               : xasprintf("options:vhost-listen-path=%s: cannot be used "
+                           "(%s): choose another path",
                            path, ovs_strerror(errno));
     }
     if (!S_ISSOCK(s.st_mode)) {
@@ -297,7 +320,8 @@ check_connect_path(const char *path)
 
     if (stat(path, &s)) {
         return errno == ENOENT ? NULL
-               : xasprintf("options:vhost-server-path=%s: %s",
+               : xasprintf("options:vhost-server-path=%s: cannot be used "
+                           "(%s): give the path at which the guest listens",
                            path, ovs_strerror(errno));
     }
     if (!S_ISSOCK(s.st_mode)) {
