@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VHOST_GUEST_HOSTILE_H
+#define VHOST_GUEST_HOSTILE_H 1
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "vhost-guest-commands.h"
+
+/* What only a broken or malicious guest does
+ * ==========================================
+ *
+ * The ring commands spoil one chain; the message commands send what no front
+ * end should send and tell how the back end took it: "accepted" if it still
+ * answers, "refused" if it says so, "closed" if it closed the connection.
+ * Silence is a failure. */
+
+/* vhost-guest-hostile-rings.c */
+bool run_hostile_ring(struct session *, const struct args *);
+bool run_hostile_flip(struct session *, const struct args *);
+void hostile_rings_help(FILE *);
+
+/* vhost-guest-hostile.c */
+void hostile_messages_help(FILE *);
+
+#endif /* vhost-guest-hostile.h */
