@@ -5,11 +5,47 @@
 TESTS_CPPFLAGS = $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib/vpci -I$(top_srcdir)/tests
 
 check_PROGRAMS += \
-	tests/test-gate
+	tests/fuzz-vring-standalone \
+	tests/test-gate \
+	tests/test-vring
 
 tests_test_gate_SOURCES = tests/test-gate.c
 tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_gate_LDADD = lib/libvpci.la
+
+tests_test_vring_SOURCES = \
+	tests/test-vring.c \
+	tests/vring-driver.c \
+	tests/vring-driver.h
+tests_test_vring_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_vring_LDADD = lib/libvpci.la
+
+tests_fuzz_vring_standalone_SOURCES = tests/fuzz-vring.c
+tests_fuzz_vring_standalone_CPPFLAGS = $(TESTS_CPPFLAGS) -DVPCI_FUZZ_STANDALONE
+tests_fuzz_vring_standalone_LDADD = lib/libvpci.la
+
+## libFuzzer wants its instrumentation in the library as well.
+
+if FUZZERS
+noinst_PROGRAMS += tests/fuzz-vring
+tests_fuzz_vring_SOURCES = tests/fuzz-vring.c $(lib_libvpci_la_SOURCES)
+tests_fuzz_vring_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_fuzz_vring_CFLAGS = $(AM_CFLAGS) -fsanitize=fuzzer,address,undefined
+tests_fuzz_vring_LDFLAGS = -fsanitize=fuzzer,address,undefined
+endif
+
+## Micro-benchmarks: 'make bench' builds them, for whoever wants to run them.
+
+EXTRA_PROGRAMS += tests/bench/vring-bench
+tests_bench_vring_bench_SOURCES = \
+	tests/bench/vring-bench.c \
+	tests/vring-driver.c \
+	tests/vring-driver.h
+tests_bench_vring_bench_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_bench_vring_bench_LDADD = lib/libvpci.la
+
+bench: tests/bench/vring-bench
+.PHONY: bench
 
 ## The test suite.
 ##
