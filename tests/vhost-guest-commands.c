@@ -434,11 +434,21 @@ run_mem_resend(struct session *s, const struct args *args)
     return result(s, error);
 }
 
+static int
+copy_and_shift_memory(struct session *s)
+{
+    shift_memory(s);
+    return copy_memory(s);
+}
+
+/* librte_vhost 22.11 takes a table with the same addresses and sizes for the
+ * same memory, whatever its descriptors: so "same" is for other back ends. */
 static bool
 run_mem_copy(struct session *s, const struct args *args)
 {
-    (void) args;
-    return result(s, with_rings_stopped(s, copy_memory));
+    return result(s, with_rings_stopped(s, arg_has(args, "same")
+                                           ? copy_memory
+                                           : copy_and_shift_memory));
 }
 
 static bool
@@ -563,8 +573,8 @@ const struct command control_commands[] = {
       run_mem_cut },
     { "mem-resend", "[TIMES]", "the same SET_MEM_TABLE, rings running",
       run_mem_resend },
-    { "mem-copy", "", "stop, copy all memory to new descriptors, start",
-      run_mem_copy },
+    { "mem-copy", "[same]", "stop, copy all memory to new descriptors (and, "
+      "unless same, move all user addresses), start", run_mem_copy },
     { "mem-shift", "", "stop, move all user addresses, start",
       run_mem_shift },
     { "log-start", "", "dirty logging on", run_log_start },
