@@ -7,7 +7,8 @@ TESTS_CPPFLAGS = $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib/vpci -I$(top_srcdir)/tests
 check_PROGRAMS += \
 	tests/fuzz-vring-standalone \
 	tests/test-gate \
-	tests/test-vring
+	tests/test-vring \
+	tests/vhost-guest
 
 tests_test_gate_SOURCES = tests/test-gate.c
 tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)
@@ -23,6 +24,31 @@ tests_test_vring_LDADD = lib/libvpci.la
 tests_fuzz_vring_standalone_SOURCES = tests/fuzz-vring.c
 tests_fuzz_vring_standalone_CPPFLAGS = $(TESTS_CPPFLAGS) -DVPCI_FUZZ_STANDALONE
 tests_fuzz_vring_standalone_LDADD = lib/libvpci.la
+
+tests_vhost_guest_SOURCES = \
+	tests/vhost-front-end.c \
+	tests/vhost-front-end.h \
+	tests/vhost-guest-commands.c \
+	tests/vhost-guest-commands.h \
+	tests/vhost-guest-device.c \
+	tests/vhost-guest-device.h \
+	tests/vhost-guest-frames.c \
+	tests/vhost-guest-frames.h \
+	tests/vhost-guest-hostile-rings.c \
+	tests/vhost-guest-hostile.c \
+	tests/vhost-guest-hostile.h \
+	tests/vhost-guest-io.c \
+	tests/vhost-guest-io.h \
+	tests/vhost-guest-memory.c \
+	tests/vhost-guest-memory.h \
+	tests/vhost-guest-traffic-commands.c \
+	tests/vhost-guest-traffic.c \
+	tests/vhost-guest-traffic.h \
+	tests/vhost-guest.c \
+	tests/vring-driver.c \
+	tests/vring-driver.h
+tests_vhost_guest_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_vhost_guest_LDADD = lib/libvpci.la
 
 ## libFuzzer wants its instrumentation in the library as well.
 
