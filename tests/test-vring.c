@@ -1468,7 +1468,7 @@ run_odd_but_legal(struct guest *g)
 
         CHECK(guest_send(g, 3, lens, 3, false) >= 0);
         d = g->drv->last_head;
-        table = (struct vring_driver_desc *) g->host[TABLES];
+        table = (void *) g->host[TABLES];
         table[0] = g->drv->desc[d->tail.next];
         table[1] = g->drv->desc[table[0].tail.next];
         table[0].tail.next = 1;
