@@ -80,6 +80,7 @@ bench: tests/bench/vring-bench
 
 TESTSUITE = tests/testsuite
 TESTSUITE_AT = \
+	tests/guests.at \
 	tests/testsuite.at \
 	tests/vpci-macros.at \
 	tests/vpci-unit.at \

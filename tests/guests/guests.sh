@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck source-path=SCRIPTDIR
 # SPDX-License-Identifier: Apache-2.0
 #
 # Real guests for tests: User-Mode Linux, QEMU without KVM, and testpmd.
@@ -30,6 +31,8 @@
 # guests_missing KIND...       prints what KIND (uml, qemu, testpmd) lacks on
 #                              this machine, nothing if it can run.
 # guests_prepare KIND...       builds the images that KIND needs.
+# guests_processors            prints the processor for a switch's polling
+#                              thread, and the list of those left for guests.
 #
 # Environment:
 #     GUESTS_DIR       where running guests keep their state; ./guests
@@ -72,6 +75,18 @@ guests__now () {
 
     read -r up _ < /proc/uptime
     echo $((10#${up/./} * 10))
+}
+
+guests_processors () {
+    local list ranges range cpus=() rest
+
+    list=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)
+    IFS=, read -r -a ranges <<< "$list"
+    for range in "${ranges[@]}"; do
+        mapfile -t -O ${#cpus[@]} cpus < <(seq "${range%-*}" "${range#*-}")
+    done
+    rest=("${cpus[0]}" "${cpus[@]:2}")
+    (IFS=,; echo "${cpus[1]-${cpus[0]}} ${rest[*]}")
 }
 
 # Waits until the command "$2"... succeeds, for at most "$1" seconds.
@@ -266,9 +281,9 @@ if test "${BASH_SOURCE[0]}" = "$0"; then
     case ${1-} in
         uml_start | qemu_start | testpmd_start | guest_wait | guest_run | \
         guest_log | guest_stop | guest_kill | guests_stop_all | \
-        guests_missing | guests_prepare) "$@" ;;
+        guests_missing | guests_prepare | guests_processors) "$@" ;;
         *)
-            sed -n '4,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p;}' "$0"
+            sed -n '5,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p;}' "$0"
             test "${1-}" = --help
             ;;
     esac
