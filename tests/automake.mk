@@ -70,6 +70,7 @@ tests_bench_vring_bench_SOURCES = \
 tests_bench_vring_bench_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_bench_vring_bench_LDADD = lib/libvpci.la
 
+EXTRA_DIST += tests/bench/flow-path.sh
 bench: tests/bench/vring-bench
 .PHONY: bench
 
