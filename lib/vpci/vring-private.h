@@ -63,8 +63,8 @@ _Static_assert(sizeof(struct vring_packed_desc) == 16,
 #define VRING_LIKELY(X) __builtin_expect(!!(X), 1)
 #define VRING_UNLIKELY(X) __builtin_expect(!!(X), 0)
 
-/* Whoever is given a 'struct vring_kind' must be inlined, or else calls through
- * its pointers do not become direct. */
+/* Whoever is given a 'struct vring_kind' must be inlined, or else calls
+ * through its pointers do not become direct. */
 #define VRING_INLINE static inline __attribute__((always_inline))
 
 #define VRING_COLD __attribute__((noinline, cold))
