@@ -177,12 +177,14 @@ front_end_close(struct vhost_front_end *fe)
 void
 front_end_destroy(struct vhost_front_end *fe)
 {
-    front_end_close(fe);
+    /* In this order, or a back end that is quick to reconnect would find a
+     * listener that says nothing and goes away. */
     if (fe->listen_fd >= 0) {
-        close(fe->listen_fd);
         unlink(fe->path);
+        close(fe->listen_fd);
         fe->listen_fd = -1;
     }
+    front_end_close(fe);
 }
 
 int

@@ -17,6 +17,9 @@
 
 #define PAGE 4096u
 
+/* Connections given up by the back end before it is given up itself. */
+#define MAX_ACCEPTS 5
+
 /* Slots do not all begin on the same cache sets. */
 #define SLOT_STAGGER 64
 
@@ -304,16 +307,32 @@ negotiate(struct guest *g)
     return error;
 }
 
+/* A connection that was waiting to be accepted may be dead already.  As a
+ * virtual machine monitor that listens does, take the next one. */
+static int
+open_and_negotiate(struct guest *g)
+{
+    int error = EPIPE;
+
+    for (unsigned int i = 0; i < MAX_ACCEPTS && error == EPIPE; i++) {
+        error = front_end_open(&g->fe);
+        if (!error) {
+            error = negotiate(g);
+        }
+        if (!g->cfg.listens) {
+            break;
+        }
+    }
+    return error;
+}
+
 int
 guest_open(struct guest *g)
 {
     int error;
 
     g->running = false;
-    error = front_end_open(&g->fe);
-    if (!error) {
-        error = negotiate(g);
-    }
+    error = open_and_negotiate(g);
     if (!error && !g->n_queues) {
         error = create_device(g);
     }
