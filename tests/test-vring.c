@@ -1808,7 +1808,8 @@ test_dirty_log(void)
  * ===========
  *
  * A thread splices frames from one ring of the guest to the other; the driver
- * sleeps whenever it has nothing to do.  A lost wake-up shows as a time-out. */
+ * sleeps whenever it has nothing to do.  A lost wake-up shows as a
+ * time-out. */
 
 #ifndef STRESS_FRAMES
 #define STRESS_FRAMES 100000
