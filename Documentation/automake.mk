@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
+EXTRA_DIST += \
+	Documentation/guests.rst \
+	Documentation/quickstart.rst
+
 # Manual pages.  PAGE.SECTION is made from PAGE.SECTION.rst.
 MAN_RST = \
 	Documentation/vpci.7.rst
