@@ -98,8 +98,8 @@ reserve_huge_pages () {
     test "$(cat "$huge_pages/free_hugepages")" -ge "$huge_pages_needed" ||
         die "Only $(cat "$huge_pages/free_hugepages") huge pages of 2 MB are" \
             "free, and the switch needs $huge_pages_needed.  Do 'echo" \
-            "$((old + huge_pages_wanted)) > $huge_pages/nr_hugepages' as root" \
-            "(in a container: on its host), or free memory first."
+            "$((old + huge_pages_wanted)) > $huge_pages/nr_hugepages' as" \
+            "root (in a container: on its host), or free memory first."
 }
 
 # Prints variable "ovs_$1" of the configured build.

@@ -10,8 +10,8 @@
 #     sandbox_schema      its vswitch.ovsschema
 #     sandbox_vswitchd    the ovs-vswitchd to run
 #     sandbox_pmd_cpu     the processor for the switch's polling thread
-# and then calls sandbox_start DIRECTORY and, in the end, sandbox_stop.  Bridges
-# must be of datapath type $sandbox_datapath.
+# and then calls sandbox_start DIRECTORY and, in the end, sandbox_stop.
+# Bridges must be of datapath type $sandbox_datapath.
 
 sandbox_dir=
 sandbox_prefix=none
@@ -78,8 +78,8 @@ sandbox_configure () {
 
 # Decides how to keep the tap devices of the userspace datapath (ovs-netdev and
 # one for each bridge) apart from those of other switches: in a network
-# namespace of our own, or, where that is not allowed, by not having them, which
-# is the difference between datapath types 'netdev' and 'dummy'.
+# namespace of our own, or, where that is not allowed, by not having them,
+# which is the difference between datapath types 'netdev' and 'dummy'.
 sandbox_isolate () {
     if unshare --net true 2> /dev/null; then
         sandbox_isolation=(unshare --net)

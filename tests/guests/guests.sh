@@ -22,8 +22,9 @@
 #     starts dpdk-testpmd on a virtio-user device that listens on SOCKET.  By
 #     default it answers every ARP request and every ping.
 # guest_wait NAME [SECONDS]    waits until the guest takes commands.
-# guest_run NAME COMMAND       runs COMMAND in the guest (for testpmd: a testpmd
-#                              command); its output and status are the guest's.
+# guest_run NAME COMMAND       runs COMMAND in the guest (for testpmd: a
+#                              testpmd command); its output and status are
+#                              the guest's.
 # guest_log NAME               prints the guest's console.
 # guest_stop NAME              shuts the guest down; kills it if that fails.
 # guest_kill NAME              kills the guest.

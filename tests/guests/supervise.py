@@ -5,10 +5,10 @@
 Runs COMMAND in DIRECTORY until it ends, SECONDS have passed or SIGTERM
 arrives, then kills whatever is left of it and removes DIRECTORY/pid.
 
-COMMAND gets the FIFOs control.in and control.out as descriptors 8 and 9 and no
-other descriptor but the standard ones.  Processes that lose their parent become
-children of this one: a User-Mode Linux that is killed leaves helpers behind
-that would live on, in a container without a real init even as zombies.
+COMMAND gets the FIFOs control.in and control.out as descriptors 8 and 9 and
+no other descriptor but the standard ones.  Processes that lose their parent
+become children of this one: a User-Mode Linux that is killed leaves helpers
+behind that would live on, in a container without a real init even as zombies.
 """
 
 import ctypes
