@@ -9,6 +9,7 @@
 #include <linux/vhost.h>
 #include <linux/virtio_config.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "openvswitch/vlog.h"
 #include "socket-util.h"
@@ -246,6 +247,19 @@ get_ring_config(struct vpci_conn *conn, unsigned int index,
     return get_base(conn, index, &vring, packed, &config->base);
 }
 
+/* Wakes the guest that waits at doorbell 'fd', whether or not it asked for
+ * it. */
+static void
+ring_doorbell(int fd)
+{
+    const uint64_t one = 1;
+
+    /* The doorbell may be a pipe (User-Mode Linux) or an eventfd that somebody
+     * filled up: a thread must not wait for either, now or later. */
+    set_nonblocking(fd);
+    ignore(write(fd, &one, sizeof one));
+}
+
 static void
 start_ring(struct netdev_vpci *dev, unsigned int index)
 {
@@ -254,12 +268,12 @@ start_ring(struct netdev_vpci *dev, unsigned int index)
     int error = get_ring_config(dev->active, index, &config);
 
     if (!error) {
-        /* The doorbell may be a pipe (User-Mode Linux) or an eventfd that
-         * somebody filled up: a PMD thread must not wait for either. */
-        if (config.call_fd >= 0) {
-            set_nonblocking(config.call_fd);
-        }
         error = vpci_vring_start(ring->vring, &config);
+    }
+    if (!error && config.call_fd >= 0) {
+        /* What was announced at an earlier doorbell may have been lost with
+         * it. */
+        ring_doorbell(config.call_fd);
     }
     if (error == EFAULT) {
         ring_set_fault(ring, xstrdup("the ring itself does not lie inside "
