@@ -338,8 +338,8 @@ static const struct spoiler {
       ANY_RING, true, spoil_indirect_zero_entry },
     { "table-mixed", "wrong direction in the middle of an indirect table",
       ANY_RING, true, spoil_indirect_mixed },
-    { "sum", "lengths that add up to more than 32 bits", ANY_RING, true,
-      spoil_sum },
+    { "sum", "lengths that add up to more than 32 bits; for a short chain "
+      "use --max-frame 65535", ANY_RING, true, spoil_sum },
 };
 #define N_SPOILERS (sizeof spoilers / sizeof *spoilers)
 

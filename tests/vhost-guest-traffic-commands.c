@@ -277,9 +277,11 @@ run_recv(struct session *s, const struct args *args)
     return done(s, "%s", report);
 }
 
-/* Takes in, and forgets, what came until now. */
+/* Receives until nothing comes for a while, but not for ever if somebody goes
+ * on sending, and not more than 'expect' frames unless that is 0. */
 static bool
-run_drain(struct session *s, const struct args *args)
+receive_leftovers(struct session *s, const struct args *args,
+                  uint64_t expect)
 {
     struct traffic_config cfg = s->defaults;
 
@@ -287,7 +289,9 @@ run_drain(struct session *s, const struct args *args)
         return failed(s, "traffic runs");
     }
     cfg.receive = true;
+    cfg.expect = expect;
     cfg.timeout_ms = args->n > 1 ? strtod(args->words[1], NULL) * 1000 : 100;
+    cfg.max_ms = cfg.timeout_ms + s->g.cfg.timeout_ms;
     begin(s, &cfg);
     traffic_run(&s->traffic);
     end(s);
@@ -295,11 +299,16 @@ run_drain(struct session *s, const struct args *args)
 }
 
 static bool
+run_drain(struct session *s, const struct args *args)
+{
+    return receive_leftovers(s, args, 0);
+}
+
+static bool
 run_silence(struct session *s, const struct args *args)
 {
-    return run_drain(s, args)
-           && (!s->traffic.received
-               || failed(s, "received=%"PRIu64, s->traffic.received));
+    return receive_leftovers(s, args, 1)
+           && (!s->traffic.received || failed(s, "a frame came"));
 }
 
 static bool
@@ -519,8 +528,8 @@ const struct command traffic_commands[] = {
     { "recv", "N [any] [print] [pcap=FILE] [timeout=S]", "receive N frames; "
       "fails if one is damaged, left out, late or, unless any, not a test "
       "frame", run_recv },
-    { "drain", "[S]", "receive until nothing comes for S seconds (0.1)",
-      run_drain },
+    { "drain", "[S]", "receive until nothing comes for S seconds (0.1), or "
+      "the time-out is over", run_drain },
     { "silence", "[S]", "fails if something comes within S seconds",
       run_silence },
     { "traffic-start", "[tx] [rx] [echo] [count=N] [expect=N] [time=S] "
