@@ -42,6 +42,7 @@
 #include "netdev-provider.h"
 #include "openvswitch/list.h"
 #include "openvswitch/thread.h"
+#include "openvswitch/vlog.h"
 #include "ovs-atomic.h"
 #include "ovs-rcu.h"
 #include "util.h"
@@ -187,6 +188,9 @@ struct vpci_conn {
     bool negotiated;            /* A request of it has been served. */
     uint32_t rings_ready;       /* Bit N: ring N may run, says the library. */
     uint32_t request;           /* Being served, or 0. */
+    char *refusal;              /* Why we refused one, as a sentence, or
+                                 * null. */
+    long long int since;        /* When it began. */
     uint64_t features;          /* Negotiated, once 'started'. */
     bool memory_valid;
     struct vpci_memory memory;
@@ -202,6 +206,7 @@ struct netdev_vpci {
     struct netdev up;
     struct ovs_list node;       /* In 'vpci_list', under 'vpci_mutex'. */
     struct ovs_mutex mutex OVS_ACQ_AFTER(vpci_mutex);
+    struct vlog_rate_limit rl;  /* The noise of one port hides no other's. */
 
     /* Configuration.  Written by the main thread with 'mutex' held. */
     struct vpci_config config;
@@ -226,9 +231,9 @@ struct netdev_vpci {
     bool carrier;
     long long int carrier_resets;
     uint64_t n_connects;
-    long long int short_lived_at;   /* When the last connection ended that
-                                     * said nothing that a front end says, or
-                                     * LLONG_MIN. */
+    int n_short_lived;              /* Connections in a row, since the socket
+                                     * was registered, that ended at once. */
+    long long int short_lived_at;   /* When the last of them ended. */
     long long int reregister_at;    /* Time to try again, or LLONG_MAX. */
     char *last_disconnect;          /* Why, as a sentence, or null. */
     struct vpci_ring rings[VPCI_MAX_RINGS];

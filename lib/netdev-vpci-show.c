@@ -88,6 +88,9 @@ show_connection(const struct netdev_vpci *dev, struct ds *s)
                       dev->last_disconnect);
     }
     ds_put_char(s, '\n');
+    if (conn && conn->refusal) {
+        ds_put_format(s, "  refused: %s\n", conn->refusal);
+    }
     if (conn && conn->started) {
         ds_put_format(s, "  features: 0x%016"PRIx64" (", conn->features);
         vpci_features_format(conn->features, s);

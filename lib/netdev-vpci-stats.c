@@ -279,6 +279,9 @@ netdev_vpci_get_status(const struct netdev *netdev, struct smap *args)
     if (conn && conn->started) {
         add_guest_status(dev, conn, args);
     }
+    if (conn && conn->refusal) {
+        smap_add(args, "refused", conn->refusal);
+    }
     if (dev->last_disconnect) {
         smap_add(args, "last_disconnect", dev->last_disconnect);
     }

@@ -29,14 +29,14 @@
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
 
-static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 20);
-
 /* Connections of one port at a time: the one whose rings run, and those that
  * wait for it to end. */
 #define MAX_CONNS 4
 
-/* Milliseconds to leave a socket alone whose owner hangs up at once. */
+/* Milliseconds to leave a socket alone whose owner hangs up at once: before
+ * they have passed, for so many times in a row. */
 #define RETRY_INTERVAL 1000
+#define MAX_SHORT_LIVED 3
 
 /* Milliseconds within which vanished memory is noticed. */
 #define GUARD_INTERVAL 500
@@ -69,6 +69,10 @@ enum vhost_user_request {
     VHOST_USER_REQUESTS
 #undef VHOST_USER_REQUEST
 };
+
+/* The library understands some requests beyond those above, and none beyond
+ * this one. */
+#define VHOST_USER_LAST_REQUEST 40
 
 /* The beginning of a message on the wire, which is what librte_vhost hands to
  * an external message handler. */
@@ -211,9 +215,9 @@ conn_learn_memory(struct vpci_conn *conn)
     free(table);
 
     if (error) {
-        VLOG_WARN_RL(&rl, "%s: cannot use the memory of the front end (%s): "
-                     "its regions must neither overlap nor be empty",
-                     vpci_name(conn->dev), ovs_strerror(error));
+        VLOG_WARN_RL(&conn->dev->rl, "%s: cannot use the memory of the front "
+                     "end (%s): its regions must neither overlap nor be "
+                     "empty", vpci_name(conn->dev), ovs_strerror(error));
         conn_forget_memory(conn);
     } else {
         conn->memory_valid = true;
@@ -289,9 +293,11 @@ choose_active(struct netdev_vpci *dev)
 static const char *
 disconnect_reason(const struct vpci_conn *conn, char *buf, size_t size)
 {
-    if (!conn->negotiated) {
+    if (conn->refusal) {
+        snprintf(buf, size, "%s", conn->refusal);
+    } else if (!conn->negotiated) {
         snprintf(buf, size, "the peer hung up without a word of vhost-user: "
-                 "is something else listening on this socket?");
+                 "does something else use this socket?");
     } else if (conn->request) {
         snprintf(buf, size, "request %s (%"PRIu32") of the front end was "
                  "refused", request_to_string(conn->request), conn->request);
@@ -327,6 +333,7 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
     vpci_rings_resume(dev);
 
     conn_forget_memory(conn);
+    free(conn->refusal);
     free(conn);
 }
 
@@ -344,16 +351,18 @@ refuse_connection(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
     if (ovs_list_size(&dev->conns) >= MAX_CONNS) {
-        VLOG_WARN_RL(&rl, "%s: refusing a front end: %d are connected to %s "
-                     "already", vpci_name(dev), MAX_CONNS, dev->config.path);
+        VLOG_WARN_RL(&dev->rl, "%s: refusing a front end: %d are connected to "
+                     "%s already", vpci_name(dev), MAX_CONNS,
+                     dev->config.path);
         return true;
     }
     if (dev->config.mode == VPCI_MODE_CONNECT
+        && dev->n_short_lived >= MAX_SHORT_LIVED
         && time_msec() < dev->short_lived_at + RETRY_INTERVAL) {
         /* The library would connect again and again without a pause. */
-        VLOG_WARN_RL(&rl, "%s: %s hangs up without a word of vhost-user: "
-                     "trying once a second; check that it belongs to a guest",
-                     vpci_name(dev), dev->config.path);
+        VLOG_WARN_RL(&dev->rl, "%s: %s accepts connections and ends them at "
+                     "once: trying again in a second; check that it belongs "
+                     "to a guest", vpci_name(dev), dev->config.path);
         dev->reregister_at = time_msec() + RETRY_INTERVAL;
         netdev_change_seq_changed(&dev->up);
         return true;
@@ -376,20 +385,38 @@ vhost_new_connection(int vid)
         return -1;
     }
     if (dev->active) {
-        VLOG_WARN_RL(&rl, "%s: a second front end connected to %s: it waits "
-                     "until the first one leaves", vpci_name(dev),
+        VLOG_WARN_RL(&dev->rl, "%s: a second front end connected to %s: it "
+                     "waits until the first one leaves", vpci_name(dev),
                      dev->config.path);
     }
     conn = xzalloc(sizeof *conn);
     conn->dev = dev;
     conn->vid = vid;
+    conn->since = time_msec();
     ovs_list_push_back(&dev->conns, &conn->node);
     conns_by_vid[vid] = conn;
     dev->n_connects++;
     choose_active(dev);
+    netdev_change_seq_changed(&dev->up);
     ovs_mutex_unlock(&dev->mutex);
 
     return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
+}
+
+/* Notes whether 'conn', which ends, has lived long enough for the next one to
+ * be made at once. */
+static void
+note_life(struct netdev_vpci *dev, const struct vpci_conn *conn)
+    OVS_REQUIRES(dev->mutex)
+{
+    long long int now = time_msec();
+
+    if (now < conn->since + RETRY_INTERVAL) {
+        dev->n_short_lived++;
+        dev->short_lived_at = now;
+    } else {
+        dev->n_short_lived = 0;
+    }
 }
 
 static void
@@ -399,13 +426,11 @@ vhost_destroy_connection(int vid)
 
     if (conn) {
         struct netdev_vpci *dev = conn->dev;
-        char reason[128];
+        char reason[256];
 
         vpci_guard_thread(NULL);
         ovs_mutex_lock(&dev->mutex);
-        if (!conn->negotiated) {
-            dev->short_lived_at = time_msec();
-        }
+        note_life(dev, conn);
         conn_destroy(dev, conn,
                      disconnect_reason(conn, reason, sizeof reason));
         netdev_change_seq_changed(&dev->up);
@@ -529,8 +554,9 @@ vhost_pre_message(int vid, void *msg_)
 /* Returns false if the front end asks for a ring beyond those that a port
  * has. */
 static bool
-ring_index_is_allowed(const struct netdev_vpci *dev,
+ring_index_is_allowed(struct netdev_vpci *dev, struct vpci_conn *conn,
                       const struct vhost_user_msg *msg)
+    OVS_REQUIRES(dev->mutex)
 {
     uint32_t max_pairs = dev->config.max_pairs
                          ? dev->config.max_pairs : VPCI_MAX_QUEUE_PAIRS;
@@ -539,11 +565,15 @@ ring_index_is_allowed(const struct netdev_vpci *dev,
         || msg->payload.state.index < 2 * max_pairs) {
         return true;
     }
-    VLOG_WARN_RL(&rl, "%s: the front end wants at least %"PRIu32" queue "
-                 "pairs, where the port allows %"PRIu32": give the guest "
-                 "fewer (QEMU: queues=N)%s", vpci_name(dev),
-                 msg->payload.state.index / 2 + 1, max_pairs,
-                 dev->config.max_pairs ? ", or raise options:n_rxq" : "");
+    free(conn->refusal);
+    conn->refusal = xasprintf("the front end wants at least %"PRIu32" queue "
+                              "pairs, where the port allows %"PRIu32": give "
+                              "the guest fewer (QEMU: queues=N)%s",
+                              msg->payload.state.index / 2 + 1, max_pairs,
+                              dev->config.max_pairs
+                              ? ", or raise options:n_rxq" : "");
+    VLOG_WARN_RL(&dev->rl, "%s: %s", vpci_name(dev), conn->refusal);
+    netdev_change_seq_changed(&dev->up);
     return false;
 }
 
@@ -554,6 +584,12 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
 {
     bool disturbed = conn->request && request_disturbs(conn->request);
 
+    if (!msg->request || msg->request > VHOST_USER_LAST_REQUEST) {
+        free(conn->refusal);
+        conn->refusal = xasprintf("request %"PRIu32" is unknown: does "
+                                  "something else than a guest use this "
+                                  "socket?", msg->request);
+    }
     conn->negotiated = true;
     conn->request = 0;
     if (__atomic_exchange_n(&library_memory_lost, false, __ATOMIC_ACQ_REL)) {
@@ -591,7 +627,7 @@ vhost_post_message(int vid, void *msg_)
     }
     dev = conn->dev;
     ovs_mutex_lock(&dev->mutex);
-    allowed = ring_index_is_allowed(dev, msg);
+    allowed = ring_index_is_allowed(dev, conn, msg);
     if (allowed) {
         post_message__(dev, conn, msg);
     }
@@ -652,7 +688,7 @@ vpci_vhost_register(struct netdev_vpci *dev, char **errp)
 {
     const struct vpci_config *config = &dev->config;
 
-    dev->short_lived_at = LLONG_MIN;
+    dev->n_short_lived = 0;
     dev->reregister_at = LLONG_MAX;
     *errp = vhost_register__(config);
     if (*errp) {
@@ -700,7 +736,7 @@ retry_socket(struct netdev_vpci *dev)
     rte_vhost_driver_unregister(dev->config.path);
     error = vhost_register__(&dev->config);
     if (error) {
-        VLOG_WARN_RL(&rl, "%s: %s", vpci_name(dev), error);
+        VLOG_WARN_RL(&dev->rl, "%s: %s", vpci_name(dev), error);
         free(error);
         ovs_mutex_lock(&dev->mutex);
         dev->reregister_at = time_msec() + RETRY_INTERVAL;
@@ -720,7 +756,7 @@ vpci_vhost_run(struct netdev_vpci *dev)
     }
     if (dev->registered && time_msec() >= dev->reregister_at) {
         dev->reregister_at = LLONG_MAX;
-        dev->short_lived_at = LLONG_MIN;
+        dev->n_short_lived = MAX_SHORT_LIVED - 1;
         retry = true;
     }
     ovs_mutex_unlock(&dev->mutex);

@@ -107,6 +107,7 @@ netdev_vpci_construct(struct netdev *netdev)
         return error;
     }
 
+    dev->rl = (struct vlog_rate_limit) VLOG_RATE_LIMIT_INIT(20, 20);
     ovs_mutex_init(&dev->mutex);
     ovs_mutex_init(&dev->fault_mutex);
     ovs_list_init(&dev->conns);
