@@ -83,7 +83,10 @@ TESTSUITE = tests/testsuite
 TESTSUITE_AT = \
 	tests/guests.at \
 	tests/testsuite.at \
+	tests/vpci-bad-input.at \
 	tests/vpci-macros.at \
+	tests/vpci-port-macros.at \
+	tests/vpci-port.at \
 	tests/vpci-unit.at \
 	tests/vpci-vswitchd.at
 OVS_TESTSUITE_AT = \
