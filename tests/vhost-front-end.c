@@ -75,13 +75,15 @@ wait_for(int fd, short events, int64_t deadline)
 static int
 make_address(struct vhost_front_end *fe, struct sockaddr_un *sun)
 {
+    size_t n = strlen(fe->path);
+
     memset(sun, 0, sizeof *sun);
     sun->sun_family = AF_UNIX;
-    if (strlen(fe->path) >= sizeof sun->sun_path) {
+    if (n >= sizeof sun->sun_path) {
         return fail(fe, ENAMETOOLONG, "%s: path is longer than %zu bytes",
                     fe->path, sizeof sun->sun_path - 1);
     }
-    strcpy(sun->sun_path, fe->path);
+    memcpy(sun->sun_path, fe->path, n);
     return 0;
 }
 

@@ -527,6 +527,8 @@ run_timeout(struct session *s, const struct args *args)
 
     if (seconds <= 0) {
         return failed(s, "say how many seconds");
+    } else if (s->traffic_runs) {
+        return failed(s, "traffic runs");
     }
     s->g.cfg.timeout_ms = s->g.fe.timeout_ms = seconds * 1000;
     return done(s, "%s", "");

@@ -299,7 +299,7 @@ negotiate(struct guest *g)
     if (!error) {
         error = front_end_set_u64(&g->fe, VU_SET_FEATURES, wanted);
     }
-    if (!error) {
+    if (!error && !g->features) {
         g->features = wanted;
         g->hdr_len = wanted & (VRING_F_VERSION_1 | GUEST_F_MERGEABLE) ? 12
                                                                       : 10;
@@ -438,7 +438,9 @@ guest_set_enabled(struct guest *g, unsigned int pair, bool enabled)
             }
         }
     }
+    pthread_mutex_lock(&g->lock);
     g->enabled[pair] = enabled;
+    pthread_mutex_unlock(&g->lock);
     guest_wake(g);
     return 0;
 }

@@ -378,10 +378,11 @@ run_traffic_wait(struct session *s, const struct args *args)
     if (!s->traffic_runs) {
         return failed(s, "no traffic runs");
     } else if (!traffic_wait(&s->traffic, ms)) {
-        return failed(s, "traffic still runs: sent=%"PRIu64" received=%"PRIu64,
-                      __atomic_load_n(&s->traffic.sent, __ATOMIC_RELAXED),
-                      __atomic_load_n(&s->traffic.received,
-                                      __ATOMIC_RELAXED));
+        pthread_mutex_lock(&s->g.lock);
+        failed(s, "traffic still runs: sent=%"PRIu64" received=%"PRIu64,
+               s->traffic.sent, s->traffic.received);
+        pthread_mutex_unlock(&s->g.lock);
+        return false;
     }
     return traffic_report(s, args);
 }
