@@ -106,7 +106,6 @@ receive_burst(struct vpci_rxq *rxq, struct rte_mempool *mp,
     if (vpci_vring_notify(vring)) {
         vpci_counter_add(&rxq->counters.notifies, 1);
     }
-    vpci_counters_add_packets(&rxq->counters, pkts, n_pkts);
     return n_pkts;
 }
 
@@ -139,7 +138,6 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
     if (OVS_UNLIKELY(rarp_pending && !rxq_->queue_id)) {
         n = receive_rarp(dev, vpci_mempool_rte(dev->mempool),
                          batch->packets);
-        vpci_counters_add_packets(&rxq->counters, batch->packets, n);
     } else {
         n = receive_burst(rxq, vpci_mempool_rte(dev->mempool),
                           batch->packets);
@@ -160,6 +158,7 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
     if (!n) {
         return EAGAIN;
     }
+    vpci_counters_add_packets(&rxq->counters, batch->packets, n);
     batch->count = n;
     dp_packet_batch_init_packet_fields(batch);
     return 0;
