@@ -300,12 +300,15 @@ reconfigure_mempool(struct netdev_vpci *dev)
                                                  dev->requested_socket_id);
 
     if (!pool && dev->mempool) {
-        VLOG_ERR("%s: keeps MTU %d for want of memory", vpci_name(dev),
-                 dev->mtu);
+        VLOG_ERR("%s: keeps MTU %d for want of memory for MTU %d",
+                 vpci_name(dev), dev->mtu, dev->requested_mtu);
         dev->requested_mtu = dev->mtu;
         dev->requested_socket_id = dev->socket_id;
         return 0;
     } else if (!pool) {
+        VLOG_ERR("%s: cannot start for want of memory: give Open vSwitch more "
+                 "huge pages or the port a smaller mtu_request than %d",
+                 vpci_name(dev), dev->requested_mtu);
         return ENOMEM;
     }
     vpci_mempool_put(dev->mempool);
