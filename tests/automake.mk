@@ -85,8 +85,11 @@ TESTSUITE_AT = \
 	tests/testsuite.at \
 	tests/vpci-bad-input.at \
 	tests/vpci-macros.at \
+	tests/vpci-mtu.at \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \
+	tests/vpci-qos.at \
+	tests/vpci-stats.at \
 	tests/vpci-unit.at \
 	tests/vpci-vswitchd.at
 OVS_TESTSUITE_AT = \
