@@ -13,7 +13,9 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/memory.c \
 	lib/vpci/peer.c \
 	lib/vpci/vring-packed.c \
+	lib/vpci/vring-peek.h \
 	lib/vpci/vring-private.h \
+	lib/vpci/vring-push.h \
 	lib/vpci/vring-split.c \
 	lib/vpci/vring.c
 

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 
+#include "vring-peek.h"
 #include "vring-private.h"
+#include "vring-push.h"
 
 #define PACKED_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define PACKED_USED (1u << VRING_PACKED_DESC_F_USED)

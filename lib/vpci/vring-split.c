@@ -4,7 +4,9 @@
 
 #include <errno.h>
 
+#include "vring-peek.h"
 #include "vring-private.h"
+#include "vring-push.h"
 
 /* Logs the bytes of the used ring from 'ofs' on. */
 static void

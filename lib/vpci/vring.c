@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "vring-peek.h"
 #include "vring-private.h"
+#include "vring-push.h"
 
 struct vpci_vring *
 vpci_vring_create(void)
