@@ -4,6 +4,19 @@
 # User-Mode Linux guests: a real Linux kernel in a process, with the stock
 # virtio_net driver and vhost-user on a UNIX socket.  Part of guests.sh.
 
+# Prints where guest "$1" can have its memory: shared memory if there is enough
+# of it (containers may have little), else a file in the guest's directory.
+uml__memory_directory () {
+    local free
+
+    free=$(df --output=avail -m /dev/shm 2> /dev/null | tail -n 1)
+    if test "${free:-0}" -gt "$GUEST_MEMORY"; then
+        echo /dev/shm
+    else
+        echo "$GUESTS_DIR/$1/uml"
+    fi
+}
+
 # See guests.sh.
 uml_start () {
     local name=$1 socket=$2 mac=$3 address=$4
@@ -21,7 +34,7 @@ uml_start () {
 
     # The guest's memory is a file in TMPDIR, which has no name left once the
     # guest runs.
-    TMPDIR=/dev/shm HOME=$GUESTS_DIR/$name guests__launch "$name" \
+    TMPDIR=$(uml__memory_directory "$name") HOME=$GUESTS_DIR/$name guests__launch "$name" \
         linux.uml "mem=${GUEST_MEMORY}M" initrd="$GUESTS_CACHE/uml.cpio" \
         rdinit=/init con=null con0=null,fd:1 ssl=null ssl0=fd:8,fd:9 \
         umid="$name" uml_dir=uml/ "virtio_uml.device=$socket:1" \
