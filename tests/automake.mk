@@ -15,7 +15,16 @@ tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_gate_LDADD = lib/libvpci.la
 
 tests_test_vring_SOURCES = \
+	tests/test-vring-faults.c \
+	tests/test-vring-frames.c \
+	tests/test-vring-harness.c \
+	tests/test-vring-harness.h \
+	tests/test-vring-memory.c \
+	tests/test-vring-notify.c \
+	tests/test-vring-start.c \
+	tests/test-vring-stress.c \
 	tests/test-vring.c \
+	tests/test-vring.h \
 	tests/vring-driver.c \
 	tests/vring-driver.h
 tests_test_vring_CPPFLAGS = $(TESTS_CPPFLAGS)
