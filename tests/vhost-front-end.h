@@ -36,6 +36,7 @@ enum vhost_user_request {
     VU_SET_PROTOCOL_FEATURES = 16,
     VU_GET_QUEUE_NUM = 17,
     VU_SET_VRING_ENABLE = 18,
+    VU_SEND_RARP = 19,
 };
 
 /* Message header flags. */

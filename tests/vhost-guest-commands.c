@@ -534,6 +534,23 @@ run_timeout(struct session *s, const struct args *args)
     return done(s, "%s", "");
 }
 
+/* What a virtual machine monitor sends when a guest that cannot announce
+ * itself has been migrated. */
+static bool
+run_rarp(struct session *s, const struct args *args)
+{
+    uint8_t mac[8] = { 0 };
+    uint64_t u64;
+
+    if (args->n < 2
+        || sscanf(args->words[1], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0],
+                  &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) != 6) {
+        return failed(s, "say an Ethernet address");
+    }
+    memcpy(&u64, mac, sizeof u64);
+    return result(s, front_end_set_u64(&s->g.fe, VU_SEND_RARP, u64));
+}
+
 static bool
 run_quit(struct session *s, const struct args *args)
 {
@@ -584,6 +601,7 @@ const struct command control_commands[] = {
       "since was not marked, or fewer than N buffers came back",
       run_log_check },
     { "log-stop", "", "dirty logging off", run_log_stop },
+    { "rarp", "MAC", "SEND_RARP: have the guest announced", run_rarp },
     { "interrupts", "on|off", "sleep for interrupts, or poll",
       run_interrupts },
     { "sleep", "SECONDS", "do nothing; traffic goes on", run_sleep },
