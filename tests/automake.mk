@@ -99,12 +99,14 @@ TESTSUITE_AT = \
 	tests/vpci-port.at \
 	tests/vpci-qos.at \
 	tests/vpci-stats.at \
+	tests/vpci-traffic-macros.at \
+	tests/vpci-traffic.at \
 	tests/vpci-unit.at \
 	tests/vpci-vswitchd.at
 OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
-EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in
+EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py
 
 ## Real guests for the test suite.
 EXTRA_DIST += \
