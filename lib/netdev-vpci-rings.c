@@ -35,6 +35,7 @@ ring_set_fault(struct vpci_ring *ring, char *fault)
     free(ring->fault);
     ring->fault = fault;
     ovs_mutex_unlock(&dev->fault_mutex);
+    netdev_change_seq_changed(&dev->up);
 }
 
 static void
@@ -44,6 +45,7 @@ ring_clear_fault(struct vpci_ring *ring)
     free(ring->fault);
     ring->fault = NULL;
     ovs_mutex_unlock(&ring->dev->fault_mutex);
+    netdev_change_seq_changed(&ring->dev->up);
 }
 
 /* Callback of the ring engine, on the thread that found 'fault'. */
