@@ -93,6 +93,7 @@ TESTSUITE_AT = \
 	tests/guests.at \
 	tests/testsuite.at \
 	tests/vpci-bad-input.at \
+	tests/vpci-hostile.at \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
 	tests/vpci-port-macros.at \
