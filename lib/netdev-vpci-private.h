@@ -186,6 +186,7 @@ struct vpci_conn {
 
     bool started;               /* Between new_device and destroy_device. */
     bool negotiated;            /* A request of it has been served. */
+    bool was_started;           /* 'started' has been true. */
     uint32_t rings_ready;       /* Bit N: ring N may run, says the library. */
     uint32_t request;           /* Being served, or 0. */
     char *refusal;              /* Why we refused one, as a sentence, or
@@ -232,7 +233,8 @@ struct netdev_vpci {
     long long int carrier_resets;
     uint64_t n_connects;
     int n_short_lived;              /* Connections in a row, since the socket
-                                     * was registered, that ended at once. */
+                                     * was registered, that ended at once,
+                                     * without a guest. */
     long long int short_lived_at;   /* When the last of them ended. */
     long long int reregister_at;    /* Time to try again, or LLONG_MAX. */
     char *last_disconnect;          /* Why, as a sentence, or null. */
@@ -276,6 +278,10 @@ vpci_name(const struct netdev_vpci *dev)
 }
 
 bool is_netdev_vpci(const struct netdev *);
+
+/* Makes the main thread look at the port anew: carrier, status.  Any
+ * thread. */
+void vpci_changed(struct netdev_vpci *);
 
 /* netdev-vpci-config.c */
 

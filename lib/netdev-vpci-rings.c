@@ -16,8 +16,6 @@
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_rings);
 
-static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 20);
-
 /* librte_vhost keeps the wrap counter of a packed ring in the top bit of an
  * index. */
 #define PACKED_WRAP_BIT (1 << 15)
@@ -28,14 +26,14 @@ ring_set_fault(struct vpci_ring *ring, char *fault)
 {
     struct netdev_vpci *dev = ring->dev;
 
-    VLOG_WARN_RL(&rl, "%s: ring %u stopped: %s; it comes back when the guest "
-                 "resets its network device", vpci_name(dev),
+    VLOG_WARN_RL(&dev->rl, "%s: ring %u stopped: %s; it comes back when the "
+                 "guest resets its network device", vpci_name(dev),
                  (unsigned int) ring->index, fault);
     ovs_mutex_lock(&dev->fault_mutex);
     free(ring->fault);
     ring->fault = fault;
     ovs_mutex_unlock(&dev->fault_mutex);
-    netdev_change_seq_changed(&dev->up);
+    vpci_changed(dev);
 }
 
 static void
@@ -45,7 +43,7 @@ ring_clear_fault(struct vpci_ring *ring)
     free(ring->fault);
     ring->fault = NULL;
     ovs_mutex_unlock(&ring->dev->fault_mutex);
-    netdev_change_seq_changed(&ring->dev->up);
+    vpci_changed(ring->dev);
 }
 
 /* Callback of the ring engine, on the thread that found 'fault'. */
@@ -351,7 +349,7 @@ update_rxqs(struct netdev_vpci *dev)
         }
     }
     if (changed) {
-        netdev_change_seq_changed(&dev->up);
+        vpci_changed(dev);
     }
 }
 
@@ -419,7 +417,7 @@ update_carrier(struct netdev_vpci *dev)
     if (carrier != dev->carrier) {
         dev->carrier = carrier;
         dev->carrier_resets++;
-        netdev_change_seq_changed(&dev->up);
+        vpci_changed(dev);
     }
 }
 

@@ -255,7 +255,7 @@ conn_check_memory(struct netdev_vpci *dev, struct vpci_conn *conn)
     dev->last_disconnect = xstrdup("the front end shrank the memory that it "
                                    "shares");
     vpci_rings_resume(dev);
-    netdev_change_seq_changed(&dev->up);
+    vpci_changed(dev);
 }
 
 /* Connections. */
@@ -307,8 +307,8 @@ disconnect_reason(const struct vpci_conn *conn, char *buf, size_t size)
     return buf;
 }
 
-/* Ends 'conn', of port 'dev', of which the library knows nothing any more after
- * this, and lets the next in line take over. */
+/* Ends 'conn', of port 'dev', of which the library knows nothing any more
+ * after this, and lets the next in line take over. */
 static void
 conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
              const char *reason)
@@ -364,7 +364,7 @@ refuse_connection(struct netdev_vpci *dev)
                      "once: trying again in a second; check that it belongs "
                      "to a guest", vpci_name(dev), dev->config.path);
         dev->reregister_at = time_msec() + RETRY_INTERVAL;
-        netdev_change_seq_changed(&dev->up);
+        vpci_changed(dev);
         return true;
     }
     return false;
@@ -397,7 +397,7 @@ vhost_new_connection(int vid)
     conns_by_vid[vid] = conn;
     dev->n_connects++;
     choose_active(dev);
-    netdev_change_seq_changed(&dev->up);
+    vpci_changed(dev);
     ovs_mutex_unlock(&dev->mutex);
 
     return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
@@ -411,7 +411,7 @@ note_life(struct netdev_vpci *dev, const struct vpci_conn *conn)
 {
     long long int now = time_msec();
 
-    if (now < conn->since + RETRY_INTERVAL) {
+    if (!conn->was_started && now < conn->since + RETRY_INTERVAL) {
         dev->n_short_lived++;
         dev->short_lived_at = now;
     } else {
@@ -433,7 +433,7 @@ vhost_destroy_connection(int vid)
         note_life(dev, conn);
         conn_destroy(dev, conn,
                      disconnect_reason(conn, reason, sizeof reason));
-        netdev_change_seq_changed(&dev->up);
+        vpci_changed(dev);
         ovs_mutex_unlock(&dev->mutex);
     }
 }
@@ -454,11 +454,11 @@ vhost_new_device(int vid)
     if (rte_vhost_get_negotiated_features(vid, &conn->features)) {
         conn->features = 0;
     }
-    conn->started = true;
+    conn->started = conn->was_started = true;
     VLOG_INFO("%s: guest up on %s, features 0x%016"PRIx64, vpci_name(dev),
               dev->config.path, conn->features);
     sync_rings(dev);
-    netdev_change_seq_changed(&dev->up);
+    vpci_changed(dev);
     ovs_mutex_unlock(&dev->mutex);
     return 0;
 }
@@ -479,7 +479,7 @@ vhost_destroy_device(int vid)
         }
         conn->started = false;
         vpci_rings_resume(dev);
-        netdev_change_seq_changed(&dev->up);
+        vpci_changed(dev);
         ovs_mutex_unlock(&dev->mutex);
     }
 }
@@ -573,7 +573,7 @@ ring_index_is_allowed(struct netdev_vpci *dev, struct vpci_conn *conn,
                               dev->config.max_pairs
                               ? ", or raise options:n_rxq" : "");
     VLOG_WARN_RL(&dev->rl, "%s: %s", vpci_name(dev), conn->refusal);
-    netdev_change_seq_changed(&dev->up);
+    vpci_changed(dev);
     return false;
 }
 

@@ -7,10 +7,12 @@
 
 #include <errno.h>
 
+#include "connectivity.h"
 #include "dpdk.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
 #include "packets.h"
+#include "seq.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci);
 
@@ -24,6 +26,17 @@ bool
 is_netdev_vpci(const struct netdev *netdev)
 {
     return netdev->netdev_class->construct == netdev_vpci_construct;
+}
+
+void
+vpci_changed(struct netdev_vpci *dev)
+{
+    /* This wakes the main thread first and changes the port's sequence number
+     * afterwards, so that the main thread may look too early... */
+    netdev_change_seq_changed(&dev->up);
+
+    /* ...and has to look again. */
+    seq_change(connectivity_seq_get());
 }
 
 static int
@@ -196,7 +209,7 @@ netdev_vpci_set_etheraddr(struct netdev *netdev, const struct eth_addr mac)
     ovs_mutex_lock(&dev->mutex);
     if (!eth_addr_equals(dev->hwaddr, mac)) {
         dev->hwaddr = mac;
-        netdev_change_seq_changed(netdev);
+        vpci_changed(dev);
     }
     ovs_mutex_unlock(&dev->mutex);
     return 0;
@@ -285,7 +298,7 @@ netdev_vpci_update_flags(struct netdev *netdev, enum netdev_flags off,
         vpci_rings_pause(dev);
         dev->flags = new_flags;
         vpci_rings_resume(dev);
-        netdev_change_seq_changed(netdev);
+        vpci_changed(dev);
     }
     ovs_mutex_unlock(&dev->mutex);
     return 0;
@@ -347,7 +360,7 @@ netdev_vpci_reconfigure(struct netdev *netdev)
         netdev->n_rxq = dev->requested_n_rxq;
     }
     vpci_rings_resume(dev);
-    netdev_change_seq_changed(netdev);
+    vpci_changed(dev);
 
 unlock:
     ovs_mutex_unlock(&dev->mutex);
