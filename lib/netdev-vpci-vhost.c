@@ -15,11 +15,15 @@
 
 #include "netdev-vpci-private.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/vhost.h>
 #include <linux/virtio_net.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 
 #include "fatal-signal.h"
 #include "openvswitch/poll-loop.h"
@@ -37,6 +41,10 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
  * they have passed, for so many times in a row. */
 #define RETRY_INTERVAL 1000
 #define MAX_SHORT_LIVED 3
+
+/* Milliseconds for which the rest of a message may keep the library's one
+ * event thread, and so every port's connection, waiting. */
+#define MESSAGE_TIMEOUT 500
 
 /* Milliseconds within which vanished memory is noticed. */
 #define GUARD_INTERVAL 500
@@ -370,6 +378,48 @@ refuse_connection(struct netdev_vpci *dev)
     return false;
 }
 
+/* Returns true if the UNIX socket 'fd' is bound or connected to 'path'. */
+static bool
+socket_has_path(int fd, const char *path)
+{
+    struct sockaddr_un sun;
+    socklen_t len = sizeof sun;
+
+    memset(&sun, 0, sizeof sun);
+    if (!getsockname(fd, (struct sockaddr *) &sun, &len)
+        && sun.sun_family == AF_UNIX
+        && !strncmp(sun.sun_path, path, sizeof sun.sun_path)) {
+        return true;
+    }
+    memset(&sun, 0, sizeof sun);
+    len = sizeof sun;
+    return (!getpeername(fd, (struct sockaddr *) &sun, &len)
+            && sun.sun_family == AF_UNIX
+            && !strncmp(sun.sun_path, path, sizeof sun.sun_path));
+}
+
+/* Bounds how long the library waits for the rest of a message on the sockets
+ * of 'path'.  It reads them without a bound, and does not tell which they
+ * are. */
+static void
+bound_reading(const char *path)
+{
+    const struct timeval timeout = { .tv_usec = MESSAGE_TIMEOUT * 1000 };
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        int fd = atoi(entry->d_name);
+
+        if (fd > 0 && socket_has_path(fd, path)) {
+            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
 static int
 vhost_new_connection(int vid)
 {
@@ -400,6 +450,7 @@ vhost_new_connection(int vid)
     vpci_changed(dev);
     ovs_mutex_unlock(&dev->mutex);
 
+    bound_reading(dev->config.path);
     return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
 }
 
