@@ -110,6 +110,9 @@ enum vpci_drop {
     VPCI_N_DROPS
 };
 
+/* Their names, by enum vpci_drop. */
+extern const char *const vpci_drop_names[VPCI_N_DROPS];
+
 /* Counters of one queue.  Written by the thread that serves the queue, read by
  * any, with vpci_counter_*() only.  They never fall. */
 struct vpci_counters {

@@ -48,12 +48,6 @@ static void
 show_counters(const char *name, int id, const struct vpci_counters *c,
               struct ds *s)
 {
-    static const char *drop_names[] = {
-#define VPCI_DROP(ENUM, NAME) NAME,
-        VPCI_DROPS
-#undef VPCI_DROP
-    };
-
     ds_put_format(s, "    %s %d: packets %"PRIu64", bytes %"PRIu64,
                   name, id, vpci_counter_read(&c->packets),
                   vpci_counter_read(&c->bytes));
@@ -61,7 +55,7 @@ show_counters(const char *name, int id, const struct vpci_counters *c,
         uint64_t n = vpci_counter_read(&c->drops[i]);
 
         if (n) {
-            ds_put_format(s, ", %s %"PRIu64, drop_names[i], n);
+            ds_put_format(s, ", %s %"PRIu64, vpci_drop_names[i], n);
         }
     }
     ds_put_char(s, '\n');

@@ -11,6 +11,12 @@
 #include "packets.h"
 #include "smap.h"
 
+const char *const vpci_drop_names[VPCI_N_DROPS] = {
+#define VPCI_DROP(ENUM, NAME) NAME,
+    VPCI_DROPS
+#undef VPCI_DROP
+};
+
 /* Which of VPCI_N_SIZES a frame of 'len' bytes belongs to: up to 64, 65 to
  * 127, 128 to 255, 256 to 511, 512 to 1023, 1024 to 1522, more. */
 static inline unsigned int
@@ -174,11 +180,6 @@ int
 netdev_vpci_get_custom_stats(const struct netdev *netdev,
                              struct netdev_custom_stats *stats)
 {
-    static const char *drop_names[] = {
-#define VPCI_DROP(ENUM, NAME) NAME,
-        VPCI_DROPS
-#undef VPCI_DROP
-    };
     enum { N_OTHERS = 7 };
 
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
@@ -192,7 +193,7 @@ netdev_vpci_get_custom_stats(const struct netdev *netdev,
     ovs_mutex_lock(&dev->mutex);
     sum_counters(dev, &rx, &tx);
     for (int i = 0; i < VPCI_N_DROPS; i++) {
-        add_custom(stats, rx.drops[i] + tx.drops[i], "%s", drop_names[i]);
+        add_custom(stats, rx.drops[i] + tx.drops[i], "%s", vpci_drop_names[i]);
     }
     add_custom(stats, tx.retries, "ovs_tx_retries");
     add_custom(stats, 0, "ovs_tx_invalid_hwol_drops");
