@@ -8,6 +8,7 @@
  *     netdev-vpci.c          the class, life cycle, flags, reconfiguration
  *     netdev-vpci-config.c   options: parsing, checking, reporting
  *     netdev-vpci-vhost.c    librte_vhost: sockets, connections, messages
+ *     netdev-vpci-memory.c   the memory of front ends
  *     netdev-vpci-rings.c    which rings run, which queue uses which ring
  *     netdev-vpci-rxtx.c     the flow path: receive and send
  *     netdev-vpci-mempool.c  mbufs
@@ -175,6 +176,24 @@ struct vpci_txq {
     struct vpci_counters counters;
 };
 
+/* The memory table of a front end as it is on the wire: the payload of
+ * SET_MEM_TABLE (QEMU, docs/interop/vhost-user.rst), little-endian as the
+ * machine that both ends share. */
+struct vpci_wire_region {
+    uint64_t guest_addr;
+    uint64_t size;              /* In bytes. */
+    uint64_t user_addr;
+    uint64_t offset;            /* In the file of its descriptor, in bytes. */
+};
+
+enum { VPCI_WIRE_MAX_REGIONS = 8 };
+
+struct vpci_wire_memory {
+    uint32_t n_regions;
+    uint32_t padding;
+    struct vpci_wire_region regions[VPCI_WIRE_MAX_REGIONS];
+} __attribute__((packed));
+
 /* A piece of a front end's memory. */
 struct vpci_conn_region {
     struct vpci_guard guard;
@@ -196,6 +215,7 @@ struct vpci_conn {
                                  * null. */
     long long int since;        /* When it began. */
     uint64_t features;          /* Negotiated, once 'started'. */
+    bool memory_passed;         /* The library is mapping its memory. */
     bool memory_valid;
     struct vpci_memory memory;
     struct vpci_conn_region regions[VPCI_MEMORY_MAX_REGIONS];
@@ -240,6 +260,8 @@ struct netdev_vpci {
                                      * without a guest. */
     long long int short_lived_at;   /* When the last of them ended. */
     long long int reregister_at;    /* Time to try again, or LLONG_MAX. */
+    int n_failed_memory;            /* Memory tables that could not be mapped,
+                                     * since the socket was registered. */
     char *last_disconnect;          /* Why, as a sentence, or null. */
     struct vpci_ring rings[VPCI_MAX_RINGS];
 
@@ -311,6 +333,29 @@ void vpci_vhost_wait(struct netdev_vpci *);
 
 /* True if librte_vhost knows 'path' already, whoever registered it. */
 bool vpci_vhost_path_in_use(const char *path);
+
+/* netdev-vpci-memory.c.  With the mutex of the port of 'conn' held, and all
+ * but the last on a thread of librte_vhost that serves 'conn'. */
+
+/* Checks 'table', a message of 'size' bytes from the front end of 'conn',
+ * before the library maps it.  Returns null if it may try, otherwise a
+ * sentence that says why not, which the caller frees. */
+char *vpci_conn_check_memory(struct vpci_conn *conn,
+                             const struct vpci_wire_memory *table,
+                             uint32_t size);
+
+/* The library is done with the table that it was last given: if it failed to
+ * map it, counts that. */
+void vpci_conn_note_failed_memory(struct vpci_conn *conn);
+
+/* Reads the memory table anew, after SET_MEM_TABLE has succeeded. */
+void vpci_conn_learn_memory(struct vpci_conn *conn);
+
+/* The library is about to unmap it. */
+void vpci_conn_forget_memory(struct vpci_conn *conn);
+
+/* True if memory of the front end vanished while someone used it. */
+bool vpci_conn_lost_memory(const struct vpci_conn *conn);
 
 /* netdev-vpci-rings.c */
 

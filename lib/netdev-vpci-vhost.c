@@ -94,6 +94,7 @@ struct vhost_user_msg {
             uint32_t index;
             uint32_t num;
         } state;
+        struct vpci_wire_memory memory;
     } payload;
 } __attribute__((packed));
 
@@ -170,87 +171,14 @@ sync_rings(struct netdev_vpci *dev)
     vpci_rings_resume(dev);
 }
 
-/* Guest memory. */
-
-static void
-conn_forget_memory(struct vpci_conn *conn)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(conn->regions); i++) {
-        if (conn->regions[i].guarded) {
-            vpci_guard_remove(&conn->regions[i].guard);
-            conn->regions[i].guarded = false;
-        }
-    }
-    conn->memory.n_regions = 0;
-    conn->memory_valid = false;
-}
-
-/* Enters one region of the library's table into that of 'conn'.  Returns 0 or
- * a positive errno. */
-static int
-conn_add_region(struct vpci_conn *conn, struct vpci_conn_region *region,
-                const struct rte_vhost_mem_region *r)
-{
-    int error = vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
-                                (void *) (uintptr_t) r->host_user_addr);
-
-    if (!error) {
-        region->guard.base = r->mmap_addr;
-        region->guard.size = r->mmap_size;
-        error = vpci_guard_add(&region->guard);
-        region->guarded = !error;
-    }
-    return error;
-}
-
-/* Reads the memory table anew, after SET_MEM_TABLE has succeeded. */
-static void
-conn_learn_memory(struct vpci_conn *conn)
-{
-    struct rte_vhost_memory *table;
-    int error = 0;
-
-    conn_forget_memory(conn);
-    __atomic_store_n(&conn->memory_lost, false, __ATOMIC_RELAXED);
-    if (rte_vhost_get_mem_table(conn->vid, &table)) {
-        return;
-    }
-    for (uint32_t i = 0; i < table->nregions && !error; i++) {
-        error = i < ARRAY_SIZE(conn->regions)
-                ? conn_add_region(conn, &conn->regions[i], &table->regions[i])
-                : ENOSPC;
-    }
-    free(table);
-
-    if (error) {
-        VLOG_WARN_RL(&conn->dev->rl, "%s: cannot use the memory of the front "
-                     "end (%s): its regions must neither overlap nor be "
-                     "empty", vpci_name(conn->dev), ovs_strerror(error));
-        conn_forget_memory(conn);
-    } else {
-        conn->memory_valid = true;
-    }
-}
-
-static bool
-conn_lost_memory(const struct vpci_conn *conn)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(conn->regions); i++) {
-        if (conn->regions[i].guarded
-            && __atomic_load_n(&conn->regions[i].guard.hit,
-                               __ATOMIC_ACQUIRE)) {
-            return true;
-        }
-    }
-    return __atomic_load_n(&conn->memory_lost, __ATOMIC_ACQUIRE);
-}
+/* Connections. */
 
 /* If memory of 'conn', of port 'dev', vanished, stops using it. */
 static void
 conn_check_memory(struct netdev_vpci *dev, struct vpci_conn *conn)
     OVS_REQUIRES(dev->mutex)
 {
-    if (!conn->memory_valid || !conn_lost_memory(conn)) {
+    if (!conn->memory_valid || !vpci_conn_lost_memory(conn)) {
         return;
     }
     VLOG_ERR("%s: the memory of the guest vanished: its front end shrank the "
@@ -265,8 +193,6 @@ conn_check_memory(struct netdev_vpci *dev, struct vpci_conn *conn)
     vpci_rings_resume(dev);
     vpci_changed(dev);
 }
-
-/* Connections. */
 
 static struct netdev_vpci *
 find_port_of_vid(int vid)
@@ -340,7 +266,7 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
     }
     vpci_rings_resume(dev);
 
-    conn_forget_memory(conn);
+    vpci_conn_forget_memory(conn);
     free(conn->refusal);
     free(conn);
 }
@@ -482,6 +408,7 @@ vhost_destroy_connection(int vid)
         vpci_guard_thread(NULL);
         ovs_mutex_lock(&dev->mutex);
         note_life(dev, conn);
+        vpci_conn_note_failed_memory(conn);
         conn_destroy(dev, conn,
                      disconnect_reason(conn, reason, sizeof reason));
         vpci_changed(dev);
@@ -572,10 +499,28 @@ static const struct rte_vhost_device_ops device_ops = {
  * only when it handles the message itself.  So neither of these functions ever
  * claims to have handled one. */
 
+/* Spares the library a memory table that it cannot use, since it would leave
+ * descriptors of it open: gives it a number of regions that no message has
+ * descriptors for, which is the error that it cleans up after. */
+static void
+refuse_bad_memory(struct vpci_conn *conn, struct vhost_user_msg *msg)
+{
+    char *refusal = vpci_conn_check_memory(conn, &msg->payload.memory,
+                                           msg->size);
+
+    if (refusal) {
+        VLOG_WARN_RL(&conn->dev->rl, "%s: %s", vpci_name(conn->dev), refusal);
+        free(conn->refusal);
+        conn->refusal = refusal;
+        vpci_changed(conn->dev);
+        msg->payload.memory.n_regions = UINT32_MAX;
+    }
+}
+
 static enum rte_vhost_msg_result
 vhost_pre_message(int vid, void *msg_)
 {
-    const struct vhost_user_msg *msg = msg_;
+    struct vhost_user_msg *msg = msg_;
     struct vpci_conn *conn = conn_from_vid(vid);
     struct netdev_vpci *dev;
 
@@ -585,6 +530,9 @@ vhost_pre_message(int vid, void *msg_)
     dev = conn->dev;
     vpci_guard_thread(&library_memory_lost);
     ovs_mutex_lock(&dev->mutex);
+    vpci_conn_note_failed_memory(conn);
+    free(conn->refusal);
+    conn->refusal = NULL;
     conn->request = msg->request;
     if (request_disturbs(msg->request)) {
         vpci_rings_pause(dev);
@@ -593,7 +541,10 @@ vhost_pre_message(int vid, void *msg_)
         }
         if (msg->request == VHOST_USER_SET_MEM_TABLE
             || msg->request == VHOST_USER_RESET_OWNER) {
-            conn_forget_memory(conn);
+            vpci_conn_forget_memory(conn);
+        }
+        if (msg->request == VHOST_USER_SET_MEM_TABLE) {
+            refuse_bad_memory(conn, msg);
         }
         /* No ring of 'conn' starts before 'conn->request' is 0 again. */
         vpci_rings_resume(dev);
@@ -649,7 +600,7 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
     if (msg->request == VHOST_USER_SET_MEM_TABLE) {
         bool lost = __atomic_load_n(&conn->memory_lost, __ATOMIC_ACQUIRE);
 
-        conn_learn_memory(conn);
+        vpci_conn_learn_memory(conn);
         __atomic_store_n(&conn->memory_lost, lost, __ATOMIC_RELEASE);
     } else if (msg->request == VHOST_USER_SET_FEATURES && conn->started) {
         rte_vhost_get_negotiated_features(conn->vid, &conn->features);
@@ -740,6 +691,7 @@ vpci_vhost_register(struct netdev_vpci *dev, char **errp)
     const struct vpci_config *config = &dev->config;
 
     dev->n_short_lived = 0;
+    dev->n_failed_memory = 0;
     dev->reregister_at = LLONG_MAX;
     *errp = vhost_register__(config);
     if (*errp) {

@@ -14,6 +14,10 @@
 /* Far from all zones. */
 #define NOWHERE UINT64_C(0x7ffffffff000)
 
+/* No device has to accept more descriptors than this in one chain of a smaller
+ * ring. */
+#define MAX_DEVICE_CHAIN 1024
+
 /* A chain that is to be spoiled, not yet published on transmit rings. */
 struct victim {
     struct guest *g;
@@ -245,10 +249,18 @@ spoil_indirect_beyond(struct victim *v)
     v->table[0].tail.next = 1000;
 }
 
+/* One byte, over and over again. */
 static void
 spoil_indirect_more(struct victim *v)
 {
-    make_table(v, v->drv->size + 1u);
+    uint64_t first = v->head->addr;
+    uint32_t n = MAX_DEVICE_CHAIN + 1;
+
+    make_table(v, n);
+    for (uint32_t i = 0; i < n; i++) {
+        v->table[i].addr = first;
+        v->table[i].len = 1;
+    }
 }
 
 static void
@@ -332,7 +344,7 @@ static const struct spoiler {
       spoil_indirect_loop },
     { "table-beyond", "next descriptor beyond the indirect table", SPLIT_ONLY,
       true, spoil_indirect_beyond },
-    { "table-more", "indirect table longer than the ring", ANY_RING, true,
+    { "table-more", "indirect table of 1025 descriptors", ANY_RING, true,
       spoil_indirect_more },
     { "table-zero-entry", "length 0 in the middle of an indirect table",
       ANY_RING, true, spoil_indirect_zero_entry },

@@ -215,6 +215,9 @@ spoil_fd(struct spoiled_table *t)
         fd = eventfd(0, EFD_CLOEXEC);
     }
     t->fds[0] = fd;
+
+    /* A table with the same addresses would be taken for the same table. */
+    t->table.regions[0].addr += UINT64_C(1) << 40;
 }
 
 static void

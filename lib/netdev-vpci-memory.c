@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The memory of front ends: what librte_vhost may map, what of it rings may
+ * use, and how it is noticed when some of it vanishes.
+ *
+ * librte_vhost 22.11 never closes the descriptor of a region that it fails to
+ * map.  Tables that cannot be right do not get as far as that
+ * (vpci_conn_check_memory()).  Only the kernel knows of a descriptor whether
+ * it can be mapped, so failures with other tables are counted, and a port that
+ * has had many gets no more chances before it is configured anew: a front end
+ * must not use up the descriptors of the whole switch. */
+
+#include "netdev-vpci-private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_memory);
+
+/* Tables of one port that the library may fail to map, each at the price of a
+ * descriptor. */
+#define MAX_FAILED_MEMORY 64
+
+/* Returns what is wrong with 'region' of a front end's table, or null. */
+static const char *
+region_fault(const struct vpci_wire_region *region)
+{
+    uint64_t end;
+
+    if (!region->size) {
+        return "is empty";
+    }
+    if (__builtin_add_overflow(region->guest_addr, region->size, &end)
+        || __builtin_add_overflow(region->user_addr, region->size, &end)) {
+        return "reaches beyond 64 bits";
+    }
+    if (__builtin_add_overflow(region->offset, region->size, &end)
+        || end > INT64_MAX) {
+        return "lies beyond the end of any file";
+    }
+    return NULL;
+}
+
+char *
+vpci_conn_check_memory(struct vpci_conn *conn,
+                       const struct vpci_wire_memory *table, uint32_t size)
+{
+    uint32_t n = table->n_regions;
+
+    if (conn->dev->n_failed_memory >= MAX_FAILED_MEMORY) {
+        return xasprintf("front ends sent %d memory tables that could not be "
+                         "mapped: no more are accepted before the port is "
+                         "removed and added again", MAX_FAILED_MEMORY);
+    }
+    if (n > ARRAY_SIZE(table->regions)
+        || size < offsetof(struct vpci_wire_memory, regions[n])) {
+        return xasprintf("the front end sent a memory table of %"PRIu32" "
+                         "regions in %"PRIu32" bytes: at most %"PRIuSIZE" "
+                         "regions of %"PRIuSIZE" bytes each are allowed", n,
+                         size, ARRAY_SIZE(table->regions),
+                         sizeof table->regions[0]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct vpci_wire_region r = table->regions[i];
+        const char *fault = region_fault(&r);
+
+        if (fault) {
+            return xasprintf("region %"PRIu32" of the front end's memory, "
+                             "0x%"PRIx64" bytes at 0x%"PRIx64", offset "
+                             "0x%"PRIx64" in its file, %s", i, r.size,
+                             r.guest_addr, r.offset, fault);
+        }
+    }
+    conn->memory_passed = true;
+    return NULL;
+}
+
+void
+vpci_conn_note_failed_memory(struct vpci_conn *conn)
+{
+    if (conn->memory_passed) {
+        conn->memory_passed = false;
+        conn->dev->n_failed_memory++;
+    }
+}
+
+void
+vpci_conn_forget_memory(struct vpci_conn *conn)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(conn->regions); i++) {
+        if (conn->regions[i].guarded) {
+            vpci_guard_remove(&conn->regions[i].guard);
+            conn->regions[i].guarded = false;
+        }
+    }
+    conn->memory.n_regions = 0;
+    conn->memory_valid = false;
+}
+
+/* Enters one region of the library's table into that of 'conn'.  Returns 0 or
+ * a positive errno. */
+static int
+conn_add_region(struct vpci_conn *conn, struct vpci_conn_region *region,
+                const struct rte_vhost_mem_region *r)
+{
+    int error = vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
+                                (void *) (uintptr_t) r->host_user_addr);
+
+    if (!error) {
+        region->guard.base = r->mmap_addr;
+        region->guard.size = r->mmap_size;
+        error = vpci_guard_add(&region->guard);
+        region->guarded = !error;
+    }
+    return error;
+}
+
+void
+vpci_conn_learn_memory(struct vpci_conn *conn)
+{
+    struct rte_vhost_memory *table;
+    int error = 0;
+
+    vpci_conn_forget_memory(conn);
+    conn->memory_passed = false;
+    __atomic_store_n(&conn->memory_lost, false, __ATOMIC_RELAXED);
+    if (rte_vhost_get_mem_table(conn->vid, &table)) {
+        return;
+    }
+    for (uint32_t i = 0; i < table->nregions && !error; i++) {
+        error = i < ARRAY_SIZE(conn->regions)
+                ? conn_add_region(conn, &conn->regions[i], &table->regions[i])
+                : ENOSPC;
+    }
+    free(table);
+
+    if (error) {
+        VLOG_WARN_RL(&conn->dev->rl, "%s: cannot use the memory of the front "
+                     "end (%s): its regions must neither overlap nor be "
+                     "empty", vpci_name(conn->dev), ovs_strerror(error));
+        vpci_conn_forget_memory(conn);
+    } else {
+        conn->memory_valid = true;
+    }
+}
+
+bool
+vpci_conn_lost_memory(const struct vpci_conn *conn)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(conn->regions); i++) {
+        if (conn->regions[i].guarded
+            && __atomic_load_n(&conn->regions[i].guard.hit,
+                               __ATOMIC_ACQUIRE)) {
+            return true;
+        }
+    }
+    return __atomic_load_n(&conn->memory_lost, __ATOMIC_ACQUIRE);
+}
