@@ -45,6 +45,7 @@
 #     GUEST_MEMORY     memory in MB; 256
 #     QEMU_NIC         further properties of QEMU's virtio-net-pci device
 #     TESTPMD_VDEV     further properties of testpmd's virtio-user device
+#     TESTPMD_DEVICE   a second device of testpmd's, as for --vdev
 #
 # Functions of which the name has two underscores are internal.
 set -u

@@ -37,6 +37,7 @@ testpmd_start () {
         --no-telemetry --vdev \
         "net_virtio_user0,mac=$mac,path=$socket,server=1\
 ${TESTPMD_VDEV:+,$TESTPMD_VDEV}" \
+        ${TESTPMD_DEVICE:+--vdev "$TESTPMD_DEVICE"} \
         -- --interactive --auto-start --total-num-mbufs=8192 \
         "${forward[@]}" "$@"
 }
