@@ -79,7 +79,10 @@ tests_bench_vring_bench_SOURCES = \
 tests_bench_vring_bench_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_bench_vring_bench_LDADD = lib/libvpci.la
 
-EXTRA_DIST += tests/bench/flow-path.sh
+EXTRA_DIST += \
+	tests/bench/flow-path.sh \
+	tests/bench/half-load.sh \
+	tests/bench/switch.sh
 bench: tests/bench/vring-bench
 .PHONY: bench
 

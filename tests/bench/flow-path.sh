@@ -29,40 +29,11 @@ case ${1-} in
 esac
 rounds=${1:-5}
 seconds=${2:-4}
-here=$(cd "$(dirname "$0")" && pwd)
 build=$(realpath "${VPCI_BUILD:-.}")
-# shellcheck source=utilities/sandbox.sh
-. "$here/../../utilities/sandbox.sh"
-
-die () {
-    echo "flow-path.sh: $*" >&2
-    exit 1
-}
-
-# The value of variable "$1" in the build tree's Makefile.
-make_variable () {
-    sed -n "s/^$1 = //p" "$build/Makefile"
-}
+# shellcheck source=tests/bench/switch.sh
+. "$(dirname "$0")/switch.sh"
 
 guest_pid=
-clean_up () {
-    trap '' INT TERM
-    stop_guest
-    sandbox_stop
-    rm -rf "$dir"
-}
-
-wait_until () {
-    local tries=$(($1 * 10))
-
-    shift
-    until "$@"; do
-        tries=$((tries - 1))
-        test "$tries" -gt 0 || return 1
-        sleep 0.1
-    done
-}
-
 start_guest () {
     local device=queue_size=1024,server=1$1
 
@@ -78,29 +49,11 @@ start_guest () {
     guest_pid=$!
 }
 
-stop_guest () {
+stop_guests () {
     test -n "$guest_pid" || return 0
     kill -KILL -- "-$guest_pid" 2> /dev/null
     wait "$guest_pid" 2> /dev/null
     guest_pid=
-}
-
-set_port_type () {
-    local port
-
-    for port in p1 p2; do
-        ovs-vsctl --timeout=20 -- --if-exists del-port $port \
-            -- add-port br0 $port -- set Interface $port type="$1" \
-            options:vhost-server-path="$dir/$port.sock" || return 1
-    done
-    ovs-ofctl del-flows br0 &&
-        ovs-ofctl add-flow br0 in_port=p1,actions=output:p2 &&
-        ovs-ofctl add-flow br0 in_port=p2,actions=output:p1
-}
-
-both_ports_up () {
-    test "$(ovs-vsctl --bare --columns=link_state list Interface p1 p2 |
-            grep -c up)" = 2
 }
 
 # Prints packets received and busy cycles of the polling thread.
@@ -137,15 +90,11 @@ measure () {
     sleep "$seconds"
     read -r packets busy <<< "$(pmd_stats)"
     ticks=$(($(pmd_cpu_ticks) - ticks))
-    stop_guest
+    stop_guests
     test "$packets" -gt 0 || die "no packet crossed ports of type $1"
     cycles=$(awk "BEGIN { printf \"%.1f\", $busy / $packets }")
     mpps=$(awk "BEGIN { printf \"%.2f\", $packets / $seconds / 1e6 }")
     cpu=$((ticks * 100 / ($(getconf CLK_TCK) * seconds)))
-}
-
-median () {
-    sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
 }
 
 report () {
@@ -184,18 +133,5 @@ main () {
     report
 }
 
-test -x "$build/vswitchd/ovs-vswitchd" ||
-    die "$build is no build tree of ovs-vpci: set VPCI_BUILD"
-sandbox_ovs_build=$(make_variable ovs_builddir)
-sandbox_schema=$(make_variable ovs_srcdir)/vswitchd/vswitch.ovsschema
-sandbox_vswitchd=$build/vswitchd/ovs-vswitchd
-sandbox_pmd_cpu=1
-export sandbox_ovs_build sandbox_schema sandbox_vswitchd sandbox_pmd_cpu
-dir=$(mktemp -d /tmp/vpci-bench.XXXXXX) || exit 1
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-sandbox_start "$dir" || die "the switch does not start: $(
-    tail -n 5 "$dir/ovs-vswitchd.log")"
-ovs-vsctl --timeout=10 add-br br0 \
-    -- set Bridge br0 datapath_type="$sandbox_datapath"
+start_switch
 main
