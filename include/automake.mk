@@ -2,6 +2,7 @@
 
 vpciincludedir = $(includedir)/vpci
 vpciinclude_HEADERS = \
+	include/vpci/doorbell.h \
 	include/vpci/gate.h \
 	include/vpci/guard.h \
 	include/vpci/memory.h \

@@ -6,9 +6,14 @@ TESTS_CPPFLAGS = $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib/vpci -I$(top_srcdir)/tests
 
 check_PROGRAMS += \
 	tests/fuzz-vring-standalone \
+	tests/test-doorbell \
 	tests/test-gate \
 	tests/test-vring \
 	tests/vhost-guest
+
+tests_test_doorbell_SOURCES = tests/test-doorbell.c
+tests_test_doorbell_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_doorbell_LDADD = lib/libvpci.la
 
 tests_test_gate_SOURCES = tests/test-gate.c
 tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)

@@ -212,7 +212,9 @@ add_good(struct guest *g, uint32_t seed, bool writable)
 static unsigned int
 use_good(struct guest *g, uint32_t seed, unsigned int n, bool writable)
 {
-    uint32_t lens[] = { 10, 10, 10 };
+    /* The first one needs both descriptors of a chain; the next one needs more
+     * than there are, so that all of a chain is looked at. */
+    uint32_t lens[] = { 60, 30000, 60 };
     struct vpci_pkt pkts[3];
     uint8_t fates[3];
 
@@ -300,6 +302,10 @@ test_malformed(void)
 {
     for (enum wrong wrong = 0; wrong < N_WRONGS; wrong++) {
         for (int writable = 0; writable < 2; writable++) {
+            if (wrong == LENGTH_SUM && writable) {
+                /* What no frame needs is not looked at. */
+                continue;
+            }
             run_malformed(0, wrong, writable);
             run_malformed(MODERN | F_MERGEABLE, wrong, writable);
             if (!wrong_is_split_only(wrong)) {

@@ -2,7 +2,7 @@
 
 /* Tests of the virtio ring engine: two threads
  *
- * A thread splices frames from one ring of the guest to the other; the driver
+ * In most of them a thread splices frames from one ring of the guest to the other; the driver
  * sleeps whenever it has nothing to do.  A lost wake-up shows as a
  * time-out. */
 
@@ -121,4 +121,66 @@ test_stress_packed(void)
     run_stress(MODERN | VRING_F_PACKED | VRING_F_EVENT_IDX | VRING_F_IN_ORDER,
                256);
     run_stress(MODERN | VRING_F_PACKED, 64);
+}
+
+/* Moves the available index of a split ring to and fro. */
+struct flipper {
+    struct guest *g;
+    uint16_t from;              /* Where the engine stands. */
+    bool stop;
+};
+
+static void *
+flip_main(void *f_)
+{
+    struct flipper *f = f_;
+    uint16_t *idx = (uint16_t *) &f->g->drv->avail->idx;
+
+    while (!__atomic_load_n(&f->stop, __ATOMIC_RELAXED)) {
+        uint16_t from = __atomic_load_n(&f->from, __ATOMIC_RELAXED);
+
+        __atomic_store_n(idx, from + f->g->dcfg.size, __ATOMIC_RELAXED);
+        __atomic_store_n(idx, from + 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+/* A frame that needs more buffers than there are, while the index moves: no
+ * more than a ring of them may be used. */
+void
+test_index_race(void)
+{
+    struct vpci_vring_state before, after;
+    struct flipper f = { .stop = false };
+    unsigned int n_broken = 0;
+    pthread_t thread;
+    struct guest g;
+
+    guest_init(&g, MODERN | F_MERGEABLE, 64, 0, true);
+    while (guest_post_one(&g, 12) >= 0) {
+        continue;
+    }
+    vring_driver_publish(g.drv);
+    f.g = &g;
+    CHECK(!pthread_create(&thread, NULL, flip_main, &f));
+    for (int i = 0; i < 200000; i++) {
+        vpci_vring_get_state(g.vr, &before);
+        guest_push_one(&g, 1, 1500);
+        vpci_vring_get_state(g.vr, &after);
+        CHECK(after.n_bufs - before.n_bufs <= 64);
+        if (after.fault) {
+            struct vpci_vring_base base;
+
+            CHECK(after.fault == VPCI_FAULT_INDEX);
+            n_broken++;
+            vpci_vring_stop(g.vr, &base);
+            g.cfg.base = base;
+            guest_start(&g);
+        }
+        __atomic_store_n(&f.from, after.base.avail_idx, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&f.stop, true, __ATOMIC_RELAXED);
+    CHECK(!pthread_join(thread, NULL));
+    CHECK(n_broken);
+    guest_destroy(&g);
 }

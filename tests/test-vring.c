@@ -39,6 +39,7 @@ static const struct {
     { "dirty-log", test_dirty_log },
     { "stress-split", test_stress_split },
     { "stress-packed", test_stress_packed },
+    { "index-race", test_index_race },
 };
 #define N_TESTS (sizeof tests / sizeof *tests)
 

@@ -36,5 +36,6 @@ void test_state(void);
 /* test-vring-stress.c. */
 void test_stress_split(void);
 void test_stress_packed(void);
+void test_index_race(void);
 
 #endif /* test-vring.h */

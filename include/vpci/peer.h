@@ -30,6 +30,7 @@ enum vpci_fault_kind {
                                  * not negotiated indirect table. */
     VPCI_FAULT_LENGTH,          /* Buffers of one chain add up to more than
                                  * 32 bits. */
+    VPCI_FAULT_DOORBELL,        /* A doorbell that blocks who rings it. */
     VPCI_N_FAULTS
 };
 

@@ -37,6 +37,8 @@ vpci_fault_to_string(enum vpci_fault_kind kind)
         return "indirect descriptor that is not allowed here";
     case VPCI_FAULT_LENGTH:
         return "descriptor chain of more than 32 bits of length";
+    case VPCI_FAULT_DOORBELL:
+        return "doorbell (call descriptor) that blocks who rings it";
     case VPCI_N_FAULTS:
     default:
         return "unknown fault";

@@ -111,7 +111,8 @@ packed_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
  * or -1 after a fault. */
 VRING_INLINE int
 packed_table(struct vpci_vring *vr, struct vring_gather *g,
-             struct vring_desc_copy table, uint16_t slot, bool write)
+             struct vring_desc_copy table, uint16_t slot, uint64_t need,
+             bool write)
 {
     uint32_t n = vring_desc_len(table) / sizeof(struct vring_desc);
 
@@ -121,7 +122,7 @@ packed_table(struct vpci_vring *vr, struct vring_gather *g,
     if (n > vr->max_chain) {
         return vring_bad(vr, VPCI_FAULT_LOOP, slot, n, vr->max_chain);
     }
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && g->len < need; i++) {
         struct vring_desc_copy d;
 
         if (!vring_read_table(vr, table.addr, i, &d)) {
@@ -143,7 +144,8 @@ static int
 packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_packed_desc *desc = vr->desc;
-    uint32_t max = vr->size - w->n_slots;
+    uint32_t left = vr->size - w->n_slots;
+    uint32_t max = left < vr->max_chain ? left : vr->max_chain;
     struct vring_gather g = { .iov = w->iov };
     uint32_t pos = w->pos;
     uint16_t idx = w->idx;
@@ -162,12 +164,13 @@ packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
                 return vring_bad(vr, VPCI_FAULT_INDIRECT, idx,
                                  vring_desc_flags(d), 0);
             }
-            if (packed_table(vr, &g, d, idx, write)) {
+            if (packed_table(vr, &g, d, idx, w->need, write)) {
                 return -1;
             }
             break;
         }
-        if (vring_add_buffer(vr, &g, d, idx, write)) {
+        /* All of a chain is followed, to learn its id and where it ends. */
+        if (g.len < w->need && vring_add_buffer(vr, &g, d, idx, write)) {
             return -1;
         }
         if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT)) {

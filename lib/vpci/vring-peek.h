@@ -112,6 +112,7 @@ vring_peek(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int max,
     w.n_slots = w.pos = w.n = 0;
     w.slots = 1;
     w.iov = vr->iov;
+    w.need = UINT64_MAX;
     while (n < max) {
         uint32_t n_singles;
 

@@ -77,8 +77,11 @@ typedef uint64_t vring_u64 __attribute__((aligned(1), may_alias));
 typedef uint16_t vring_u16 __attribute__((aligned(1), may_alias));
 
 /* Linux puts up to MAX_SKB_FRAGS + 2 descriptors into an indirect table,
- * however small the ring is, and QEMU accepts 1024 (VIRTQUEUE_MAX_SIZE). */
+ * however small the ring is, and QEMU accepts 1024 (VIRTQUEUE_MAX_SIZE).  More
+ * than the maximum are refused even where the ring is longer: a thread that
+ * serves many guests must not spend its time on one chain of one of them. */
 #define VRING_MIN_CHAIN 1024
+#define VRING_MAX_CHAIN 4096
 
 /* Pieces that a burst may take up before its last chain.  The room for that
  * chain comes on top, so that a chain always finds enough. */
@@ -181,6 +184,8 @@ struct vring_walk {
      * the cache: first descriptors of chains in a split ring, consecutive
      * descriptors of a packed ring. */
     uint32_t want;              /* How many chains the caller could use. */
+    uint64_t need;              /* Bytes of a chain that the caller could use:
+                                 * buffers beyond them are not looked at. */
     uint32_t pos, n;
     uint16_t id_ahead[VPCI_VRING_BURST]; /* Head or buffer id. */
     struct vring_desc_copy ahead[VPCI_VRING_BURST];

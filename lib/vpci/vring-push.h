@@ -34,7 +34,12 @@ struct vring_push {
     struct vring_walk w;
     bool found;                 /* Does 'w' have a chain at hand? */
     uint32_t n_done;            /* Chains filled, in 'done' of the ring. */
+    uint32_t n_iov;             /* Pieces that they had. */
 };
+
+/* Pieces after which a burst ends, so that a guest with tiny buffers costs
+ * nobody but itself. */
+#define VRING_PUSH_MAX_IOV 4096
 
 /* Writes the header of a frame that takes one buffer to 'dst'. */
 VRING_INLINE void
@@ -146,16 +151,19 @@ vring_push_done(struct vpci_vring *vr, struct vring_push *p, uint32_t len,
     vr->done[p->n_done].len = len;
     vr->done_slots[p->n_done] = p->w.slots;
     p->n_done++;
+    p->n_iov += p->w.n_iov;
     kind->advance(vr, &p->w, 1, p->w.slots);
     p->found = false;
 }
 
-/* Finds the next chain, unless one is at hand.  Returns false if there is none
- * or after a fault. */
+/* Finds the next chain, or its first 'need' bytes, unless one is at hand (of
+ * which too little for the frame before is known to be all).  Returns false if
+ * there is none or after a fault. */
 VRING_INLINE bool
-vring_push_find(struct vpci_vring *vr, struct vring_push *p,
+vring_push_find(struct vpci_vring *vr, struct vring_push *p, uint64_t need,
                 const struct vring_kind *kind)
 {
+    p->w.need = need > vr->hdr_len ? need : vr->hdr_len;
     if (!p->found
         && (p->w.pos < p->w.n || kind->read_ahead(vr, &p->w, true) > 0)
         && !kind->chain(vr, &p->w, true)) {
@@ -199,7 +207,7 @@ vring_push_rest(struct vpci_vring *vr, struct vring_push *p,
         uint32_t len;
 
         p->w.want = VPCI_VRING_BURST;
-        if (!vring_push_find(vr, p, kind)) {
+        if (!vring_push_find(vr, p, src->left, kind)) {
             /* Only if nothing else is under way are all descriptors seen. */
             return (!first && !vr->fault
                     && vring_push_starved(vr, &p->w, room, min_slots)
@@ -228,7 +236,7 @@ vring_push_frame(struct vpci_vring *vr, struct vring_push *p,
     uint8_t *num_buffers[2];
     uint32_t len;
 
-    if (!vring_push_find(vr, p, kind)) {
+    if (!vring_push_find(vr, p, (uint64_t) pkt->len + vr->hdr_len, kind)) {
         return VPCI_PKT_WAITING;
     }
     if (!vr->mergeable && p->w.len - vr->hdr_len < pkt->len) {
@@ -296,9 +304,9 @@ vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n,
     p.w.slots = 1;
     p.w.iov = vr->iov;
     p.found = false;
-    p.n_done = 0;
+    p.n_done = p.n_iov = 0;
     vr->n_peeked = 0;
-    while (i < n) {
+    while (i < n && p.n_iov <= VRING_PUSH_MAX_IOV) {
         uint32_t n_singles = 0;
 
         p.w.want = n - i;

@@ -86,7 +86,11 @@ split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
         /* (A): heads and descriptors are read after the index. */
         uint16_t seen = __atomic_load_n(&avail->idx, __ATOMIC_ACQUIRE);
 
-        if (VRING_UNLIKELY((uint16_t) (seen - vr->avail_idx) > vr->size)) {
+        /* Not more than a ring ahead, and not behind what was there before:
+         * 'w' may have taken that already. */
+        if (VRING_UNLIKELY((uint16_t) (seen - vr->avail_idx) > vr->size
+                           || ((uint16_t) (seen - vr->avail_idx)
+                               < (uint16_t) (w->idx - vr->avail_idx)))) {
             return vring_bad(vr, VPCI_FAULT_INDEX, w->idx & (vr->size - 1),
                              seen, (uint16_t) (vr->avail_idx + vr->size));
         }
@@ -128,7 +132,7 @@ split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 VRING_INLINE int
 split_table(struct vpci_vring *vr, struct vring_gather *g,
             struct vring_desc_copy table, uint16_t slot, uint32_t n_direct,
-            bool write)
+            uint64_t need, bool write)
 {
     uint32_t max = vr->max_chain - n_direct;
     uint32_t size = vring_desc_len(table) / sizeof(struct vring_desc);
@@ -156,7 +160,7 @@ split_table(struct vpci_vring *vr, struct vring_gather *g,
         if (vring_add_buffer(vr, g, d, slot, write)) {
             return -1;
         }
-        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT)) {
+        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT) || g->len >= need) {
             return 0;
         }
         i = vring_desc_next(d);
@@ -171,13 +175,14 @@ split_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_desc *desc = vr->desc;
     struct vring_desc_copy d = w->ahead[w->pos];
+    uint32_t max = vr->size < vr->max_chain ? vr->size : vr->max_chain;
     struct vring_gather g = { .iov = w->iov };
     uint16_t slot = w->id_ahead[w->pos];
 
     w->id = slot;
     for (w->slots = 1; ; w->slots++) {
         if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT) {
-            if (split_table(vr, &g, d, slot, w->slots - 1, write)) {
+            if (split_table(vr, &g, d, slot, w->slots - 1, w->need, write)) {
                 return -1;
             }
             break;
@@ -185,16 +190,15 @@ split_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
         if (vring_add_buffer(vr, &g, d, slot, write)) {
             return -1;
         }
-        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT)) {
+        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT) || g.len >= w->need) {
             break;
         }
         if (vring_desc_next(d) >= vr->size) {
             return vring_bad(vr, VPCI_FAULT_HEAD, slot, vring_desc_next(d),
                              vr->size - 1);
         }
-        if (w->slots >= vr->size) {
-            return vring_bad(vr, VPCI_FAULT_LOOP, w->id, w->slots + 1,
-                             vr->size);
+        if (w->slots >= max) {
+            return vring_bad(vr, VPCI_FAULT_LOOP, w->id, w->slots + 1, max);
         }
         slot = vring_desc_next(d);
         d = vring_snapshot(&desc[slot]);

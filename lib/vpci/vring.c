@@ -4,8 +4,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "vpci/doorbell.h"
 #include "vring-peek.h"
 #include "vring-private.h"
 #include "vring-push.h"
@@ -86,7 +86,9 @@ vpci_vring_start(struct vpci_vring *vr, const struct vpci_vring_config *cfg)
     vr->driver = cfg->driver;
     vr->device = cfg->device;
     vr->size = cfg->size;
-    vr->max_chain = cfg->size > VRING_MIN_CHAIN ? cfg->size : VRING_MIN_CHAIN;
+    vr->max_chain = cfg->size < VRING_MIN_CHAIN ? VRING_MIN_CHAIN
+                    : cfg->size > VRING_MAX_CHAIN ? VRING_MAX_CHAIN
+                    : cfg->size;
     vr->packed = vring_has(cfg, VIRTIO_F_RING_PACKED);
     vr->indirect = vring_has(cfg, VIRTIO_RING_F_INDIRECT_DESC);
     vr->in_order = vring_has(cfg, VIRTIO_F_IN_ORDER);
@@ -206,8 +208,6 @@ vpci_vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n)
 bool
 vpci_vring_notify(struct vpci_vring *vr)
 {
-    const uint64_t one = 1;
-    ssize_t retval;
     bool must;
 
     if (!vr->n_pending || !vr->running) {
@@ -225,10 +225,9 @@ vpci_vring_notify(struct vpci_vring *vr)
         return false;
     }
 
-    /* EAGAIN means that a notification is pending already. */
-    do {
-        retval = write(vr->cfg.call_fd, &one, sizeof one);
-    } while (retval < 0 && errno == EINTR);
+    if (vpci_doorbell_ring(vr->cfg.call_fd) == ETIMEDOUT) {
+        vring_bad(vr, VPCI_FAULT_DOORBELL, 0, vr->cfg.call_fd, 0);
+    }
     __atomic_store_n(&vr->n_notifies, vr->n_notifies + 1, __ATOMIC_RELAXED);
     return true;
 }
