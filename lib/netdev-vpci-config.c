@@ -59,10 +59,18 @@ vpci_features_format(uint64_t bits, struct ds *s)
     ds_chomp(s, ',');
 }
 
+uint32_t
+vpci_config_max_pairs(const struct vpci_config *config)
+{
+    return config->max_pairs ? config->max_pairs
+           : config->mode == VPCI_MODE_LISTEN ? 1 : VPCI_MAX_QUEUE_PAIRS;
+}
+
 void
 vpci_config_uninit(struct vpci_config *config)
 {
     free(config->path);
+    free(config->real_path);
     memset(config, 0, sizeof *config);
 }
 
@@ -128,6 +136,27 @@ parse_number(const char *key, const char *value, uint32_t min, uint32_t max,
     return NULL;
 }
 
+/* Returns 'path', of which only the directory need exist, in the one spelling
+ * that has neither symbolic links nor dots.  The caller frees it. */
+static char *
+spell_path(const char *path)
+{
+    char *real = realpath(path, NULL);
+    char *dir, *base, *real_dir;
+
+    if (real) {
+        return real;
+    }
+    dir = dir_name(path);
+    base = base_name(path);
+    real_dir = realpath(dir, NULL);
+    real = xasprintf("%s/%s", real_dir ? real_dir : dir, base);
+    free(real_dir);
+    free(base);
+    free(dir);
+    return real;
+}
+
 static char *
 parse_path(const char *key, const char *value, enum vpci_mode mode,
            struct vpci_config *config)
@@ -155,6 +184,7 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
     }
     config->mode = mode;
     config->path = xstrdup(value);
+    config->real_path = spell_path(value);
     return NULL;
 }
 
@@ -211,8 +241,8 @@ find_port_by_path(const char *path, const struct netdev_vpci *except)
     struct netdev_vpci *dev;
 
     LIST_FOR_EACH (dev, node, &vpci_list) {
-        if (dev != except && dev->config.path
-            && !strcmp(dev->config.path, path)) {
+        if (dev != except && dev->config.real_path
+            && !strcmp(dev->config.real_path, path)) {
             return dev;
         }
     }
@@ -348,7 +378,7 @@ check_path(const struct netdev_vpci *dev, const struct vpci_config *config)
     char *error = NULL;
 
     ovs_mutex_lock(&vpci_mutex);
-    other = find_port_by_path(config->path, dev);
+    other = find_port_by_path(config->real_path, dev);
     if (other) {
         error = xasprintf("options:%s=%s: in use by port '%s': each port "
                           "needs a socket of its own",

@@ -10,16 +10,27 @@
  * has had many gets no more chances before it is configured anew: a front end
  * must not use up the descriptors of the whole switch. */
 
-#include "netdev-vpci-private.h"
+#include "netdev-vpci-message.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/statfs.h>
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_memory);
 
 /* Tables of one port that the library may fail to map, each at the price of a
  * descriptor. */
 #define MAX_FAILED_MEMORY 64
+
+/* Address space, in bytes, for the memory of all front ends of one port, and
+ * of all ports, out of 128 TB.  Files without contents cost a front end
+ * nothing. */
+#define MAX_PORT_MEMORY (UINT64_C(16) << 40)
+#define MAX_MEMORY (UINT64_C(64) << 40)
+
+/* How much of it is taken. */
+static ATOMIC(uint64_t) memory_taken = 0;
 
 /* Returns what is wrong with 'region' of a front end's table, or null. */
 static const char *
@@ -41,11 +52,48 @@ region_fault(const struct vpci_wire_region *region)
     return NULL;
 }
 
+/* Sets 'size' bytes of address space aside for 'conn', instead of what it had.
+ * Returns null or what is wrong. */
+static char *
+take_memory(struct vpci_conn *conn, uint64_t size)
+{
+    uint64_t port = size, all;
+    struct vpci_conn *other;
+
+    LIST_FOR_EACH (other, node, &conn->dev->conns) {
+        port += other == conn ? 0 : other->memory_size;
+    }
+    if (port > MAX_PORT_MEMORY) {
+        return xasprintf("front ends share 0x%"PRIx64" bytes of memory: at "
+                         "most 0x%"PRIx64" for one port", port,
+                         MAX_PORT_MEMORY);
+    }
+    atomic_add(&memory_taken, size - conn->memory_size, &all);
+    if (all + size - conn->memory_size > MAX_MEMORY) {
+        atomic_sub(&memory_taken, size - conn->memory_size, &all);
+        return xasprintf("the front ends of all ports share too much memory: "
+                         "at most 0x%"PRIx64" bytes", MAX_MEMORY);
+    }
+    conn->memory_size = size;
+    return NULL;
+}
+
+void
+vpci_conn_release_memory(struct vpci_conn *conn)
+{
+    uint64_t all;
+
+    atomic_sub(&memory_taken, conn->memory_size, &all);
+    conn->memory_size = 0;
+}
+
 char *
 vpci_conn_check_memory(struct vpci_conn *conn,
                        const struct vpci_wire_memory *table, uint32_t size)
 {
     uint32_t n = table->n_regions;
+    uint64_t sum = 0;
+    char *error;
 
     if (conn->dev->n_failed_memory >= MAX_FAILED_MEMORY) {
         return xasprintf("front ends sent %d memory tables that could not be "
@@ -70,9 +118,14 @@ vpci_conn_check_memory(struct vpci_conn *conn,
                              "0x%"PRIx64" in its file, %s", i, r.size,
                              r.guest_addr, r.offset, fault);
         }
+
+        /* The library maps files from their beginning.  No fault: each of at
+         * most 8 regions is below 2^63. */
+        sum += MIN(r.size + r.offset, MAX_MEMORY);
     }
-    conn->memory_passed = true;
-    return NULL;
+    error = take_memory(conn, sum);
+    conn->memory_passed = !error;
+    return error;
 }
 
 void
@@ -97,14 +150,25 @@ vpci_conn_forget_memory(struct vpci_conn *conn)
     conn->memory_valid = false;
 }
 
+/* True if whoever serves the file 'fd' can let us wait for its contents for
+ * ever. */
+static bool
+is_on_fuse(int fd)
+{
+    struct statfs s;
+
+    return !fstatfs(fd, &s) && s.f_type == FUSE_SUPER_MAGIC;
+}
+
 /* Enters one region of the library's table into that of 'conn'.  Returns 0 or
  * a positive errno. */
 static int
 conn_add_region(struct vpci_conn *conn, struct vpci_conn_region *region,
                 const struct rte_vhost_mem_region *r)
 {
-    int error = vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
-                                (void *) (uintptr_t) r->host_user_addr);
+    int error = is_on_fuse(r->fd) ? EOPNOTSUPP
+                : vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
+                                  (void *) (uintptr_t) r->host_user_addr);
 
     if (!error) {
         region->guard.base = r->mmap_addr;
@@ -113,6 +177,20 @@ conn_add_region(struct vpci_conn *conn, struct vpci_conn_region *region,
         region->guarded = !error;
     }
     return error;
+}
+
+static const char *
+memory_error(int error)
+{
+    switch (error) {
+    case EOPNOTSUPP:
+        return "it is a file on FUSE; give the guest huge pages or memfd "
+               "memory";
+    case ENOSPC:
+        return "all ports together have too many regions";
+    default:
+        return "its regions overlap";
+    }
 }
 
 void
@@ -135,9 +213,11 @@ vpci_conn_learn_memory(struct vpci_conn *conn)
     free(table);
 
     if (error) {
-        VLOG_WARN_RL(&conn->dev->rl, "%s: cannot use the memory of the front "
-                     "end (%s): its regions must neither overlap nor be "
-                     "empty", vpci_name(conn->dev), ovs_strerror(error));
+        free(conn->refusal);
+        conn->refusal = xasprintf("cannot use the memory of the front end: "
+                                  "%s", memory_error(error));
+        VLOG_WARN_RL(&conn->dev->rl, "%s: %s", vpci_name(conn->dev),
+                     conn->refusal);
         vpci_conn_forget_memory(conn);
     } else {
         conn->memory_valid = true;

@@ -8,6 +8,7 @@
  *     netdev-vpci.c          the class, life cycle, flags, reconfiguration
  *     netdev-vpci-config.c   options: parsing, checking, reporting
  *     netdev-vpci-vhost.c    librte_vhost: sockets, connections, messages
+ *     netdev-vpci-filter.c   what of their messages the library may see
  *     netdev-vpci-memory.c   the memory of front ends
  *     netdev-vpci-rings.c    which rings run, which queue uses which ring
  *     netdev-vpci-rxtx.c     the flow path: receive and send
@@ -84,6 +85,7 @@ enum vpci_mode {
 struct vpci_config {
     enum vpci_mode mode;
     char *path;
+    char *real_path;            /* 'path' without symbolic links and dots. */
     uint32_t max_pairs;         /* options:n_rxq, or 0 if not given. */
     uint64_t features_off;      /* options:vhost-features-off */
     uint32_t tx_retries_max;    /* options:tx-retries-max */
@@ -102,6 +104,7 @@ enum { VPCI_N_SIZES = 7 };
     VPCI_DROP(TX_MTU, "ovs_tx_mtu_exceeded_drops")                  \
     VPCI_DROP(TX_QOS, "ovs_tx_qos_drops")                           \
     VPCI_DROP(TX_NO_GUEST, "vpci_tx_no_guest_drops")                \
+    VPCI_DROP(TX_PAUSED, "vpci_tx_paused_drops")                    \
     VPCI_DROP(TX_TOO_BIG, "vpci_tx_guest_buffer_too_small_drops")
 
 enum vpci_drop {
@@ -176,24 +179,6 @@ struct vpci_txq {
     struct vpci_counters counters;
 };
 
-/* The memory table of a front end as it is on the wire: the payload of
- * SET_MEM_TABLE (QEMU, docs/interop/vhost-user.rst), little-endian as the
- * machine that both ends share. */
-struct vpci_wire_region {
-    uint64_t guest_addr;
-    uint64_t size;              /* In bytes. */
-    uint64_t user_addr;
-    uint64_t offset;            /* In the file of its descriptor, in bytes. */
-};
-
-enum { VPCI_WIRE_MAX_REGIONS = 8 };
-
-struct vpci_wire_memory {
-    uint32_t n_regions;
-    uint32_t padding;
-    struct vpci_wire_region regions[VPCI_WIRE_MAX_REGIONS];
-} __attribute__((packed));
-
 /* A piece of a front end's memory. */
 struct vpci_conn_region {
     struct vpci_guard guard;
@@ -205,8 +190,11 @@ struct vpci_conn {
     struct ovs_list node;       /* In the port's 'conns', oldest first. */
     struct netdev_vpci *dev;
     int vid;                    /* librte_vhost's name for it. */
+    int fd;                     /* Its socket, the library's, or -1. */
 
     bool started;               /* Between new_device and destroy_device. */
+    bool disturbed;             /* Its rings rest, for a request has moved, or
+                                 * is moving, what they stand on. */
     bool negotiated;            /* A request of it has been served. */
     bool was_started;           /* 'started' has been true. */
     uint32_t rings_ready;       /* Bit N: ring N may run, says the library. */
@@ -214,8 +202,13 @@ struct vpci_conn {
     char *refusal;              /* Why we refused one, as a sentence, or
                                  * null. */
     long long int since;        /* When it began. */
+    long long int last_message; /* When one was last dealt with. */
+    int numa;                   /* Node of its memory, or -1. */
+    uint16_t mtu;               /* As the front end says, or 0. */
     uint64_t features;          /* Negotiated, once 'started'. */
-    bool memory_passed;         /* The library is mapping its memory. */
+    bool memory_passed;         /* The library is mapping its memory... */
+    uint64_t memory_size;       /* ...for which so much address space, in
+                                 * bytes, was set aside. */
     bool memory_valid;
     struct vpci_memory memory;
     struct vpci_conn_region regions[VPCI_MEMORY_MAX_REGIONS];
@@ -240,6 +233,7 @@ struct netdev_vpci {
     int requested_n_txq;
     int requested_n_rxq;
     int requested_socket_id;
+    int refused_socket_id;          /* A node that had no memory, or -1. */
     ATOMIC(uint32_t) tx_retries_max;
 
     /* In force since the last reconfiguration. */
@@ -260,6 +254,10 @@ struct netdev_vpci {
                                      * without a guest. */
     long long int short_lived_at;   /* When the last of them ended. */
     long long int reregister_at;    /* Time to try again, or LLONG_MAX. */
+    int n_stalls;                   /* Connections in a row that ended in the
+                                     * middle of a message. */
+    long long int refuse_until;     /* No new connections before. */
+    ATOMIC(int) n_abuses;           /* See netdev-vpci-filter.c. */
     int n_failed_memory;            /* Memory tables that could not be mapped,
                                      * since the socket was registered. */
     char *last_disconnect;          /* Why, as a sentence, or null. */
@@ -271,6 +269,8 @@ struct netdev_vpci {
     struct vpci_txq *txqs;          /* 'n_txqs' of them. */
     int n_txqs;
     int paused;                     /* Nesting of vpci_rings_pause(). */
+    bool in_pause;                  /* Gates are shut for a moment only.  Read
+                                     * by PMD threads, with atomics. */
 
     /* A guest that was migrated here: the address to announce (RARP). */
     ATOMIC(bool) rarp_pending;
@@ -311,6 +311,9 @@ void vpci_changed(struct netdev_vpci *);
 /* netdev-vpci-config.c */
 
 void vpci_config_uninit(struct vpci_config *);
+
+/* The number of queue pairs that a guest may use. */
+uint32_t vpci_config_max_pairs(const struct vpci_config *);
 int netdev_vpci_set_config(struct netdev *, const struct smap *args,
                            char **errp);
 int netdev_vpci_get_config(const struct netdev *, struct smap *args);
@@ -337,13 +340,6 @@ bool vpci_vhost_path_in_use(const char *path);
 /* netdev-vpci-memory.c.  With the mutex of the port of 'conn' held, and all
  * but the last on a thread of librte_vhost that serves 'conn'. */
 
-/* Checks 'table', a message of 'size' bytes from the front end of 'conn',
- * before the library maps it.  Returns null if it may try, otherwise a
- * sentence that says why not, which the caller frees. */
-char *vpci_conn_check_memory(struct vpci_conn *conn,
-                             const struct vpci_wire_memory *table,
-                             uint32_t size);
-
 /* The library is done with the table that it was last given: if it failed to
  * map it, counts that. */
 void vpci_conn_note_failed_memory(struct vpci_conn *conn);
@@ -353,6 +349,9 @@ void vpci_conn_learn_memory(struct vpci_conn *conn);
 
 /* The library is about to unmap it. */
 void vpci_conn_forget_memory(struct vpci_conn *conn);
+
+/* The connection ends: others may have its share of address space. */
+void vpci_conn_release_memory(struct vpci_conn *conn);
 
 /* True if memory of the front end vanished while someone used it. */
 bool vpci_conn_lost_memory(const struct vpci_conn *conn);

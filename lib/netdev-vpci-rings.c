@@ -3,7 +3,7 @@
 /* Which rings of a port's guest run, and which queue of the port uses which
  * ring. */
 
-#include "netdev-vpci-private.h"
+#include "netdev-vpci-message.h"
 
 #include <errno.h>
 #include <linux/vhost.h>
@@ -13,6 +13,7 @@
 
 #include "openvswitch/vlog.h"
 #include "socket-util.h"
+#include "vpci/doorbell.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_rings);
 
@@ -53,6 +54,9 @@ ring_report(void *ring_, const struct vpci_fault *fault)
     struct vpci_ring *ring = ring_;
     char text[256];
 
+    if (fault->kind == VPCI_FAULT_DOORBELL) {
+        vpci_filter_note_abuse(ring->dev);
+    }
     ring_set_fault(ring, xstrdup(vpci_fault_format(fault, text,
                                                    sizeof text)));
 }
@@ -130,6 +134,7 @@ vpci_rings_pause(struct netdev_vpci *dev)
     if (dev->paused++) {
         return;
     }
+    __atomic_store_n(&dev->in_pause, true, __ATOMIC_RELAXED);
 
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
         vpci_gate_shut(&dev->rxqs[i].gate);
@@ -247,35 +252,47 @@ get_ring_config(struct vpci_conn *conn, unsigned int index,
     return get_base(conn, index, &vring, packed, &config->base);
 }
 
-/* Wakes the guest that waits at doorbell 'fd', whether or not it asked for
- * it. */
-static void
-ring_doorbell(int fd)
+/* Wakes the guest of 'ring' at doorbell 'fd', whether or not it asked for it:
+ * what was announced at an earlier doorbell may have been lost with it.
+ * Returns null, or what is wrong with the doorbell, as a sentence. */
+static char *
+ring_doorbell(struct vpci_ring *ring, int fd)
 {
-    const uint64_t one = 1;
+    int error = vpci_doorbell_check(fd);
 
-    /* The doorbell may be a pipe (User-Mode Linux) or an eventfd that somebody
-     * filled up: a thread must not wait for either, now or later. */
+    if (error) {
+        return xasprintf("cannot use its doorbell (call descriptor): %s",
+                         error == ENOTSUP ? "it is neither an eventfd nor a "
+                         "pipe" : ovs_strerror(error));
+    }
+
+    /* The doorbell may be a pipe (User-Mode Linux) that its owner did not make
+     * non-blocking. */
     set_nonblocking(fd);
-    ignore(write(fd, &one, sizeof one));
+    if (vpci_doorbell_ring(fd) == ETIMEDOUT) {
+        vpci_filter_note_abuse(ring->dev);
+        return xstrdup(vpci_fault_to_string(VPCI_FAULT_DOORBELL));
+    }
+    return NULL;
 }
 
 static void
 start_ring(struct netdev_vpci *dev, unsigned int index)
 {
     struct vpci_ring *ring = &dev->rings[index];
-    struct vpci_vring_config config;
+    struct vpci_vring_config config = { .call_fd = -1 };
     int error = get_ring_config(dev->active, index, &config);
+    char *fault = NULL;
 
-    if (!error) {
+    if (!error && config.call_fd >= 0) {
+        fault = ring_doorbell(ring, config.call_fd);
+    }
+    if (!error && !fault) {
         error = vpci_vring_start(ring->vring, &config);
     }
-    if (!error && config.call_fd >= 0) {
-        /* What was announced at an earlier doorbell may have been lost with
-         * it. */
-        ring_doorbell(config.call_fd);
-    }
-    if (error == EFAULT) {
+    if (fault) {
+        ring_set_fault(ring, fault);
+    } else if (error == EFAULT) {
         ring_set_fault(ring, xstrdup("the ring itself does not lie inside "
                                      "guest memory"));
     } else if (error) {
@@ -293,7 +310,7 @@ update_rings(struct netdev_vpci *dev)
 {
     const struct vpci_conn *conn = dev->active;
     bool usable = conn && conn->started && conn->memory_valid
-                  && !conn->request;
+                  && !conn->disturbed;
 
     for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
         bool ready = conn && conn->started && conn->rings_ready & (1u << i);
@@ -396,8 +413,9 @@ follow_guest(struct netdev_vpci *dev)
 
     if (conn && conn->started) {
         int n_pairs = vpci_rings_n_pairs(dev);
-        int numa = rte_vhost_get_numa_node(conn->vid);
-        int socket_id = numa >= 0 ? numa : dev->requested_socket_id;
+        int socket_id = (conn->numa >= 0
+                         && conn->numa != dev->refused_socket_id
+                         ? conn->numa : dev->requested_socket_id);
 
         if (n_pairs != dev->requested_n_rxq
             || socket_id != dev->requested_socket_id) {
@@ -412,7 +430,9 @@ static void
 update_carrier(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
-    bool carrier = dev->active && dev->active->started;
+    const struct vpci_conn *conn = dev->active;
+    bool carrier = conn && conn->started && (conn->memory_valid
+                                             || conn->disturbed);
 
     if (carrier != dev->carrier) {
         dev->carrier = carrier;
@@ -434,4 +454,5 @@ vpci_rings_resume(struct netdev_vpci *dev)
     follow_guest(dev);
     update_carrier(dev);
     open_gates(dev);
+    __atomic_store_n(&dev->in_pause, false, __ATOMIC_RELAXED);
 }

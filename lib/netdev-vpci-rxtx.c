@@ -300,7 +300,10 @@ send_if_open(struct netdev_vpci *dev, struct vpci_txq *txq,
         n = send_packets(dev, txq, pkts, n);
         vpci_gate_leave(&txq->gate);
     } else {
-        vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_NO_GUEST], n);
+        bool paused = __atomic_load_n(&dev->in_pause, __ATOMIC_RELAXED);
+
+        vpci_counter_add(&txq->counters.drops[paused ? VPCI_DROP_TX_PAUSED
+                                              : VPCI_DROP_TX_NO_GUEST], n);
     }
     return n;
 }

@@ -241,8 +241,6 @@ add_guest_status(const struct netdev_vpci *dev, const struct vpci_conn *conn,
 {
     bool packed = conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED);
     struct ds s = DS_EMPTY_INITIALIZER;
-    int numa = rte_vhost_get_numa_node(conn->vid);
-    uint16_t guest_mtu;
 
     smap_add_format(args, "features", "0x%016"PRIx64, conn->features);
     vpci_features_format(conn->features, &s);
@@ -250,11 +248,11 @@ add_guest_status(const struct netdev_vpci *dev, const struct vpci_conn *conn,
     ds_destroy(&s);
     smap_add(args, "ring_type", packed ? "packed" : "split");
     smap_add_format(args, "queue_pairs", "%d", vpci_rings_n_pairs(dev));
-    if (!rte_vhost_get_mtu(conn->vid, &guest_mtu)) {
-        smap_add_format(args, "guest_mtu", "%"PRIu16, guest_mtu);
+    if (conn->mtu) {
+        smap_add_format(args, "guest_mtu", "%"PRIu16, conn->mtu);
     }
-    if (numa >= 0) {
-        smap_add_format(args, "numa", "%d", numa);
+    if (conn->numa >= 0) {
+        smap_add_format(args, "numa", "%d", conn->numa);
     }
     add_ring_status(dev, args);
 }

@@ -13,7 +13,7 @@
  * (vhost_post_message()), with our own indices, which the library keeps for us
  * in the meantime. */
 
-#include "netdev-vpci-private.h"
+#include "netdev-vpci-message.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -44,59 +44,15 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
 
 /* Milliseconds for which the rest of a message may keep the library's one
  * event thread, and so every port's connection, waiting. */
-#define MESSAGE_TIMEOUT 500
+#define MESSAGE_TIMEOUT 100
+
+/* Milliseconds for which a port refuses connections, each of the last of which
+ * made it wait for so long. */
+#define STALL_PENALTY 2000
+#define MAX_STALLS 3
 
 /* Milliseconds within which vanished memory is noticed. */
 #define GUARD_INTERVAL 500
-
-/* vhost-user requests (QEMU, docs/interop/vhost-user.rst). */
-#define VHOST_USER_REQUESTS                                 \
-    VHOST_USER_REQUEST(1, GET_FEATURES, false)              \
-    VHOST_USER_REQUEST(2, SET_FEATURES, true)               \
-    VHOST_USER_REQUEST(3, SET_OWNER, false)                 \
-    VHOST_USER_REQUEST(4, RESET_OWNER, true)                \
-    VHOST_USER_REQUEST(5, SET_MEM_TABLE, true)              \
-    VHOST_USER_REQUEST(6, SET_LOG_BASE, true)               \
-    VHOST_USER_REQUEST(7, SET_LOG_FD, false)                \
-    VHOST_USER_REQUEST(8, SET_VRING_NUM, true)              \
-    VHOST_USER_REQUEST(9, SET_VRING_ADDR, true)             \
-    VHOST_USER_REQUEST(10, SET_VRING_BASE, true)            \
-    VHOST_USER_REQUEST(11, GET_VRING_BASE, true)            \
-    VHOST_USER_REQUEST(12, SET_VRING_KICK, true)            \
-    VHOST_USER_REQUEST(13, SET_VRING_CALL, false)           \
-    VHOST_USER_REQUEST(14, SET_VRING_ERR, false)            \
-    VHOST_USER_REQUEST(15, GET_PROTOCOL_FEATURES, false)    \
-    VHOST_USER_REQUEST(16, SET_PROTOCOL_FEATURES, false)    \
-    VHOST_USER_REQUEST(17, GET_QUEUE_NUM, false)            \
-    VHOST_USER_REQUEST(18, SET_VRING_ENABLE, false)         \
-    VHOST_USER_REQUEST(19, SEND_RARP, false)                \
-    VHOST_USER_REQUEST(20, NET_SET_MTU, false)
-
-enum vhost_user_request {
-#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS) VHOST_USER_##NAME = VALUE,
-    VHOST_USER_REQUESTS
-#undef VHOST_USER_REQUEST
-};
-
-/* The library understands some requests beyond those above, and none beyond
- * this one. */
-#define VHOST_USER_LAST_REQUEST 40
-
-/* The beginning of a message on the wire, which is what librte_vhost hands to
- * an external message handler. */
-struct vhost_user_msg {
-    uint32_t request;
-    uint32_t flags;
-    uint32_t size;              /* Of the payload, in bytes. */
-    union {
-        uint64_t u64;
-        struct {
-            uint32_t index;
-            uint32_t num;
-        } state;
-        struct vpci_wire_memory memory;
-    } payload;
-} __attribute__((packed));
 
 /* Features of librte_vhost's own data path that the flow path does not have:
  * checksum and segmentation offloads, and what depends on them. */
@@ -122,6 +78,18 @@ struct vhost_user_msg {
      | UINT64_C(1) << VIRTIO_NET_F_GUEST_ANNOUNCE   \
      | UINT64_C(1) << VIRTIO_NET_F_MQ)
 
+/* Those that mean something to us and that the library handles well.  It would
+ * offer more: with post-copy migration it hands the front end a userfaultfd
+ * for our address space, and to track buffers in flight it writes where the
+ * front end says. */
+#define PROTOCOL_FEATURES                               \
+    (UINT64_C(1) << VHOST_USER_PROTOCOL_F_MQ            \
+     | UINT64_C(1) << VHOST_USER_PROTOCOL_F_LOG_SHMFD   \
+     | UINT64_C(1) << VHOST_USER_PROTOCOL_F_RARP        \
+     | UINT64_C(1) << VHOST_USER_PROTOCOL_F_REPLY_ACK   \
+     | UINT64_C(1) << VHOST_USER_PROTOCOL_F_NET_MTU     \
+     | UINT64_C(1) << VHOST_USER_PROTOCOL_F_STATUS)
+
 /* Connections by the library's id.  An entry is set and cleared by the
  * callbacks of that connection and by nothing else. */
 static struct vpci_conn *conns_by_vid[RTE_MAX_VHOST_DEVICE];
@@ -129,32 +97,6 @@ static struct vpci_conn *conns_by_vid[RTE_MAX_VHOST_DEVICE];
 /* Memory that vanished while the library itself touched it, on this thread,
  * before it had a guard. */
 static bool library_memory_lost;
-
-static const char *
-request_to_string(uint32_t request)
-{
-    switch (request) {
-#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
-    case VALUE: return #NAME;
-    VHOST_USER_REQUESTS
-#undef VHOST_USER_REQUEST
-    default: return "unknown";
-    }
-}
-
-/* True if the library may move memory, rings or the dirty log of a running
- * device while it handles 'request'. */
-static bool
-request_disturbs(uint32_t request)
-{
-    switch (request) {
-#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
-    case VALUE: return DISTURBS;
-    VHOST_USER_REQUESTS
-#undef VHOST_USER_REQUEST
-    default: return true;
-    }
-}
 
 static struct vpci_conn *
 conn_from_vid(int vid)
@@ -234,7 +176,7 @@ disconnect_reason(const struct vpci_conn *conn, char *buf, size_t size)
                  "does something else use this socket?");
     } else if (conn->request) {
         snprintf(buf, size, "request %s (%"PRIu32") of the front end was "
-                 "refused", request_to_string(conn->request), conn->request);
+                 "refused", vpci_request_to_string(conn->request), conn->request);
     } else {
         snprintf(buf, size, "the front end closed the connection");
     }
@@ -250,8 +192,8 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
 {
     bool was_active = conn == dev->active;
 
-    vpci_rings_pause(dev);
     if (was_active) {
+        vpci_rings_pause(dev);
         vpci_rings_stop_all(dev);
     }
     conn->started = false;
@@ -262,11 +204,15 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
     if (was_active && reason) {
         free(dev->last_disconnect);
         dev->last_disconnect = xstrdup(reason);
-        VLOG_INFO("%s: disconnected: %s", vpci_name(dev), reason);
+        VLOG_INFO_RL(&dev->rl, "%s: disconnected: %s", vpci_name(dev),
+                     reason);
     }
-    vpci_rings_resume(dev);
+    if (was_active) {
+        vpci_rings_resume(dev);
+    }
 
     vpci_conn_forget_memory(conn);
+    vpci_conn_release_memory(conn);
     free(conn->refusal);
     free(conn);
 }
@@ -284,9 +230,19 @@ static bool
 refuse_connection(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
+    if (vpci_filter_is_shut(dev)) {
+        dev->reregister_at = time_msec() + RETRY_INTERVAL;
+        return true;
+    }
     if (ovs_list_size(&dev->conns) >= MAX_CONNS) {
         VLOG_WARN_RL(&dev->rl, "%s: refusing a front end: %d are connected to "
                      "%s already", vpci_name(dev), MAX_CONNS,
+                     dev->config.path);
+        return true;
+    }
+    if (time_msec() < dev->refuse_until) {
+        VLOG_WARN_RL(&dev->rl, "%s: refusing front ends on %s for a while: "
+                     "they stop in the middle of messages", vpci_name(dev),
                      dev->config.path);
         return true;
     }
@@ -324,11 +280,29 @@ socket_has_path(int fd, const char *path)
             && !strncmp(sun.sun_path, path, sizeof sun.sun_path));
 }
 
-/* Bounds how long the library waits for the rest of a message on the sockets
- * of 'path'.  It reads them without a bound, and does not tell which they
- * are. */
+static bool
+socket_is_known(const struct netdev_vpci *dev, int fd)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_conn *conn;
+    int listens = 0;
+    socklen_t len = sizeof listens;
+
+    LIST_FOR_EACH (conn, node, &dev->conns) {
+        if (conn->fd == fd) {
+            return true;
+        }
+    }
+    return (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len)
+            || listens);
+}
+
+/* Finds the socket of the new connection 'conn' of 'dev', and bounds how long
+ * the library waits for the rest of a message on it, and for room for an
+ * answer.  It would wait for ever, and does not tell which socket it is. */
 static void
-bound_reading(const char *path)
+find_socket(struct netdev_vpci *dev, struct vpci_conn *conn)
+    OVS_REQUIRES(dev->mutex)
 {
     const struct timeval timeout = { .tv_usec = MESSAGE_TIMEOUT * 1000 };
     DIR *dir = opendir("/proc/self/fd");
@@ -337,8 +311,12 @@ bound_reading(const char *path)
     while (dir && (entry = readdir(dir))) {
         int fd = atoi(entry->d_name);
 
-        if (fd > 0 && socket_has_path(fd, path)) {
+        if (fd > 0 && socket_has_path(fd, dev->config.path)
+            && !socket_is_known(dev, fd)) {
             setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+            conn->fd = fd;
+            break;
         }
     }
     if (dir) {
@@ -368,7 +346,10 @@ vhost_new_connection(int vid)
     conn = xzalloc(sizeof *conn);
     conn->dev = dev;
     conn->vid = vid;
-    conn->since = time_msec();
+    conn->fd = -1;
+    conn->numa = -1;
+    conn->since = conn->last_message = time_msec();
+    find_socket(dev, conn);
     ovs_list_push_back(&dev->conns, &conn->node);
     conns_by_vid[vid] = conn;
     dev->n_connects++;
@@ -376,7 +357,6 @@ vhost_new_connection(int vid)
     vpci_changed(dev);
     ovs_mutex_unlock(&dev->mutex);
 
-    bound_reading(dev->config.path);
     return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
 }
 
@@ -393,6 +373,18 @@ note_life(struct netdev_vpci *dev, const struct vpci_conn *conn)
         dev->short_lived_at = now;
     } else {
         dev->n_short_lived = 0;
+    }
+
+    /* One that ends MESSAGE_TIMEOUT after its last message may well have kept
+     * all others waiting meanwhile.  Three in a row are no accident. */
+    if (now - conn->last_message >= MESSAGE_TIMEOUT * 8 / 10
+        && now - conn->last_message <= MESSAGE_TIMEOUT * 2) {
+        if (++dev->n_stalls >= MAX_STALLS) {
+            dev->n_stalls = MAX_STALLS - 1;
+            dev->refuse_until = now + STALL_PENALTY;
+        }
+    } else {
+        dev->n_stalls = 0;
     }
 }
 
@@ -433,10 +425,14 @@ vhost_new_device(int vid)
         conn->features = 0;
     }
     conn->started = conn->was_started = true;
-    VLOG_INFO("%s: guest up on %s, features 0x%016"PRIx64, vpci_name(dev),
-              dev->config.path, conn->features);
-    sync_rings(dev);
-    vpci_changed(dev);
+    conn->numa = rte_vhost_get_numa_node(vid);
+    VLOG_INFO_RL(&dev->rl, "%s: guest up on %s, features 0x%016"PRIx64,
+                 vpci_name(dev), dev->config.path, conn->features);
+    if (conn == dev->active) {
+        dev->refused_socket_id = -1;
+        sync_rings(dev);
+        vpci_changed(dev);
+    }
     ovs_mutex_unlock(&dev->mutex);
     return 0;
 }
@@ -450,14 +446,15 @@ vhost_destroy_device(int vid)
         struct netdev_vpci *dev = conn->dev;
 
         ovs_mutex_lock(&dev->mutex);
-        VLOG_INFO("%s: guest down", vpci_name(dev));
-        vpci_rings_pause(dev);
+        VLOG_INFO_RL(&dev->rl, "%s: guest down", vpci_name(dev));
         if (conn == dev->active) {
+            vpci_rings_pause(dev);
             vpci_rings_stop_all(dev);
+            conn->started = false;
+            vpci_rings_resume(dev);
+            vpci_changed(dev);
         }
         conn->started = false;
-        vpci_rings_resume(dev);
-        vpci_changed(dev);
         ovs_mutex_unlock(&dev->mutex);
     }
 }
@@ -468,7 +465,7 @@ vhost_vring_state_changed(int vid, uint16_t index, int enable)
     struct vpci_conn *conn = conn_from_vid(vid);
     struct netdev_vpci *dev;
 
-    if (!conn || index >= VPCI_MAX_RINGS) {
+    if (!conn || index >= 2 * vpci_config_max_pairs(&conn->dev->config)) {
         return 0;
     }
     dev = conn->dev;
@@ -478,7 +475,7 @@ vhost_vring_state_changed(int vid, uint16_t index, int enable)
     } else {
         conn->rings_ready &= ~(1u << index);
     }
-    if (conn->started) {
+    if (conn->started && conn == dev->active) {
         sync_rings(dev);
     }
     ovs_mutex_unlock(&dev->mutex);
@@ -495,25 +492,30 @@ static const struct rte_vhost_device_ops device_ops = {
 
 /* Messages.
  *
- * The library closes file descriptors that a front end attached to a message
- * only when it handles the message itself.  So neither of these functions ever
- * claims to have handled one. */
+ * See netdev-vpci-filter.c for those that the library does not get to see. */
 
-/* Spares the library a memory table that it cannot use, since it would leave
- * descriptors of it open: gives it a number of regions that no message has
- * descriptors for, which is the error that it cleans up after. */
+/* The library is about to serve the request of 'conn'. */
 static void
-refuse_bad_memory(struct vpci_conn *conn, struct vhost_user_msg *msg)
+prepare_for_request(struct netdev_vpci *dev, struct vpci_conn *conn)
+    OVS_REQUIRES(dev->mutex)
 {
-    char *refusal = vpci_conn_check_memory(conn, &msg->payload.memory,
-                                           msg->size);
+    bool drops_memory = (conn->request == VHOST_USER_SET_MEM_TABLE
+                         || conn->request == VHOST_USER_RESET_OWNER);
 
-    if (refusal) {
-        VLOG_WARN_RL(&conn->dev->rl, "%s: %s", vpci_name(conn->dev), refusal);
-        free(conn->refusal);
-        conn->refusal = refusal;
-        vpci_changed(conn->dev);
-        msg->payload.memory.n_regions = UINT32_MAX;
+    if (!vpci_request_disturbs(conn->request)) {
+        return;
+    }
+    conn->disturbed = true;
+    if (conn == dev->active) {
+        vpci_rings_pause(dev);
+        vpci_rings_stop_all(dev);
+        if (drops_memory) {
+            vpci_conn_forget_memory(conn);
+        }
+        /* No ring starts before 'conn->disturbed' is false again. */
+        vpci_rings_resume(dev);
+    } else if (drops_memory) {
+        vpci_conn_forget_memory(conn);
     }
 }
 
@@ -522,6 +524,7 @@ vhost_pre_message(int vid, void *msg_)
 {
     struct vhost_user_msg *msg = msg_;
     struct vpci_conn *conn = conn_from_vid(vid);
+    enum rte_vhost_msg_result result;
     struct netdev_vpci *dev;
 
     if (!conn) {
@@ -533,50 +536,13 @@ vhost_pre_message(int vid, void *msg_)
     vpci_conn_note_failed_memory(conn);
     free(conn->refusal);
     conn->refusal = NULL;
-    conn->request = msg->request;
-    if (request_disturbs(msg->request)) {
-        vpci_rings_pause(dev);
-        if (conn == dev->active) {
-            vpci_rings_stop_all(dev);
-        }
-        if (msg->request == VHOST_USER_SET_MEM_TABLE
-            || msg->request == VHOST_USER_RESET_OWNER) {
-            vpci_conn_forget_memory(conn);
-        }
-        if (msg->request == VHOST_USER_SET_MEM_TABLE) {
-            refuse_bad_memory(conn, msg);
-        }
-        /* No ring of 'conn' starts before 'conn->request' is 0 again. */
-        vpci_rings_resume(dev);
+    result = vpci_filter_message(conn, msg);
+    if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED) {
+        conn->request = msg->request;
+        prepare_for_request(dev, conn);
     }
     ovs_mutex_unlock(&dev->mutex);
-    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-}
-
-/* Returns false if the front end asks for a ring beyond those that a port
- * has. */
-static bool
-ring_index_is_allowed(struct netdev_vpci *dev, struct vpci_conn *conn,
-                      const struct vhost_user_msg *msg)
-    OVS_REQUIRES(dev->mutex)
-{
-    uint32_t max_pairs = dev->config.max_pairs
-                         ? dev->config.max_pairs : VPCI_MAX_QUEUE_PAIRS;
-
-    if (msg->request != VHOST_USER_SET_VRING_NUM
-        || msg->payload.state.index < 2 * max_pairs) {
-        return true;
-    }
-    free(conn->refusal);
-    conn->refusal = xasprintf("the front end wants at least %"PRIu32" queue "
-                              "pairs, where the port allows %"PRIu32": give "
-                              "the guest fewer (QEMU: queues=N)%s",
-                              msg->payload.state.index / 2 + 1, max_pairs,
-                              dev->config.max_pairs
-                              ? ", or raise options:n_rxq" : "");
-    VLOG_WARN_RL(&dev->rl, "%s: %s", vpci_name(dev), conn->refusal);
-    vpci_changed(dev);
-    return false;
+    return result;
 }
 
 static void
@@ -584,8 +550,6 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
                const struct vhost_user_msg *msg)
     OVS_REQUIRES(dev->mutex)
 {
-    bool disturbed = conn->request && request_disturbs(conn->request);
-
     if (!msg->request || msg->request > VHOST_USER_LAST_REQUEST) {
         free(conn->refusal);
         conn->refusal = xasprintf("request %"PRIu32" is unknown: does "
@@ -602,17 +566,33 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
 
         vpci_conn_learn_memory(conn);
         __atomic_store_n(&conn->memory_lost, lost, __ATOMIC_RELEASE);
-    } else if (msg->request == VHOST_USER_SET_FEATURES && conn->started) {
-        rte_vhost_get_negotiated_features(conn->vid, &conn->features);
+    } else if (msg->request == VHOST_USER_SET_FEATURES) {
+        if (conn->started) {
+            rte_vhost_get_negotiated_features(conn->vid, &conn->features);
+        }
+        if (!(msg->payload.u64 & (UINT64_C(1) << VIRTIO_NET_F_MQ))) {
+            /* The library forgets all but the first pair, and says nothing. */
+            conn->rings_ready &= 3;
+        }
+    } else if (msg->request == VHOST_USER_RESET_OWNER) {
+        /* Likewise, all. */
+        conn->rings_ready = 0;
+    } else if (msg->request == VHOST_USER_NET_SET_MTU) {
+        conn->mtu = msg->payload.u64;
     } else if (msg->request == VHOST_USER_SEND_RARP) {
         uint64_t mac = msg->payload.u64;
 
         memcpy(&dev->rarp_mac, &mac, ETH_ADDR_LEN);
         atomic_store_relaxed(&dev->rarp_pending, true);
     }
-    if (disturbed) {
-        sync_rings(dev);
+    if (conn->disturbed) {
+        conn->disturbed = false;
+        conn->numa = rte_vhost_get_numa_node(conn->vid);
+        if (conn == dev->active) {
+            sync_rings(dev);
+        }
     }
+    conn->last_message = time_msec();
 }
 
 static enum rte_vhost_msg_result
@@ -620,22 +600,14 @@ vhost_post_message(int vid, void *msg_)
 {
     const struct vhost_user_msg *msg = msg_;
     struct vpci_conn *conn = conn_from_vid(vid);
-    struct netdev_vpci *dev;
-    bool allowed;
 
     vpci_guard_thread(NULL);
-    if (!conn) {
-        return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    if (conn) {
+        ovs_mutex_lock(&conn->dev->mutex);
+        post_message__(conn->dev, conn, msg);
+        ovs_mutex_unlock(&conn->dev->mutex);
     }
-    dev = conn->dev;
-    ovs_mutex_lock(&dev->mutex);
-    allowed = ring_index_is_allowed(dev, conn, msg);
-    if (allowed) {
-        post_message__(dev, conn, msg);
-    }
-    ovs_mutex_unlock(&dev->mutex);
-    return allowed ? RTE_VHOST_MSG_RESULT_NOT_HANDLED
-                   : RTE_VHOST_MSG_RESULT_ERR;
+    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
 /* Sockets. */
@@ -655,8 +627,7 @@ features_to_disable(const struct vpci_config *config)
 
     /* Front ends that connect may be User-Mode Linux, which takes every
      * feature on offer. */
-    if (config->max_pairs == 1
-        || (!config->max_pairs && config->mode == VPCI_MODE_LISTEN)) {
+    if (vpci_config_max_pairs(config) == 1) {
         features |= MULTIQUEUE_FEATURES;
     }
     return features;
@@ -677,6 +648,7 @@ vhost_register__(const struct vpci_config *config)
     if (rte_vhost_driver_callback_register(path, &device_ops)
         || rte_vhost_driver_disable_features(path,
                                              features_to_disable(config))
+        || rte_vhost_driver_set_protocol_features(path, PROTOCOL_FEATURES)
         || rte_vhost_driver_start(path)) {
         rte_vhost_driver_unregister(path);
         return xasprintf("%s: cannot %s; see the log of ovs-vswitchd", path,
@@ -691,7 +663,9 @@ vpci_vhost_register(struct netdev_vpci *dev, char **errp)
     const struct vpci_config *config = &dev->config;
 
     dev->n_short_lived = 0;
-    dev->n_failed_memory = 0;
+    dev->n_failed_memory = dev->n_stalls = 0;
+    dev->refuse_until = LLONG_MIN;
+    atomic_store_relaxed(&dev->n_abuses, 0);
     dev->reregister_at = LLONG_MAX;
     *errp = vhost_register__(config);
     if (*errp) {

@@ -134,6 +134,7 @@ netdev_vpci_construct(struct netdev *netdev)
     atomic_init(&dev->max_frame, dev->mtu + VPCI_FRAME_OVERHEAD);
     dev->requested_n_rxq = netdev->n_rxq = 1;
     dev->requested_n_txq = netdev->n_txq = 1;
+    dev->refused_socket_id = -1;
     dev->requested_socket_id = dev->socket_id
         = dpdk_available() ? rte_lcore_to_socket_id(rte_get_main_lcore()) : 0;
 
@@ -243,9 +244,9 @@ netdev_vpci_set_mtu(struct netdev *netdev, int mtu)
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
 
     if (mtu < VPCI_MIN_MTU || mtu > VPCI_MAX_MTU) {
-        VLOG_WARN("%s: MTU %d is not possible: set mtu_request to a value "
-                  "from %d to %d", vpci_name(dev), mtu, VPCI_MIN_MTU,
-                  VPCI_MAX_MTU);
+        VLOG_WARN_RL(&dev->rl, "%s: MTU %d is not possible: set mtu_request to "
+                     "a value from %d to %d", vpci_name(dev), mtu,
+                     VPCI_MIN_MTU, VPCI_MAX_MTU);
         return EINVAL;
     }
     ovs_mutex_lock(&dev->mutex);
@@ -312,6 +313,15 @@ reconfigure_mempool(struct netdev_vpci *dev)
     struct vpci_mempool *pool = vpci_mempool_get(dev->requested_mtu,
                                                  dev->requested_socket_id);
 
+    if (!pool && dev->requested_socket_id != dev->socket_id) {
+        VLOG_WARN_RL(&dev->rl, "%s: no huge pages on NUMA node %d, where the "
+                     "guest is: its packets go by way of node %d",
+                     vpci_name(dev), dev->requested_socket_id,
+                     dev->socket_id);
+        dev->refused_socket_id = dev->requested_socket_id;
+        dev->requested_socket_id = dev->socket_id;
+        pool = vpci_mempool_get(dev->requested_mtu, dev->socket_id);
+    }
     if (!pool && dev->mempool) {
         VLOG_ERR("%s: keeps MTU %d for want of memory for MTU %d",
                  vpci_name(dev), dev->mtu, dev->requested_mtu);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What of a front end's messages librte_vhost gets to see.
+ *
+ * The library trusts front ends in places, and serves requests whose protocol
+ * feature was never negotiated.  What it cannot be trusted with is refused
+ * here.
+ *
+ * The library closes file descriptors that are attached to a message only if
+ * it handles that message itself.  So most refusals are changes of the message
+ * after which the library refuses it.  Where there is no such way, descriptors
+ * may stay open: what no front end does by mistake is counted, and a port
+ * whose front ends do it again and again is shut. */
+
+#include "netdev-vpci-message.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "openvswitch/vlog.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_filter);
+
+/* Abuses of one port after which no front end is served any more. */
+#define MAX_ABUSES 8
+
+/* Bytes of replies, with the kernel's overhead, that a front end may leave
+ * unread.  Synchronous as the protocol is, it is one message.  Beyond what the
+ * kernel buffers, the library's thread would wait. */
+#define MAX_UNREAD (64 * 1024)
+
+const char *
+vpci_request_to_string(uint32_t request)
+{
+    switch (request) {
+#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
+    case VALUE: return #NAME;
+    VHOST_USER_REQUESTS
+#undef VHOST_USER_REQUEST
+    default: return "unknown";
+    }
+}
+
+bool
+vpci_request_disturbs(uint32_t request)
+{
+    switch (request) {
+#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
+    case VALUE: return DISTURBS;
+    VHOST_USER_REQUESTS
+#undef VHOST_USER_REQUEST
+    default: return true;
+    }
+}
+
+void
+vpci_filter_note_abuse(struct netdev_vpci *dev)
+{
+    int n;
+
+    atomic_add_relaxed(&dev->n_abuses, 1, &n);
+    if (n + 1 == MAX_ABUSES) {
+        VLOG_ERR("%s: its front ends broke the rules of vhost-user %d times: "
+                 "none is served any more before the port is removed and "
+                 "added again", vpci_name(dev), MAX_ABUSES);
+    }
+}
+
+bool
+vpci_filter_is_shut(const struct netdev_vpci *dev)
+{
+    int n;
+
+    atomic_read_relaxed(&CONST_CAST(struct netdev_vpci *, dev)->n_abuses, &n);
+    return n >= MAX_ABUSES;
+}
+
+/* Remembers why a message of 'conn' was refused, and tells the log.  Takes
+ * 'refusal'. */
+static void
+note_refusal(struct vpci_conn *conn, char *refusal)
+{
+    VLOG_WARN_RL(&conn->dev->rl, "%s: %s", vpci_name(conn->dev), refusal);
+    free(conn->refusal);
+    conn->refusal = refusal;
+    vpci_changed(conn->dev);
+}
+
+/* Nothing reaches the other side any more, nor comes from it. */
+static void
+hang_up(struct vpci_conn *conn)
+{
+    if (conn->fd >= 0) {
+        shutdown(conn->fd, SHUT_RDWR);
+    }
+}
+
+static enum rte_vhost_msg_result
+refuse_abuse(struct vpci_conn *conn, const struct vhost_user_msg *msg)
+{
+    note_refusal(conn, xasprintf("the front end sent request %s (%"PRIu32"), "
+                                 "whose feature was not negotiated: it is "
+                                 "broken or hostile",
+                                 vpci_request_to_string(msg->request),
+                                 msg->request));
+    vpci_filter_note_abuse(conn->dev);
+    return RTE_VHOST_MSG_RESULT_ERR;
+}
+
+/* The number of regions becomes one that no message has descriptors for. */
+static void
+filter_memory(struct vpci_conn *conn, struct vhost_user_msg *msg)
+{
+    char *refusal = vpci_conn_check_memory(conn, &msg->payload.memory,
+                                           msg->size);
+
+    if (refusal) {
+        note_refusal(conn, refusal);
+        msg->payload.memory.n_regions = UINT32_MAX;
+    }
+}
+
+/* The library adds the offset a second time when it writes to the log.  Size 0
+ * is refused. */
+static void
+filter_log(struct vpci_conn *conn, struct vhost_user_msg *msg)
+{
+    if (msg->payload.log.offset) {
+        note_refusal(conn, xasprintf("the front end's dirty log is at offset "
+                                     "0x%"PRIx64" of its file: only 0 is "
+                                     "supported", msg->payload.log.offset));
+        msg->payload.log.size = 0;
+    }
+}
+
+/* A ring beyond those that the port has gets a size that is refused. */
+static void
+filter_ring_size(struct vpci_conn *conn, struct vhost_user_msg *msg)
+{
+    const struct vpci_config *config = &conn->dev->config;
+    uint32_t max_pairs = vpci_config_max_pairs(config);
+    uint32_t index = msg->payload.state.index;
+
+    if (index >= 2 * max_pairs) {
+        note_refusal(conn, xasprintf(
+            "the front end wants at least %"PRIu32" queue pairs, where the "
+            "port allows %"PRIu32": give the guest fewer (QEMU: queues=N)%s",
+            index / 2 + 1, max_pairs,
+            max_pairs < VPCI_MAX_QUEUE_PAIRS
+            ? ", or raise options:n_rxq" : ""));
+        msg->payload.state.num = UINT32_MAX;
+    }
+}
+
+/* True if the front end does not read what it is answered. */
+static bool
+leaves_answers_unread(const struct vpci_conn *conn)
+{
+    int unread;
+
+    return (conn->fd >= 0 && !ioctl(conn->fd, SIOCOUTQ, &unread)
+            && unread > MAX_UNREAD);
+}
+
+enum rte_vhost_msg_result
+vpci_filter_message(struct vpci_conn *conn, struct vhost_user_msg *msg)
+{
+    if (vpci_filter_is_shut(conn->dev)) {
+        hang_up(conn);
+        return RTE_VHOST_MSG_RESULT_ERR;
+    }
+    if (leaves_answers_unread(conn)) {
+        note_refusal(conn, xstrdup("the front end does not read the answers "
+                                   "that it asks for"));
+        hang_up(conn);
+    }
+    switch (msg->request) {
+    case VHOST_USER_IOTLB_MSG:
+    case VHOST_USER_POSTCOPY_ADVISE:
+    case VHOST_USER_POSTCOPY_LISTEN:
+    case VHOST_USER_POSTCOPY_END:
+    case VHOST_USER_GET_INFLIGHT_FD:
+    case VHOST_USER_SET_INFLIGHT_FD:
+        return refuse_abuse(conn, msg);
+    case VHOST_USER_SET_MEM_TABLE:
+        filter_memory(conn, msg);
+        break;
+    case VHOST_USER_SET_LOG_BASE:
+        filter_log(conn, msg);
+        break;
+    case VHOST_USER_SET_VRING_NUM:
+        filter_ring_size(conn, msg);
+        break;
+    default:
+        break;
+    }
+    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
