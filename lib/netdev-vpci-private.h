@@ -190,7 +190,8 @@ struct vpci_conn {
     struct ovs_list node;       /* In the port's 'conns', oldest first. */
     struct netdev_vpci *dev;
     int vid;                    /* librte_vhost's name for it. */
-    int fd;                     /* Its socket, the library's, or -1. */
+    int fd;                     /* Its socket, beside the library's own
+                                 * descriptor of it, or -1.  Owned. */
 
     bool started;               /* Between new_device and destroy_device. */
     bool disturbed;             /* Its rings rest, for a request has moved, or
@@ -202,7 +203,6 @@ struct vpci_conn {
     char *refusal;              /* Why we refused one, as a sentence, or
                                  * null. */
     long long int since;        /* When it began. */
-    long long int last_message; /* When one was last dealt with. */
     int numa;                   /* Node of its memory, or -1. */
     uint16_t mtu;               /* As the front end says, or 0. */
     uint64_t features;          /* Negotiated, once 'started'. */

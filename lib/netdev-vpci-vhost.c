@@ -17,13 +17,17 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/vhost.h>
 #include <linux/virtio_net.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "fatal-signal.h"
 #include "openvswitch/poll-loop.h"
@@ -213,6 +217,9 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
 
     vpci_conn_forget_memory(conn);
     vpci_conn_release_memory(conn);
+    if (conn->fd >= 0) {
+        close(conn->fd);
+    }
     free(conn->refusal);
     free(conn);
 }
@@ -280,6 +287,8 @@ socket_has_path(int fd, const char *path)
             && !strncmp(sun.sun_path, path, sizeof sun.sun_path));
 }
 
+/* Returns true if 'fd' listens or is the socket of a known connection, or the
+ * library's own descriptor of that. */
 static bool
 socket_is_known(const struct netdev_vpci *dev, int fd)
     OVS_REQUIRES(dev->mutex)
@@ -287,14 +296,19 @@ socket_is_known(const struct netdev_vpci *dev, int fd)
     const struct vpci_conn *conn;
     int listens = 0;
     socklen_t len = sizeof listens;
+    struct stat s, known;
 
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) || listens
+        || fstat(fd, &s)) {
+        return true;
+    }
     LIST_FOR_EACH (conn, node, &dev->conns) {
-        if (conn->fd == fd) {
+        if (conn->fd >= 0 && !fstat(conn->fd, &known)
+            && known.st_ino == s.st_ino) {
             return true;
         }
     }
-    return (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len)
-            || listens);
+    return false;
 }
 
 /* Finds the socket of the new connection 'conn' of 'dev', and bounds how long
@@ -315,7 +329,7 @@ find_socket(struct netdev_vpci *dev, struct vpci_conn *conn)
             && !socket_is_known(dev, fd)) {
             setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
             setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-            conn->fd = fd;
+            conn->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
             break;
         }
     }
@@ -348,7 +362,7 @@ vhost_new_connection(int vid)
     conn->vid = vid;
     conn->fd = -1;
     conn->numa = -1;
-    conn->since = conn->last_message = time_msec();
+    conn->since = time_msec();
     find_socket(dev, conn);
     ovs_list_push_back(&dev->conns, &conn->node);
     conns_by_vid[vid] = conn;
@@ -358,6 +372,18 @@ vhost_new_connection(int vid)
     ovs_mutex_unlock(&dev->mutex);
 
     return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
+}
+
+/* True if the front end of 'conn', which the library has just ended, is still
+ * there and was not refused anything: so it stopped in the middle of a
+ * message, and kept all others waiting. */
+static bool
+is_stalled(const struct vpci_conn *conn)
+{
+    struct pollfd pfd = { .fd = conn->fd, .events = POLLIN };
+
+    return (conn->fd >= 0 && !conn->request && !conn->refusal
+            && poll(&pfd, 1, 0) >= 0 && !(pfd.revents & POLLHUP));
 }
 
 /* Notes whether 'conn', which ends, has lived long enough for the next one to
@@ -375,10 +401,7 @@ note_life(struct netdev_vpci *dev, const struct vpci_conn *conn)
         dev->n_short_lived = 0;
     }
 
-    /* One that ends MESSAGE_TIMEOUT after its last message may well have kept
-     * all others waiting meanwhile.  Three in a row are no accident. */
-    if (now - conn->last_message >= MESSAGE_TIMEOUT * 8 / 10
-        && now - conn->last_message <= MESSAGE_TIMEOUT * 2) {
+    if (is_stalled(conn)) {
         if (++dev->n_stalls >= MAX_STALLS) {
             dev->n_stalls = MAX_STALLS - 1;
             dev->refuse_until = now + STALL_PENALTY;
@@ -592,7 +615,6 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
             sync_rings(dev);
         }
     }
-    conn->last_message = time_msec();
 }
 
 static enum rte_vhost_msg_result

@@ -23,6 +23,7 @@ enum vhost_user_request {
     VU_GET_FEATURES = 1,
     VU_SET_FEATURES = 2,
     VU_SET_OWNER = 3,
+    VU_RESET_OWNER = 4,
     VU_SET_MEM_TABLE = 5,
     VU_SET_LOG_BASE = 6,
     VU_SET_VRING_NUM = 8,
@@ -37,6 +38,10 @@ enum vhost_user_request {
     VU_GET_QUEUE_NUM = 17,
     VU_SET_VRING_ENABLE = 18,
     VU_SEND_RARP = 19,
+    VU_IOTLB_MSG = 22,
+    VU_POSTCOPY_ADVISE = 28,
+    VU_GET_INFLIGHT_FD = 31,
+    VU_SET_INFLIGHT_FD = 32,
 };
 
 /* Message header flags. */
@@ -91,6 +96,14 @@ struct vu_mem_table {
 struct vu_log {
     uint64_t size;
     uint64_t offset;
+};
+
+struct vu_inflight {
+    uint64_t mmap_size;
+    uint64_t mmap_offset;
+    uint16_t num_queues;
+    uint16_t queue_size;
+    uint32_t padding;
 };
 
 /* As many descriptors as the kernel lets through at once. */

@@ -397,6 +397,88 @@ send_log_small(struct session *s)
     return error;
 }
 
+/* The library adds such an offset twice. */
+static int
+send_log_offset(struct session *s)
+{
+    return send_log(s, 4096, UINT64_C(1) << 40);
+}
+
+static int
+send_reset_owner(struct session *s)
+{
+    return front_end_request(&s->g.fe, VU_RESET_OWNER, NULL, 0, NULL, 0);
+}
+
+static int
+send_ring_beyond(struct session *s)
+{
+    return front_end_set_vring(&s->g.fe, VU_SET_VRING_NUM,
+                               2 * s->g.cfg.n_pairs, 256);
+}
+
+/* A doorbell that nobody can be waited at. */
+static int
+send_call_memory(struct session *s)
+{
+    return front_end_set_vring_fd(&s->g.fe, VU_SET_VRING_CALL, 0,
+                                  s->g.mem.zones[0].fd);
+}
+
+/* Requests of features that were not negotiated. */
+
+static int
+send_postcopy(struct session *s)
+{
+    return front_end_request(&s->g.fe, VU_POSTCOPY_ADVISE, NULL, 0, NULL, 0);
+}
+
+static int
+send_iotlb(struct session *s)
+{
+    uint8_t message[32] = { [24] = 3, [25] = 2 };
+
+    return front_end_request(&s->g.fe, VU_IOTLB_MSG, message, sizeof message,
+                             NULL, 0);
+}
+
+static int
+send_get_inflight(struct session *s)
+{
+    struct vu_inflight inflight = { .num_queues = 512, .queue_size = 65535 };
+
+    return front_end_request(&s->g.fe, VU_GET_INFLIGHT_FD, &inflight,
+                             sizeof inflight, NULL, 0);
+}
+
+/* The mapping is smaller than what it should describe. */
+static int
+send_set_inflight(struct session *s)
+{
+    struct vu_inflight inflight = {
+        .mmap_size = 4096, .num_queues = 32, .queue_size = 65535,
+    };
+
+    return front_end_request(&s->g.fe, VU_SET_INFLIGHT_FD, &inflight,
+                             sizeof inflight, &s->g.mem.zones[0].fd, 1);
+}
+
+/* Asks, and does not listen. */
+static int
+send_unread(struct session *s)
+{
+    struct vu_header header = {
+        .request = VU_GET_FEATURES, .flags = VU_VERSION,
+    };
+    int error = 0;
+
+    for (int i = 0; i < 5000 && !error; i++) {
+        error = front_end_raw(&s->g.fe, &header, sizeof header, NULL, 0);
+    }
+    front_end_close(&s->g.fe);
+    return error ? error : EPIPE;
+}
+
 static int
 send_garbage(struct session *s)
 {
@@ -550,6 +632,17 @@ static const struct message {
     { "log-wrap", "SET_LOG_BASE beyond 64 bits", send_log_wrap },
     { "log-small", "a dirty log of one byte, then logging on",
       send_log_small },
+    { "log-offset", "SET_LOG_BASE with an offset", send_log_offset },
+    { "reset-owner", "RESET_OWNER", send_reset_owner },
+    { "ring-beyond", "SET_VRING_NUM of a ring that the guest does not have",
+      send_ring_beyond },
+    { "call-memory", "a doorbell that is a file", send_call_memory },
+    { "postcopy", "POSTCOPY_ADVISE", send_postcopy },
+    { "iotlb", "IOTLB_MSG", send_iotlb },
+    { "inflight-get", "GET_INFLIGHT_FD of 512 queues", send_get_inflight },
+    { "inflight-set", "SET_INFLIGHT_FD that is too small",
+      send_set_inflight },
+    { "unread", "5000 requests whose answers are not read", send_unread },
     { "garbage", "1000 random bytes", send_garbage },
     { "size-max", "a message of 4294967295 bytes", send_size_max },
     { "size-512", "a message longer than any", send_size_512 },
@@ -620,6 +713,37 @@ run_hostile_stall(struct session *s, const struct args *args)
     return result(s, error);
 }
 
+/* Fills 'fd' up, whatever it has already. */
+static bool
+fill_eventfd(int fd)
+{
+    eventfd_t value;
+
+    return (!fcntl(fd, F_SETFL, O_NONBLOCK)
+            && (!eventfd_read(fd, &value) || errno == EAGAIN)
+            && !eventfd_write(fd, UINT64_MAX - 1)
+            && !fcntl(fd, F_SETFL, 0));
+}
+
+/* Every doorbell becomes one at which the back end has to wait. */
+static bool
+run_hostile_doorbell(struct session *s, const struct args *args)
+{
+    struct guest *g = &s->g;
+    bool ok = true;
+
+    (void) args;
+    pthread_mutex_lock(&g->lock);
+    for (unsigned int i = 0; i < g->n_queues && ok; i++) {
+        struct guest_queue *q = &g->queues[i];
+
+        vring_driver_enable_interrupts(q->drv, 1);
+        ok = fill_eventfd(q->call_fd);
+    }
+    pthread_mutex_unlock(&g->lock);
+    return ok ? done(s, "%s", "") : failed(s, "%s", strerror(errno));
+}
+
 const struct command hostile_commands[] = {
     { "hostile-ring", "KIND [tx|rx] [pair=N]", "spoil one chain in one of the "
       "ways below; \"connect reset\" makes the rings whole again",
@@ -629,6 +753,8 @@ const struct command hostile_commands[] = {
     { "hostile-message", "KIND [expect=accepted|refused|closed]", "send one "
       "of the messages below and tell how it was taken",
       run_hostile_message },
+    { "hostile-doorbell", "", "ask for interrupts, by doorbells that block "
+      "who rings them", run_hostile_doorbell },
     { "hostile-stall", "[S]", "half a message, then nothing for S seconds, "
       "then close", run_hostile_stall },
     { 0 },
