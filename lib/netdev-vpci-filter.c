@@ -6,10 +6,9 @@
  * feature was never negotiated.  What it cannot be trusted with is refused
  * here.
  *
- * The library closes file descriptors that are attached to a message only if
- * it handles that message itself.  So most refusals are changes of the message
- * after which the library refuses it.  Where there is no such way, descriptors
- * may stay open: what no front end does by mistake is counted, and a port
+ * Most refusals are changes of the message after which the library refuses it,
+ * and answers as the front end asked.  Where there is no such way the
+ * connection ends.  What no front end does by mistake is counted, and a port
  * whose front ends do it again and again is shut. */
 
 #include "netdev-vpci-message.h"
@@ -18,7 +17,6 @@
 #include <linux/sockios.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #include "openvswitch/vlog.h"
 
@@ -26,6 +24,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_filter);
 
 /* Abuses of one port after which no front end is served any more. */
 #define MAX_ABUSES 8
+
+/* Bytes of a dirty log: of 32 TB of memory. */
+#define MAX_LOG_SIZE (UINT64_C(1) << 30)
 
 /* Bytes of replies, with the kernel's overhead, that a front end may leave
  * unread.  Synchronous as the protocol is, it is one message.  Beyond what the
@@ -89,17 +90,17 @@ note_refusal(struct vpci_conn *conn, char *refusal)
     vpci_changed(conn->dev);
 }
 
-/* Nothing reaches the other side any more, nor comes from it. */
-static void
-hang_up(struct vpci_conn *conn)
+/* Makes the library close the connection, without an answer. */
+static enum rte_vhost_msg_result
+hang_up(struct vhost_user_msg *msg)
 {
-    if (conn->fd >= 0) {
-        shutdown(conn->fd, SHUT_RDWR);
-    }
+    vpci_fds_close();
+    msg->flags &= ~VHOST_USER_NEED_REPLY;
+    return RTE_VHOST_MSG_RESULT_ERR;
 }
 
 static enum rte_vhost_msg_result
-refuse_abuse(struct vpci_conn *conn, const struct vhost_user_msg *msg)
+refuse_abuse(struct vpci_conn *conn, struct vhost_user_msg *msg)
 {
     note_refusal(conn, xasprintf("the front end sent request %s (%"PRIu32"), "
                                  "whose feature was not negotiated: it is "
@@ -107,7 +108,7 @@ refuse_abuse(struct vpci_conn *conn, const struct vhost_user_msg *msg)
                                  vpci_request_to_string(msg->request),
                                  msg->request));
     vpci_filter_note_abuse(conn->dev);
-    return RTE_VHOST_MSG_RESULT_ERR;
+    return hang_up(msg);
 }
 
 /* The number of regions becomes one that no message has descriptors for. */
@@ -132,6 +133,11 @@ filter_log(struct vpci_conn *conn, struct vhost_user_msg *msg)
         note_refusal(conn, xasprintf("the front end's dirty log is at offset "
                                      "0x%"PRIx64" of its file: only 0 is "
                                      "supported", msg->payload.log.offset));
+        msg->payload.log.size = 0;
+    } else if (msg->payload.log.size > MAX_LOG_SIZE) {
+        note_refusal(conn, xasprintf("the front end's dirty log has "
+                                     "0x%"PRIx64" bytes: at most 0x%"PRIx64,
+                                     msg->payload.log.size, MAX_LOG_SIZE));
         msg->payload.log.size = 0;
     }
 }
@@ -168,14 +174,22 @@ leaves_answers_unread(const struct vpci_conn *conn)
 enum rte_vhost_msg_result
 vpci_filter_message(struct vpci_conn *conn, struct vhost_user_msg *msg)
 {
+    const struct vpci_fds *fds = vpci_fds_received();
+
+    if (fds->n_unusable) {
+        note_refusal(conn, xasprintf("the front end sent %d descriptors that "
+                                     "are neither files in memory or on a "
+                                     "disk nor eventfds, pipes or UNIX "
+                                     "sockets", fds->n_unusable));
+        vpci_filter_note_abuse(conn->dev);
+    }
     if (vpci_filter_is_shut(conn->dev)) {
-        hang_up(conn);
-        return RTE_VHOST_MSG_RESULT_ERR;
+        return hang_up(msg);
     }
     if (leaves_answers_unread(conn)) {
         note_refusal(conn, xstrdup("the front end does not read the answers "
                                    "that it asks for"));
-        hang_up(conn);
+        return hang_up(msg);
     }
     switch (msg->request) {
     case VHOST_USER_IOTLB_MSG:

@@ -4,18 +4,16 @@
  * use, and how it is noticed when some of it vanishes.
  *
  * librte_vhost 22.11 never closes the descriptor of a region that it fails to
- * map.  Tables that cannot be right do not get as far as that
- * (vpci_conn_check_memory()).  Only the kernel knows of a descriptor whether
- * it can be mapped, so failures with other tables are counted, and a port that
- * has had many gets no more chances before it is configured anew: a front end
- * must not use up the descriptors of the whole switch. */
+ * map.  Tables that cannot be right or cannot be mapped do not get as far as
+ * that (vpci_conn_check_memory()).  A front end that changes a file between
+ * our look and the library's may still make it fail.  So failures are counted,
+ * and a port that has had many gets no more chances before it is configured
+ * anew: a front end must not use up the descriptors of the whole switch. */
 
 #include "netdev-vpci-message.h"
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <stdlib.h>
-#include <sys/statfs.h>
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_memory);
 
@@ -52,14 +50,17 @@ region_fault(const struct vpci_wire_region *region)
     return NULL;
 }
 
-/* Sets 'size' bytes of address space aside for 'conn', instead of what it had.
- * Returns null or what is wrong. */
+/* Sets at least 'size' bytes of address space aside for 'conn', together with
+ * what it had.  Returns null or what is wrong. */
 static char *
 take_memory(struct vpci_conn *conn, uint64_t size)
 {
-    uint64_t port = size, all;
+    uint64_t port, all;
     struct vpci_conn *other;
 
+    /* A table that the library takes for the one before, or refuses after we
+     * did not, leaves that one in force. */
+    size = port = MAX(size, conn->memory_size);
     LIST_FOR_EACH (other, node, &conn->dev->conns) {
         port += other == conn ? 0 : other->memory_size;
     }
@@ -118,6 +119,11 @@ vpci_conn_check_memory(struct vpci_conn *conn,
                              "0x%"PRIx64" in its file, %s", i, r.size,
                              r.guest_addr, r.offset, fault);
         }
+        if (!vpci_fds_can_be_mapped(i, r.size + r.offset)) {
+            return xasprintf("region %"PRIu32" of the front end's memory, "
+                             "0x%"PRIx64" bytes, cannot be mapped: %s", i,
+                             r.size, ovs_strerror(errno));
+        }
 
         /* The library maps files from their beginning.  No fault: each of at
          * most 8 regions is below 2^63. */
@@ -150,25 +156,14 @@ vpci_conn_forget_memory(struct vpci_conn *conn)
     conn->memory_valid = false;
 }
 
-/* True if whoever serves the file 'fd' can let us wait for its contents for
- * ever. */
-static bool
-is_on_fuse(int fd)
-{
-    struct statfs s;
-
-    return !fstatfs(fd, &s) && s.f_type == FUSE_SUPER_MAGIC;
-}
-
 /* Enters one region of the library's table into that of 'conn'.  Returns 0 or
  * a positive errno. */
 static int
 conn_add_region(struct vpci_conn *conn, struct vpci_conn_region *region,
                 const struct rte_vhost_mem_region *r)
 {
-    int error = is_on_fuse(r->fd) ? EOPNOTSUPP
-                : vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
-                                  (void *) (uintptr_t) r->host_user_addr);
+    int error = vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
+                                (void *) (uintptr_t) r->host_user_addr);
 
     if (!error) {
         region->guard.base = r->mmap_addr;
@@ -183,9 +178,6 @@ static const char *
 memory_error(int error)
 {
     switch (error) {
-    case EOPNOTSUPP:
-        return "it is a file on FUSE; give the guest huge pages or memfd "
-               "memory";
     case ENOSPC:
         return "all ports together have too many regions";
     default:

@@ -33,12 +33,15 @@
     VHOST_USER_REQUEST(18, SET_VRING_ENABLE, false)         \
     VHOST_USER_REQUEST(19, SEND_RARP, false)                \
     VHOST_USER_REQUEST(20, NET_SET_MTU, false)              \
+    VHOST_USER_REQUEST(21, SET_SLAVE_REQ_FD, false)         \
     VHOST_USER_REQUEST(22, IOTLB_MSG, true)                 \
     VHOST_USER_REQUEST(28, POSTCOPY_ADVISE, true)           \
     VHOST_USER_REQUEST(29, POSTCOPY_LISTEN, true)           \
     VHOST_USER_REQUEST(30, POSTCOPY_END, true)              \
     VHOST_USER_REQUEST(31, GET_INFLIGHT_FD, true)           \
-    VHOST_USER_REQUEST(32, SET_INFLIGHT_FD, true)
+    VHOST_USER_REQUEST(32, SET_INFLIGHT_FD, true)           \
+    VHOST_USER_REQUEST(39, SET_STATUS, false)               \
+    VHOST_USER_REQUEST(40, GET_STATUS, false)
 
 enum vhost_user_request {
 #define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS) VHOST_USER_##NAME = VALUE,
@@ -85,6 +88,27 @@ struct vhost_user_msg {
         struct vpci_wire_memory memory;
     } payload;
 } __attribute__((packed));
+
+/* Bit of 'flags': the front end waits for an acknowledgement. */
+#define VHOST_USER_NEED_REPLY (1 << 3)
+
+/* netdev-vpci-fds.c.  All on the library's thread, while a message is dealt
+ * with. */
+
+/* The descriptors that came with a message, as the library has them. */
+struct vpci_fds {
+    int fds[VPCI_WIRE_MAX_REGIONS];
+    int n;
+    int n_unusable;             /* Others, which the library does not have. */
+};
+
+const struct vpci_fds *vpci_fds_received(void);
+
+/* Closes them: for messages that the library does not get to see. */
+void vpci_fds_close(void);
+
+/* True if the kernel would map 'size' bytes of descriptor 'i'. */
+bool vpci_fds_can_be_mapped(int i, uint64_t size);
 
 /* netdev-vpci-filter.c */
 

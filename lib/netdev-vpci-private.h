@@ -8,6 +8,7 @@
  *     netdev-vpci.c          the class, life cycle, flags, reconfiguration
  *     netdev-vpci-config.c   options: parsing, checking, reporting
  *     netdev-vpci-vhost.c    librte_vhost: sockets, connections, messages
+ *     netdev-vpci-fds.c      descriptors that come with messages
  *     netdev-vpci-filter.c   what of their messages the library may see
  *     netdev-vpci-memory.c   the memory of front ends
  *     netdev-vpci-rings.c    which rings run, which queue uses which ring
@@ -194,6 +195,7 @@ struct vpci_conn {
                                  * descriptor of it, or -1.  Owned. */
 
     bool started;               /* Between new_device and destroy_device. */
+    bool log_valid;             /* The library has mapped a dirty log. */
     bool disturbed;             /* Its rings rest, for a request has moved, or
                                  * is moving, what they stand on. */
     bool negotiated;            /* A request of it has been served. */

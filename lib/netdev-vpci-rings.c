@@ -245,7 +245,7 @@ get_ring_config(struct vpci_conn *conn, unsigned int index,
         .mem = &conn->memory,
         .call_fd = vring.callfd,
         .peer = &conn->dev->rings[index].peer,
-        .log = log ? log_dirty : NULL,
+        .log = log && conn->log_valid ? log_dirty : NULL,
         .log_aux = conn,
         .log_device_addr = vring.log_guest_addr,
     };
@@ -310,7 +310,7 @@ update_rings(struct netdev_vpci *dev)
 {
     const struct vpci_conn *conn = dev->active;
     bool usable = conn && conn->started && conn->memory_valid
-                  && !conn->disturbed;
+                  && !conn->disturbed && !vpci_filter_is_shut(dev);
 
     for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
         bool ready = conn && conn->started && conn->rings_ready & (1u << i);
@@ -454,5 +454,6 @@ vpci_rings_resume(struct netdev_vpci *dev)
     follow_guest(dev);
     update_carrier(dev);
     open_gates(dev);
-    __atomic_store_n(&dev->in_pause, false, __ATOMIC_RELAXED);
+    __atomic_store_n(&dev->in_pause, dev->active && dev->active->disturbed,
+                     __ATOMIC_RELAXED);
 }

@@ -127,12 +127,15 @@ conn_check_memory(struct netdev_vpci *dev, struct vpci_conn *conn)
     if (!conn->memory_valid || !vpci_conn_lost_memory(conn)) {
         return;
     }
+    conn->memory_valid = false;
+    if (conn != dev->active) {
+        return;
+    }
     VLOG_ERR("%s: the memory of the guest vanished: its front end shrank the "
              "file that it shares; the port is dead until the front end "
              "connects anew", vpci_name(dev));
     vpci_rings_pause(dev);
     vpci_rings_stop_all(dev);
-    conn->memory_valid = false;
     free(dev->last_disconnect);
     dev->last_disconnect = xstrdup("the front end shrank the memory that it "
                                    "shares");
@@ -203,7 +206,10 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
     conn->started = false;
     conn->rings_ready = 0;
     ovs_list_remove(&conn->node);
-    conns_by_vid[conn->vid] = NULL;
+    if (conns_by_vid[conn->vid] == conn) {
+        /* The library may have given the number to somebody else. */
+        conns_by_vid[conn->vid] = NULL;
+    }
     choose_active(dev);
     if (was_active && reason) {
         free(dev->last_disconnect);
@@ -232,13 +238,26 @@ static const struct rte_vhost_user_extern_ops message_ops = {
     .post_msg_handle = vhost_post_message,
 };
 
+/* The library is about to be told that a connection of 'dev' is refused.  If
+ * it is the library that connects, it would either do so again at once or
+ * never: so we make it try again at 'time'. */
+static void
+refuse_until(struct netdev_vpci *dev, long long int time)
+    OVS_REQUIRES(dev->mutex)
+{
+    if (dev->config.mode == VPCI_MODE_CONNECT) {
+        dev->reregister_at = time;
+        vpci_changed(dev);
+    }
+}
+
 /* Returns true if a new connection of 'dev' should be refused. */
 static bool
 refuse_connection(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
     if (vpci_filter_is_shut(dev)) {
-        dev->reregister_at = time_msec() + RETRY_INTERVAL;
+        refuse_until(dev, time_msec() + RETRY_INTERVAL);
         return true;
     }
     if (ovs_list_size(&dev->conns) >= MAX_CONNS) {
@@ -251,6 +270,7 @@ refuse_connection(struct netdev_vpci *dev)
         VLOG_WARN_RL(&dev->rl, "%s: refusing front ends on %s for a while: "
                      "they stop in the middle of messages", vpci_name(dev),
                      dev->config.path);
+        refuse_until(dev, dev->refuse_until);
         return true;
     }
     if (dev->config.mode == VPCI_MODE_CONNECT
@@ -260,8 +280,7 @@ refuse_connection(struct netdev_vpci *dev)
         VLOG_WARN_RL(&dev->rl, "%s: %s accepts connections and ends them at "
                      "once: trying again in a second; check that it belongs "
                      "to a guest", vpci_name(dev), dev->config.path);
-        dev->reregister_at = time_msec() + RETRY_INTERVAL;
-        vpci_changed(dev);
+        refuse_until(dev, time_msec() + RETRY_INTERVAL);
         return true;
     }
     return false;
@@ -352,11 +371,6 @@ vhost_new_connection(int vid)
         ovs_mutex_unlock(&dev->mutex);
         return -1;
     }
-    if (dev->active) {
-        VLOG_WARN_RL(&dev->rl, "%s: a second front end connected to %s: it "
-                     "waits until the first one leaves", vpci_name(dev),
-                     dev->config.path);
-    }
     conn = xzalloc(sizeof *conn);
     conn->dev = dev;
     conn->vid = vid;
@@ -364,6 +378,19 @@ vhost_new_connection(int vid)
     conn->numa = -1;
     conn->since = time_msec();
     find_socket(dev, conn);
+    if (conn->fd < 0) {
+        VLOG_ERR_RL(&dev->rl, "%s: refusing a front end: its socket cannot be "
+                    "found among the open files", vpci_name(dev));
+        refuse_until(dev, time_msec() + RETRY_INTERVAL);
+        ovs_mutex_unlock(&dev->mutex);
+        free(conn);
+        return -1;
+    }
+    if (dev->active) {
+        VLOG_WARN_RL(&dev->rl, "%s: a second front end connected to %s: it "
+                     "waits until the first one leaves", vpci_name(dev),
+                     dev->config.path);
+    }
     ovs_list_push_back(&dev->conns, &conn->node);
     conns_by_vid[vid] = conn;
     dev->n_connects++;
@@ -598,8 +625,12 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
             conn->rings_ready &= 3;
         }
     } else if (msg->request == VHOST_USER_RESET_OWNER) {
-        /* Likewise, all. */
+        /* Likewise, all, and unmaps the dirty log, which it still would write
+         * to. */
         conn->rings_ready = 0;
+        conn->log_valid = false;
+    } else if (msg->request == VHOST_USER_SET_LOG_BASE) {
+        conn->log_valid = true;
     } else if (msg->request == VHOST_USER_NET_SET_MTU) {
         conn->mtu = msg->payload.u64;
     } else if (msg->request == VHOST_USER_SEND_RARP) {
@@ -703,6 +734,19 @@ vpci_vhost_register(struct netdev_vpci *dev, char **errp)
     return 0;
 }
 
+/* The library has closed all connections of 'dev' without destroy_connection,
+ * for 'reason'. */
+static void
+forget_connections(struct netdev_vpci *dev, const char *reason)
+{
+    ovs_mutex_lock(&dev->mutex);
+    while (!ovs_list_is_empty(&dev->conns)) {
+        conn_destroy(dev, CONTAINER_OF(ovs_list_back(&dev->conns),
+                                       struct vpci_conn, node), reason);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+}
+
 void
 vpci_vhost_unregister(struct netdev_vpci *dev)
 {
@@ -715,15 +759,7 @@ vpci_vhost_unregister(struct netdev_vpci *dev)
         fatal_signal_remove_file_to_unlink(dev->config.path);
     }
     dev->registered = false;
-
-    /* The library does not say destroy_connection for what it closed now. */
-    ovs_mutex_lock(&dev->mutex);
-    while (!ovs_list_is_empty(&dev->conns)) {
-        conn_destroy(dev, CONTAINER_OF(ovs_list_back(&dev->conns),
-                                       struct vpci_conn, node),
-                     "the port was removed or changed");
-    }
-    ovs_mutex_unlock(&dev->mutex);
+    forget_connections(dev, "the port was removed or changed");
 }
 
 /* Starts anew to connect to a socket whose owner hung up at once. */
@@ -733,6 +769,7 @@ retry_socket(struct netdev_vpci *dev)
     char *error;
 
     rte_vhost_driver_unregister(dev->config.path);
+    forget_connections(dev, "front ends were refused for a while");
     error = vhost_register__(&dev->config);
     if (error) {
         VLOG_WARN_RL(&dev->rl, "%s: %s", vpci_name(dev), error);

@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Numbers beyond what the protocol has. */
@@ -350,6 +352,73 @@ send_fds(struct session *s)
                              fds, 4);
 }
 
+/* A ring that the back end refuses before it looks at anything else. */
+static int
+send_index_fds(struct session *s)
+{
+    struct vu_vring_state state = { .index = UINT32_MAX, .num = 256 };
+    int fds[8];
+
+    for (int i = 0; i < 8; i++) {
+        fds[i] = s->g.mem.zones[0].fd;
+    }
+    return front_end_request(&s->g.fe, VU_SET_VRING_NUM, &state, sizeof state,
+                             fds, 8);
+}
+
+/* Returns a TCP socket with unsent data whose last owner has to wait for
+ * 'seconds' when it closes it, or -1. */
+static int
+lingering_socket(int seconds)
+{
+    struct sockaddr_in sin = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    struct linger linger = { .l_onoff = 1, .l_linger = seconds };
+    socklen_t len = sizeof sin;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    char page[4096] = "";
+
+    if (bind(listener, (struct sockaddr *) &sin, len) || listen(listener, 1)
+        || getsockname(listener, (struct sockaddr *) &sin, &len)
+        || (connect(fd, (struct sockaddr *) &sin, len)
+            && errno != EINPROGRESS)
+        || setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger)
+        || accept(listener, NULL, NULL) < 0) {
+        return -1;
+    }
+    while (send(fd, page, sizeof page, 0) > 0) {
+        continue;
+    }
+    return fd;
+}
+
+/* One that nobody should have to close.  This side closes it first, and does
+ * not wait for an answer before. */
+static int
+send_err_linger(struct session *s)
+{
+    struct {
+        struct vu_header header;
+        uint64_t index;
+    } __attribute__((packed)) msg = {
+        .header = {
+            .request = VU_SET_VRING_ERR, .flags = VU_VERSION,
+            .size = sizeof msg.index,
+        },
+    };
+    int fd = lingering_socket(20);
+    int error;
+
+    if (fd < 0) {
+        return EIO;
+    }
+    error = front_end_raw(&s->g.fe, &msg, sizeof msg, &fd, 1);
+    close(fd);
+    return error;
+}
+
 static int
 send_call_fds(struct session *s)
 {
@@ -643,6 +712,10 @@ static const struct message {
     { "inflight-set", "SET_INFLIGHT_FD that is too small",
       send_set_inflight },
     { "unread", "5000 requests whose answers are not read", send_unread },
+    { "index-fds", "a ring that does not exist, with 8 descriptors",
+      send_index_fds },
+    { "err-linger", "a socket that takes 20 s to be closed",
+      send_err_linger },
     { "garbage", "1000 random bytes", send_garbage },
     { "size-max", "a message of 4294967295 bytes", send_size_max },
     { "size-512", "a message longer than any", send_size_512 },
