@@ -9,8 +9,8 @@
  * before the library does.  Everywhere else it is what it always was.
  *
  * A descriptor that is good for nothing here (anything but a file in memory or
- * on a disk, an eventfd, a pipe or a UNIX socket) is replaced by /dev/null, and closed by a
- * thread that may wait for it. */
+ * on a disk, an eventfd, a pipe or a UNIX socket) is replaced by /dev/null, and
+ * closed by a thread that may wait for it. */
 
 #include "netdev-vpci-message.h"
 

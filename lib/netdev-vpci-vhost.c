@@ -183,7 +183,8 @@ disconnect_reason(const struct vpci_conn *conn, char *buf, size_t size)
                  "does something else use this socket?");
     } else if (conn->request) {
         snprintf(buf, size, "request %s (%"PRIu32") of the front end was "
-                 "refused", vpci_request_to_string(conn->request), conn->request);
+                 "refused", vpci_request_to_string(conn->request),
+                 conn->request);
     } else {
         snprintf(buf, size, "the front end closed the connection");
     }

@@ -244,8 +244,8 @@ netdev_vpci_set_mtu(struct netdev *netdev, int mtu)
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
 
     if (mtu < VPCI_MIN_MTU || mtu > VPCI_MAX_MTU) {
-        VLOG_WARN_RL(&dev->rl, "%s: MTU %d is not possible: set mtu_request to "
-                     "a value from %d to %d", vpci_name(dev), mtu,
+        VLOG_WARN_RL(&dev->rl, "%s: MTU %d is not possible: set mtu_request "
+                     "to a value from %d to %d", vpci_name(dev), mtu,
                      VPCI_MIN_MTU, VPCI_MAX_MTU);
         return EINVAL;
     }
