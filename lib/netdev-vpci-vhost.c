@@ -23,6 +23,7 @@
 #include <linux/virtio_net.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -82,8 +83,8 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
      | UINT64_C(1) << VIRTIO_NET_F_GUEST_ANNOUNCE   \
      | UINT64_C(1) << VIRTIO_NET_F_MQ)
 
-/* Those that mean something to us and that the library handles well.  It would
- * offer more: with post-copy migration it hands the front end a userfaultfd
+/* Those that mean something to us or, as SLAVE_REQ does to User-Mode Linux, to
+ * a front end, and that the library handles well.  It would offer more: with post-copy migration it hands the front end a userfaultfd
  * for our address space, and to track buffers in flight it writes where the
  * front end says. */
 #define PROTOCOL_FEATURES                               \
@@ -92,6 +93,7 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
      | UINT64_C(1) << VHOST_USER_PROTOCOL_F_RARP        \
      | UINT64_C(1) << VHOST_USER_PROTOCOL_F_REPLY_ACK   \
      | UINT64_C(1) << VHOST_USER_PROTOCOL_F_NET_MTU     \
+     | UINT64_C(1) << VHOST_USER_PROTOCOL_F_SLAVE_REQ   \
      | UINT64_C(1) << VHOST_USER_PROTOCOL_F_STATUS)
 
 /* Connections by the library's id.  An entry is set and cleared by the
@@ -409,8 +411,11 @@ static bool
 is_stalled(const struct vpci_conn *conn)
 {
     struct pollfd pfd = { .fd = conn->fd, .events = POLLIN };
+    int unread = 0;
 
-    return (conn->fd >= 0 && !conn->request && !conn->refusal
+    /* What is left unread belongs to a message that made no sense. */
+    return (conn->fd >= 0 && !ioctl(conn->fd, FIONREAD, &unread) && !unread
+            && !conn->request && !conn->refusal
             && poll(&pfd, 1, 0) >= 0 && !(pfd.revents & POLLHUP));
 }
 
