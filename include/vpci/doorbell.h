@@ -29,7 +29,7 @@ extern "C" {
 int vpci_doorbell_ring(int fd);
 
 /* Returns 0 if 'fd' is of a kind that vpci_doorbell_ring() can be interrupted
- * on, an eventfd or a pipe, otherwise ENOTSUP, or another errno. */
+ * on, an eventfd, a pipe or a UNIX socket (User-Mode Linux), otherwise ENOTSUP, or another errno. */
 int vpci_doorbell_check(int fd);
 
 #ifdef __cplusplus

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,14 +159,18 @@ vpci_doorbell_ring(int fd)
 int
 vpci_doorbell_check(int fd)
 {
+    socklen_t domain_len = sizeof(int);
     char path[64], target[64];
+    int domain = AF_UNSPEC;
     struct stat s;
     ssize_t len;
 
     if (fstat(fd, &s)) {
         return errno;
     }
-    if (S_ISFIFO(s.st_mode)) {
+    if (S_ISFIFO(s.st_mode)
+        || (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len)
+            && domain == AF_UNIX)) {
         return 0;
     }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
