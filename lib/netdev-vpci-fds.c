@@ -9,8 +9,8 @@
  * before the library does.  Everywhere else it is what it always was.
  *
  * A descriptor that is good for nothing here (anything but a file in memory or
- * on a disk, an eventfd, a pipe or a UNIX socket) is replaced by /dev/null, and
- * closed by a thread that may wait for it. */
+ * on a disk, an eventfd, a pipe or a UNIX socket) is replaced by /dev/null,
+ * and closed by a thread that may wait for it. */
 
 #include "netdev-vpci-message.h"
 
@@ -80,16 +80,6 @@ close_later(int fd)
     ovs_mutex_unlock(&closer_mutex);
 }
 
-static bool
-is_unix_socket(int fd)
-{
-    socklen_t len = sizeof(int);
-    int domain;
-
-    return (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len)
-            && domain == AF_UNIX);
-}
-
 /* True if 'fd' is of a kind that a front end may share, and that is closed
  * without delay. */
 static bool
@@ -104,7 +94,7 @@ is_usable(int fd)
     if (S_ISREG(s.st_mode)) {
         return !fstatfs(fd, &fs) && fs.f_type != FUSE_SUPER_MAGIC;
     }
-    return is_unix_socket(fd) || !vpci_doorbell_check(fd);
+    return !vpci_doorbell_check(fd);
 }
 
 /* True if the library takes descriptors with 'request'. */

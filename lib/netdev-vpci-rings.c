@@ -262,8 +262,8 @@ ring_doorbell(struct vpci_ring *ring, int fd)
 
     if (error) {
         return xasprintf("cannot use its doorbell (call descriptor): %s",
-                         error == ENOTSUP ? "it is neither an eventfd nor a "
-                         "pipe" : ovs_strerror(error));
+                         error == ENOTSUP ? "it is no eventfd, pipe or UNIX "
+                         "socket" : ovs_strerror(error));
     }
 
     /* The doorbell may be a pipe (User-Mode Linux) that its owner did not make

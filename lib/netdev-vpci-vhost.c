@@ -84,9 +84,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
      | UINT64_C(1) << VIRTIO_NET_F_MQ)
 
 /* Those that mean something to us or, as SLAVE_REQ does to User-Mode Linux, to
- * a front end, and that the library handles well.  It would offer more: with post-copy migration it hands the front end a userfaultfd
- * for our address space, and to track buffers in flight it writes where the
- * front end says. */
+ * a front end, and that the library handles well.  It would offer more: with
+ * post-copy migration it hands the front end a userfaultfd for our address
+ * space, and to track buffers in flight it writes where the front end says. */
 #define PROTOCOL_FEATURES                               \
     (UINT64_C(1) << VHOST_USER_PROTOCOL_F_MQ            \
      | UINT64_C(1) << VHOST_USER_PROTOCOL_F_LOG_SHMFD   \

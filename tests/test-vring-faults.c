@@ -57,145 +57,227 @@ wrong_is_split_only(enum wrong wrong)
                                    && wrong <= HEAD_TABLE);
 }
 
+/* The chain that was added last. */
+struct spoilt {
+    struct guest *g;
+    struct vring_driver_desc *head;     /* In the ring. */
+    struct vring_driver_desc *first;    /* The same, or in the table. */
+    struct vring_driver_desc *second;
+    bool writable;
+};
+
+static struct spoilt
+last_chain(struct guest *g, enum wrong wrong, bool writable)
+{
+    struct vring_driver *drv = g->drv;
+    struct vring_driver_desc *first = drv->last_first;
+    struct vring_driver_desc *head = drv->last_head;
+
+    return (struct spoilt) {
+        .g = g,
+        .head = head,
+        .first = first,
+        .second = (wrong_in_table(wrong) ? first + 1
+                   : drv->packed
+                   ? &drv->desc[(head - drv->desc + 1) % drv->size]
+                   : &drv->desc[head->tail.next]),
+        .writable = writable,
+    };
+}
+
+static void
+spoil_address(struct spoilt *c, enum wrong wrong)
+{
+    uint64_t buf_end = BUFS_ADDR + BUFS_SIZE;
+
+    switch ((int) wrong) {
+    case ADDRESS_NOWHERE:
+        c->first->addr = 0xdead00000000;
+        break;
+    case ADDRESS_BEFORE:
+        c->first->addr = BUFS_ADDR - 1;
+        break;
+    case ADDRESS_BEYOND:
+        c->first->addr = buf_end - 19;
+        break;
+    case ADDRESS_WRAPS:
+        c->first->addr = UINT64_MAX - 5;
+        break;
+    case ADDRESS_TABLE:
+        c->head->addr = 0xdead00000000;
+        break;
+    case ADDRESS_TABLE_END:
+        memcpy(guest_byte(c->g, buf_end - 31), c->first, 31);
+        c->head->addr = buf_end - 31;
+        break;
+    case ADDRESS_TABLE_WRAPS:
+        c->head->addr = UINT64_MAX - 16;
+        break;
+    default:
+        abort();
+    }
+}
+
+static void
+spoil_loop(struct spoilt *c, enum wrong wrong)
+{
+    struct vring_driver *drv = c->g->drv;
+
+    switch ((int) wrong) {
+    case LOOP_RING:
+        /* In a packed ring, a chain that goes on up to the good one. */
+        spoil_flags(c->g, c->second, VRING_DESC_NEXT, 0);
+        if (drv->packed) {
+            for (int i = 2; i < drv->size - 2; i++) {
+                drv->desc[(c->head - drv->desc + i) % drv->size] = *c->second;
+            }
+        } else {
+            c->second->tail.next = c->first - drv->desc;
+        }
+        break;
+    case LOOP_TABLE:
+        spoil_flags(c->g, c->second, VRING_DESC_NEXT, 0);
+        c->second->tail.next = 0;
+        break;
+    case LOOP_LONG_TABLE:
+        for (int i = 1; i < 1025; i++) {
+            c->first[i] = c->first[0];
+            c->first[i].tail.next = i + 1;
+        }
+        c->head->len = 1025 * 16;
+        break;
+    default:
+        abort();
+    }
+}
+
+static void
+spoil_length(struct spoilt *c, enum wrong wrong)
+{
+    switch ((int) wrong) {
+    case SHORT_ONE:
+        spoil_flags(c->g, c->first, 0, VRING_DESC_NEXT);
+        c->first->len = c->g->hdr_len - 1;
+        c->first->tail.id = c->g->drv->packed ? 0 : c->first->tail.id;
+        break;
+    case SHORT_SUM:
+        c->first->len = 5;
+        c->second->len = c->g->hdr_len - 6;
+        break;
+    case ZERO_FIRST:
+    case ZERO_TABLE:
+        c->first->len = 0;
+        break;
+    case LENGTH_SUM:
+        c->first->addr = c->second->addr = UINT64_C(1) << 40;
+        c->first->len = c->second->len = UINT32_C(3) << 30;
+        break;
+    default:
+        abort();
+    }
+}
+
+static void
+spoil_index(struct spoilt *c, enum wrong wrong)
+{
+    struct vring_driver *drv = c->g->drv;
+
+    switch ((int) wrong) {
+    case INDEX_AHEAD:
+        drv->avail_pos += drv->size;
+        break;
+    case INDEX_BACK:
+        drv->avail_pos -= 3;
+        break;
+    case HEAD_AVAIL:
+        drv->avail->ring[(drv->avail_pos - 1) & (drv->size - 1)] = drv->size;
+        break;
+    case HEAD_NEXT:
+        c->first->tail.next = drv->size;
+        break;
+    case HEAD_TABLE:
+        c->first->tail.next = 2;
+        break;
+    default:
+        abort();
+    }
+}
+
+static void
+spoil_direction(struct spoilt *c, enum wrong wrong)
+{
+    spoil_flags(c->g, wrong == DIRECTION_SECOND ? c->second : c->first,
+                c->writable ? 0 : VRING_DESC_WRITE,
+                c->writable ? VRING_DESC_WRITE : 0);
+}
+
+static void
+spoil_indirect(struct spoilt *c, enum wrong wrong)
+{
+    struct vring_driver *drv = c->g->drv;
+
+    switch ((int) wrong) {
+    case INDIRECT_NESTED:
+        spoil_flags(c->g, c->second, VRING_DESC_INDIRECT, 0);
+        break;
+    case INDIRECT_CHAINED:
+        spoil_flags(c->g, c->head, VRING_DESC_NEXT, 0);
+        break;
+    case INDIRECT_EMPTY:
+        c->head->len = 0;
+        break;
+    case INDIRECT_UNALIGNED:
+        c->head->len = 33;
+        break;
+    case INDIRECT_REFUSED:
+        break;
+    case INDIRECT_SECOND:
+        /* Split rings may end a direct chain in a table; then what lies in
+         * the table is nonsense. */
+        spoil_flags(c->g, c->second, VRING_DESC_INDIRECT, 0);
+        if (drv->packed) {
+            struct vring_driver_desc *table = drv->indirect;
+
+            table[0] = *c->second;
+            table[0].tail.packed_flags = c->writable ? VRING_DESC_WRITE : 0;
+            c->second->addr = drv->indirect_addr;
+            c->second->len = sizeof *table;
+        } else {
+            c->second->len = 40;
+        }
+        break;
+    default:
+        abort();
+    }
+}
+
+/* Who spoils a chain, and the fault that is due. */
+static const struct {
+    void (*spoil)(struct spoilt *, enum wrong);
+    enum vpci_fault_kind fault;
+} wrongs[N_WRONGS] = {
+    [ADDRESS_NOWHERE ... ADDRESS_TABLE_WRAPS]
+        = { spoil_address, VPCI_FAULT_ADDRESS },
+    [LOOP_RING ... LOOP_LONG_TABLE] = { spoil_loop, VPCI_FAULT_LOOP },
+    [SHORT_ONE ... SHORT_SUM] = { spoil_length, VPCI_FAULT_SHORT },
+    [ZERO_FIRST ... ZERO_TABLE] = { spoil_length, VPCI_FAULT_ZERO },
+    [INDEX_AHEAD ... INDEX_BACK] = { spoil_index, VPCI_FAULT_INDEX },
+    [HEAD_AVAIL ... HEAD_TABLE] = { spoil_index, VPCI_FAULT_HEAD },
+    [DIRECTION_FIRST ... DIRECTION_TABLE]
+        = { spoil_direction, VPCI_FAULT_DIRECTION },
+    [INDIRECT_NESTED ... INDIRECT_SECOND]
+        = { spoil_indirect, VPCI_FAULT_INDIRECT },
+    [LENGTH_SUM] = { spoil_length, VPCI_FAULT_LENGTH },
+};
+
 /* Spoils the chain that was added last.  Returns the fault that is due. */
 static enum vpci_fault_kind
 spoil(struct guest *g, enum wrong wrong, bool writable)
 {
-    uint64_t buf_end = BUFS_ADDR + BUFS_SIZE;
-    struct vring_driver *drv = g->drv;
-    struct vring_driver_desc *first = drv->last_first;
-    struct vring_driver_desc *head = drv->last_head;
-    struct vring_driver_desc *second
-        = (wrong_in_table(wrong) ? first + 1
-           : drv->packed ? &drv->desc[(head - drv->desc + 1) % drv->size]
-           : &drv->desc[head->tail.next]);
+    struct spoilt c = last_chain(g, wrong, writable);
 
-    switch (wrong) {
-    case ADDRESS_NOWHERE:
-        first->addr = 0xdead00000000;
-        return VPCI_FAULT_ADDRESS;
-    case ADDRESS_BEFORE:
-        first->addr = BUFS_ADDR - 1;
-        return VPCI_FAULT_ADDRESS;
-    case ADDRESS_BEYOND:
-        first->addr = buf_end - 19;
-        return VPCI_FAULT_ADDRESS;
-    case ADDRESS_WRAPS:
-        first->addr = UINT64_MAX - 5;
-        return VPCI_FAULT_ADDRESS;
-    case ADDRESS_TABLE:
-        head->addr = 0xdead00000000;
-        return VPCI_FAULT_ADDRESS;
-    case ADDRESS_TABLE_END:
-        memcpy(guest_byte(g, buf_end - 31), first, 31);
-        head->addr = buf_end - 31;
-        return VPCI_FAULT_ADDRESS;
-    case ADDRESS_TABLE_WRAPS:
-        head->addr = UINT64_MAX - 16;
-        return VPCI_FAULT_ADDRESS;
-
-    case LOOP_RING:
-        /* In a packed ring, a chain that goes on up to the good one. */
-        spoil_flags(g, second, VRING_DESC_NEXT, 0);
-        if (drv->packed) {
-            for (int i = 2; i < drv->size - 2; i++) {
-                drv->desc[(head - drv->desc + i) % drv->size] = *second;
-            }
-        } else {
-            second->tail.next = first - drv->desc;
-        }
-        return VPCI_FAULT_LOOP;
-    case LOOP_TABLE:
-        spoil_flags(g, second, VRING_DESC_NEXT, 0);
-        second->tail.next = 0;
-        return VPCI_FAULT_LOOP;
-    case LOOP_LONG_TABLE:
-        for (int i = 1; i < 1025; i++) {
-            first[i] = first[0];
-            first[i].tail.next = i + 1;
-        }
-        head->len = 1025 * 16;
-        return VPCI_FAULT_LOOP;
-
-    case SHORT_ONE:
-        spoil_flags(g, first, 0, VRING_DESC_NEXT);
-        first->len = g->hdr_len - 1;
-        first->tail.id = drv->packed ? 0 : first->tail.id;
-        return VPCI_FAULT_SHORT;
-    case SHORT_SUM:
-        first->len = 5;
-        second->len = g->hdr_len - 6;
-        return VPCI_FAULT_SHORT;
-
-    case ZERO_FIRST:
-    case ZERO_TABLE:
-        first->len = 0;
-        return VPCI_FAULT_ZERO;
-
-    case INDEX_AHEAD:
-        drv->avail_pos += drv->size;
-        return VPCI_FAULT_INDEX;
-    case INDEX_BACK:
-        drv->avail_pos -= 3;
-        return VPCI_FAULT_INDEX;
-    case HEAD_AVAIL:
-        drv->avail->ring[(drv->avail_pos - 1) & (drv->size - 1)] = drv->size;
-        return VPCI_FAULT_HEAD;
-    case HEAD_NEXT:
-        first->tail.next = drv->size;
-        return VPCI_FAULT_HEAD;
-    case HEAD_TABLE:
-        first->tail.next = 2;
-        return VPCI_FAULT_HEAD;
-
-    case DIRECTION_FIRST:
-    case DIRECTION_TABLE:
-        spoil_flags(g, first, writable ? 0 : VRING_DESC_WRITE,
-                    writable ? VRING_DESC_WRITE : 0);
-        return VPCI_FAULT_DIRECTION;
-    case DIRECTION_SECOND:
-        spoil_flags(g, second, writable ? 0 : VRING_DESC_WRITE,
-                    writable ? VRING_DESC_WRITE : 0);
-        return VPCI_FAULT_DIRECTION;
-
-    case INDIRECT_NESTED:
-        spoil_flags(g, second, VRING_DESC_INDIRECT, 0);
-        return VPCI_FAULT_INDIRECT;
-    case INDIRECT_CHAINED:
-        spoil_flags(g, head, VRING_DESC_NEXT, 0);
-        return VPCI_FAULT_INDIRECT;
-    case INDIRECT_EMPTY:
-        head->len = 0;
-        return VPCI_FAULT_INDIRECT;
-    case INDIRECT_UNALIGNED:
-        head->len = 33;
-        return VPCI_FAULT_INDIRECT;
-    case INDIRECT_REFUSED:
-        return VPCI_FAULT_INDIRECT;
-    case INDIRECT_SECOND:
-        /* Split rings may end a direct chain in a table; then what lies in
-         * the table is nonsense. */
-        spoil_flags(g, second, VRING_DESC_INDIRECT, 0);
-        if (drv->packed) {
-            struct vring_driver_desc *table = drv->indirect;
-
-            table[0] = *second;
-            table[0].tail.packed_flags = writable ? VRING_DESC_WRITE : 0;
-            second->addr = drv->indirect_addr;
-            second->len = sizeof *table;
-        } else {
-            second->len = 40;
-        }
-        return VPCI_FAULT_INDIRECT;
-
-    case LENGTH_SUM:
-        first->addr = second->addr = UINT64_C(1) << 40;
-        first->len = second->len = UINT32_C(3) << 30;
-        return VPCI_FAULT_LENGTH;
-    case N_WRONGS:
-    default:
-        abort();
-    }
+    wrongs[wrong].spoil(&c, wrong);
+    return wrongs[wrong].fault;
 }
 
 /* Adds a good chain for the frame 'seed'. */

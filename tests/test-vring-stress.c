@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Tests of the virtio ring engine: two threads
+/* Tests of the virtio ring engine: two threads.
  *
- * In most of them a thread splices frames from one ring of the guest to the other; the driver
- * sleeps whenever it has nothing to do.  A lost wake-up shows as a
- * time-out. */
+ * In most of them a thread splices frames from one ring of the guest to the
+ * other; the driver sleeps whenever it has nothing to do.  A lost wake-up shows
+ * as a time-out. */
 
 #include "test-vring.h"
 

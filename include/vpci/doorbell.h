@@ -10,12 +10,12 @@ extern "C" {
 /* Doorbells
  * =========
  *
- * A doorbell is a file descriptor, an eventfd or a pipe, that belongs to the
- * other side as well.  So O_NONBLOCK says nothing about it: the other side can
- * take the flag away at any time, fill the doorbell up, and a thread that
- * rings it would wait for ever.  Here a watchman looks after threads that
- * ring, and interrupts one that waits for longer than
- * VPCI_DOORBELL_PATIENCE_MS. */
+ * A doorbell is a file descriptor that belongs to the other side as well: an
+ * eventfd or, with User-Mode Linux, a pipe or a UNIX socket.  So O_NONBLOCK
+ * says nothing about it: the other side can take the flag away at any time,
+ * fill the doorbell up, and a thread that rings it would wait for ever.  Here
+ * a watchman looks after threads that ring, and interrupts one that waits for
+ * longer than VPCI_DOORBELL_PATIENCE_MS. */
 
 #define VPCI_DOORBELL_PATIENCE_MS 50
 
@@ -29,7 +29,7 @@ extern "C" {
 int vpci_doorbell_ring(int fd);
 
 /* Returns 0 if 'fd' is of a kind that vpci_doorbell_ring() can be interrupted
- * on, an eventfd, a pipe or a UNIX socket (User-Mode Linux), otherwise ENOTSUP, or another errno. */
+ * on, otherwise ENOTSUP, or another errno.  Any thread. */
 int vpci_doorbell_check(int fd);
 
 #ifdef __cplusplus

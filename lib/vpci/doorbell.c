@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,21 +157,27 @@ vpci_doorbell_ring(int fd)
     return error == EINTR ? ETIMEDOUT : error == EAGAIN ? 0 : error;
 }
 
+static bool
+is_unix_socket(int fd)
+{
+    socklen_t len = sizeof(int);
+    int domain;
+
+    return (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len)
+            && domain == AF_UNIX);
+}
+
 int
 vpci_doorbell_check(int fd)
 {
-    socklen_t domain_len = sizeof(int);
     char path[64], target[64];
-    int domain = AF_UNSPEC;
     struct stat s;
     ssize_t len;
 
     if (fstat(fd, &s)) {
         return errno;
     }
-    if (S_ISFIFO(s.st_mode)
-        || (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len)
-            && domain == AF_UNIX)) {
+    if (S_ISFIFO(s.st_mode) || is_unix_socket(fd)) {
         return 0;
     }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);

@@ -23,13 +23,6 @@ two processors and 1.5 GB of free huge pages.  Environment:
 EOT
 }
 
-set -u
-case ${1-} in
-    -h | --help) usage; exit 0 ;;
-esac
-rounds=${1:-5}
-seconds=${2:-4}
-build=$(realpath "${VPCI_BUILD:-.}")
 # shellcheck source=tests/bench/switch.sh
 . "$(dirname "$0")/switch.sh"
 
@@ -133,5 +126,6 @@ main () {
     report
 }
 
+parse_arguments 5 4 "$@"
 start_switch
 main

@@ -22,13 +22,6 @@ two processors and 1.5 GB of free huge pages.  Environment:
 EOT
 }
 
-set -u
-case ${1-} in
-    -h | --help) usage; exit 0 ;;
-esac
-rounds=${1:-3}
-seconds=${2:-10}
-build=$(realpath "${VPCI_BUILD:-.}")
 # shellcheck source=tests/bench/switch.sh
 . "$(dirname "$0")/switch.sh"
 
@@ -137,5 +130,6 @@ main () {
     done
 }
 
+parse_arguments 3 10 "$@"
 start_switch
 main

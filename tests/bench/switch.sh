@@ -1,10 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the benchmarks of the flow path share: a switch in a sandbox with ports
-# p1 and p2 that exchange all packets.  Sourced, after 'build', the build tree,
-# has been set.  Sets 'dir', the sandbox's directory; clean_up(), which calls
+# What the benchmarks of the flow path share: their arguments, and a switch in a
+# sandbox with ports p1 and p2 that exchange all packets.  Sets 'build', the
+# build tree, and 'dir', the sandbox's directory; clean_up(), which calls
 # stop_guests of the caller, runs at exit.
+
+set -u
 
 # shellcheck source=utilities/sandbox.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../utilities/sandbox.sh"
@@ -12,6 +14,28 @@
 die () {
     echo "$(basename "$0"): $*" >&2
     exit 1
+}
+
+# Sets 'rounds' and 'seconds' from the command line "$3"..., by default to "$1"
+# and "$2".  Calls the caller's usage() if that is wanted, or needed.
+parse_arguments () {
+    local argument
+
+    rounds=$1
+    seconds=$2
+    shift 2
+    case ${1-} in
+        -h | --help) usage; exit 0 ;;
+    esac
+    for argument in "$@"; do
+        [[ $argument =~ ^[1-9][0-9]*$ ]] && test $# -le 2 || {
+            usage >&2
+            exit 2
+        }
+    done
+    rounds=${1:-$rounds}
+    seconds=${2:-$seconds}
+    build=$(realpath "${VPCI_BUILD:-.}")
 }
 
 # The value of variable "$1" in the build tree's Makefile.
