@@ -20,6 +20,8 @@
 #include <linux/magic.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -27,6 +29,7 @@
 #include <unistd.h>
 
 #include "openvswitch/vlog.h"
+#include "timeval.h"
 #include "vpci/doorbell.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_fds);
@@ -151,22 +154,30 @@ sort_out(uint32_t request, int fds[], size_t n)
     return 0;
 }
 
-/* Looks at a message header that the library's thread has received. */
+/* Looks at a message header of 'len' bytes that the library's thread has
+ * received from 'fd'. */
 static void
-note_header(struct msghdr *msg, ssize_t len)
+note_header(int fd, struct msghdr *msg, ssize_t len)
 {
-    uint32_t request = 0;
+    struct {
+        uint32_t request, flags, size;
+    } header = { .request = 0 };
     struct cmsghdr *cmsg;
+    int unread;
 
-    if (msg->msg_iovlen && msg->msg_iov[0].iov_len >= sizeof request
-        && len >= (ssize_t) sizeof request) {
-        memcpy(&request, msg->msg_iov[0].iov_base, sizeof request);
+    if (msg->msg_iovlen && msg->msg_iov[0].iov_len >= sizeof header
+        && len >= (ssize_t) sizeof header) {
+        memcpy(&header, msg->msg_iov[0].iov_base, sizeof header);
+    }
+    if (!ioctl(fd, FIONREAD, &unread) && unread < (int64_t) header.size) {
+        received.late_since = time_msec();
     }
     for (cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
         if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
             size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            int *fds = ALIGNED_CAST(int *, CMSG_DATA(cmsg));
 
-            if (!sort_out(request, ALIGNED_CAST(int *, CMSG_DATA(cmsg)), n)) {
+            if (!sort_out(header.request, fds, n)) {
                 cmsg->cmsg_type = 0;
             }
         }
@@ -199,9 +210,9 @@ recvmsg(int fd, struct msghdr *msg, int flags)
     if (is_library_thread()) {
         int error = errno;
 
-        received.n = received.n_unusable = 0;
+        memset(&received, 0, sizeof received);
         if (retval > 0) {
-            note_header(msg, retval);
+            note_header(fd, msg, retval);
         }
         errno = error;
     }

@@ -19,11 +19,20 @@
 #include <sys/ioctl.h>
 
 #include "openvswitch/vlog.h"
+#include "timeval.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_filter);
 
 /* Abuses of one port after which no front end is served any more. */
 #define MAX_ABUSES 8
+
+/* Milliseconds for which front ends of one port may make the library's one
+ * thread, and so every port's connection, wait for the rest of messages; a
+ * tenth of the time that passes is given back.  Then, milliseconds for which
+ * none is served.  Less than HOLD_UP_NOISE is no reproach. */
+#define HOLD_UP_BUDGET 300
+#define HOLD_UP_PENALTY 2000
+#define HOLD_UP_NOISE 10
 
 /* Bytes of a dirty log: of 32 TB of memory. */
 #define MAX_LOG_SIZE (UINT64_C(1) << 30)
@@ -77,6 +86,23 @@ vpci_filter_is_shut(const struct netdev_vpci *dev)
 
     atomic_read_relaxed(&CONST_CAST(struct netdev_vpci *, dev)->n_abuses, &n);
     return n >= MAX_ABUSES;
+}
+
+bool
+vpci_filter_note_hold_up(struct netdev_vpci *dev, long long int ms)
+{
+    long long int now = time_msec();
+
+    if (ms < HOLD_UP_NOISE) {
+        return false;
+    }
+    dev->held_up = MAX(0, dev->held_up - (now - dev->held_up_at) / 10) + ms;
+    dev->held_up_at = now;
+    if (dev->held_up < HOLD_UP_BUDGET) {
+        return false;
+    }
+    dev->refuse_until = now + HOLD_UP_PENALTY;
+    return true;
 }
 
 /* Remembers why a message of 'conn' was refused, and tells the log.  Takes
@@ -172,7 +198,8 @@ leaves_answers_unread(const struct vpci_conn *conn)
 }
 
 enum rte_vhost_msg_result
-vpci_filter_message(struct vpci_conn *conn, struct vhost_user_msg *msg)
+vpci_filter_message(struct netdev_vpci *dev, struct vpci_conn *conn,
+                    struct vhost_user_msg *msg)
 {
     const struct vpci_fds *fds = vpci_fds_received();
 
@@ -181,9 +208,15 @@ vpci_filter_message(struct vpci_conn *conn, struct vhost_user_msg *msg)
                                      "are neither files in memory or on a "
                                      "disk nor eventfds, pipes or UNIX "
                                      "sockets", fds->n_unusable));
-        vpci_filter_note_abuse(conn->dev);
+        vpci_filter_note_abuse(dev);
     }
-    if (vpci_filter_is_shut(conn->dev)) {
+    if (vpci_filter_is_shut(dev)) {
+        return hang_up(msg);
+    }
+    if (fds->late_since
+        && vpci_filter_note_hold_up(dev, time_msec() - fds->late_since)) {
+        note_refusal(conn, xstrdup("the front end sends its messages in "
+                                   "pieces and keeps all others waiting"));
         return hang_up(msg);
     }
     if (leaves_answers_unread(conn)) {

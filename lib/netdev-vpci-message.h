@@ -100,6 +100,9 @@ struct vpci_fds {
     int fds[VPCI_WIRE_MAX_REGIONS];
     int n;
     int n_unusable;             /* Others, which the library does not have. */
+    long long int late_since;   /* When its header came, see time_msec(), if
+                                 * the rest was not there yet.  Otherwise
+                                 * 0. */
 };
 
 const struct vpci_fds *vpci_fds_received(void);
@@ -117,12 +120,14 @@ const char *vpci_request_to_string(uint32_t request);
 /* See VHOST_USER_REQUESTS. */
 bool vpci_request_disturbs(uint32_t request);
 
-/* Looks at 'msg', which librte_vhost is about to handle for 'conn', on its
- * thread and with the mutex of the port held.  Returns
- * RTE_VHOST_MSG_RESULT_NOT_HANDLED if the library may see it, maybe changed so
- * that it refuses it and cleans up after it, or RTE_VHOST_MSG_RESULT_ERR. */
-enum rte_vhost_msg_result vpci_filter_message(struct vpci_conn *conn,
-                                              struct vhost_user_msg *msg);
+/* Looks at 'msg', which librte_vhost is about to handle for 'conn' of 'dev',
+ * on its thread.  Returns RTE_VHOST_MSG_RESULT_NOT_HANDLED if the library may
+ * see it, maybe changed so that it refuses it and cleans up after it, or
+ * RTE_VHOST_MSG_RESULT_ERR. */
+enum rte_vhost_msg_result vpci_filter_message(struct netdev_vpci *dev,
+                                              struct vpci_conn *conn,
+                                              struct vhost_user_msg *msg)
+    OVS_REQUIRES(dev->mutex);
 
 /* Counts that the front end of 'dev' did what none does by mistake.  Any
  * thread. */
@@ -130,6 +135,12 @@ void vpci_filter_note_abuse(struct netdev_vpci *dev);
 
 /* True if front ends of 'dev' did that too often. */
 bool vpci_filter_is_shut(const struct netdev_vpci *dev);
+
+/* Counts that a front end of 'dev' made the library's thread wait for 'ms'
+ * milliseconds for the rest of a message.  Returns true if its front ends did
+ * so too often: they are refused for a while. */
+bool vpci_filter_note_hold_up(struct netdev_vpci *dev, long long int ms)
+    OVS_REQUIRES(dev->mutex);
 
 /* netdev-vpci-memory.c */
 

@@ -256,8 +256,9 @@ struct netdev_vpci {
                                      * without a guest. */
     long long int short_lived_at;   /* When the last of them ended. */
     long long int reregister_at;    /* Time to try again, or LLONG_MAX. */
-    int n_stalls;                   /* Connections in a row that ended in the
-                                     * middle of a message. */
+    long long int held_up;          /* Milliseconds for which others had to
+                                     * wait for its front ends, lately... */
+    long long int held_up_at;       /* ...as of then. */
     long long int refuse_until;     /* No new connections before. */
     ATOMIC(int) n_abuses;           /* See netdev-vpci-filter.c. */
     int n_failed_memory;            /* Memory tables that could not be mapped,

@@ -47,14 +47,10 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
 #define RETRY_INTERVAL 1000
 #define MAX_SHORT_LIVED 3
 
-/* Milliseconds for which the rest of a message may keep the library's one
- * event thread, and so every port's connection, waiting. */
+/* Milliseconds for which the rest of one message may keep the library's one
+ * event thread, and so every port's connection, waiting.  See also
+ * vpci_filter_note_hold_up(). */
 #define MESSAGE_TIMEOUT 100
-
-/* Milliseconds for which a port refuses connections, each of the last of which
- * made it wait for so long. */
-#define STALL_PENALTY 2000
-#define MAX_STALLS 3
 
 /* Milliseconds within which vanished memory is noticed. */
 #define GUARD_INTERVAL 500
@@ -271,7 +267,8 @@ refuse_connection(struct netdev_vpci *dev)
     }
     if (time_msec() < dev->refuse_until) {
         VLOG_WARN_RL(&dev->rl, "%s: refusing front ends on %s for a while: "
-                     "they stop in the middle of messages", vpci_name(dev),
+                     "they stop in the middle of messages and keep all "
+                     "others waiting", vpci_name(dev),
                      dev->config.path);
         refuse_until(dev, dev->refuse_until);
         return true;
@@ -435,12 +432,7 @@ note_life(struct netdev_vpci *dev, const struct vpci_conn *conn)
     }
 
     if (is_stalled(conn)) {
-        if (++dev->n_stalls >= MAX_STALLS) {
-            dev->n_stalls = MAX_STALLS - 1;
-            dev->refuse_until = now + STALL_PENALTY;
-        }
-    } else {
-        dev->n_stalls = 0;
+        vpci_filter_note_hold_up(dev, MESSAGE_TIMEOUT);
     }
 }
 
@@ -592,7 +584,7 @@ vhost_pre_message(int vid, void *msg_)
     vpci_conn_note_failed_memory(conn);
     free(conn->refusal);
     conn->refusal = NULL;
-    result = vpci_filter_message(conn, msg);
+    result = vpci_filter_message(dev, conn, msg);
     if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED) {
         conn->request = msg->request;
         prepare_for_request(dev, conn);
@@ -722,7 +714,7 @@ vpci_vhost_register(struct netdev_vpci *dev, char **errp)
     const struct vpci_config *config = &dev->config;
 
     dev->n_short_lived = 0;
-    dev->n_failed_memory = dev->n_stalls = 0;
+    dev->n_failed_memory = dev->held_up = 0;
     dev->refuse_until = LLONG_MIN;
     atomic_store_relaxed(&dev->n_abuses, 0);
     dev->reregister_at = LLONG_MAX;

@@ -3,8 +3,8 @@
 /* Tests of the virtio ring engine: two threads.
  *
  * In most of them a thread splices frames from one ring of the guest to the
- * other; the driver sleeps whenever it has nothing to do.  A lost wake-up shows
- * as a time-out. */
+ * other; the driver sleeps whenever it has nothing to do.  A lost wake-up
+ * shows as a time-out. */
 
 #include "test-vring.h"
 

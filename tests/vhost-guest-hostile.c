@@ -600,6 +600,23 @@ send_version_2(struct session *s)
     return send_raw_header(s, VU_SET_OWNER, 2, 0, 0);
 }
 
+static int
+send_piecemeal(struct session *s)
+{
+    const uint32_t state[] = { 0, 1 };
+    int error = 0;
+
+    for (int i = 0; i < 20 && !error; i++) {
+        error = send_raw_header(s, VU_SET_VRING_ENABLE, VU_VERSION,
+                                sizeof state, 0);
+        usleep(80000);
+        if (!error) {
+            error = front_end_raw(&s->g.fe, state, sizeof state, NULL, 0);
+        }
+    }
+    return error;
+}
+
 /* These end with the connection closed by this side. */
 static int
 send_cut(struct session *s)
@@ -721,6 +738,8 @@ static const struct message {
     { "size-512", "a message longer than any", send_size_512 },
     { "size-0", "SET_VRING_ADDR without payload", send_size_0 },
     { "version-2", "a message of another version", send_version_2 },
+    { "piecemeal", "20 requests in two pieces each, 80 ms apart",
+      send_piecemeal },
     { "cut", "3 of 8 bytes of payload, then close", send_cut },
     { "cut-header", "3 of 12 bytes of header, then close", send_cut_header },
     { "nothing", "connect and close, 20 times", send_nothing },
