@@ -135,6 +135,8 @@ EOT
 # The start-up file of the sandbox's shell.
 sandbox_rc () {
     cat <<EOT
+# This shell alone reads these lines, not those that it starts.
+unset BASH_ENV
 . "$top/tests/guests/guests.sh"
 set +u
 PS1='vpci-sandbox\\$ '
