@@ -331,7 +331,8 @@ check_listen_path(const char *path)
     error = probe_socket(path);
     if (error != ECONNREFUSED) {
         return xasprintf("options:vhost-listen-path=%s: in use by another "
-                         "process: choose another path", path);
+                         "process (%s): choose another path", path,
+                         error ? ovs_strerror(error) : "it listens");
     }
     VLOG_INFO("%s: removing the socket that a dead process left", path);
     return unlink(path) && errno != ENOENT

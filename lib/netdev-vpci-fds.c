@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Descriptors that front ends attach to messages.
+/* Descriptors that front ends attach to messages, and their sockets.
  *
- * librte_vhost 22.11 keeps to itself which descriptors came with a message,
- * and does not close them in every case in which it should.  Besides, closing
- * a descriptor can take as long as its other owner likes.  So recvmsg() is
- * ours in this program: on the library's thread it looks at what has come
- * before the library does.  Everywhere else it is what it always was.
+ * librte_vhost 22.11 keeps to itself on which socket a message came, which
+ * descriptors came with it and how long the rest of it took, and does not
+ * close them in every case in which it should.  Besides, what is dropped or
+ * closed can take as long as its other owner likes.  So recvmsg(), read() and
+ * close() are ours in this program: for the sockets of front ends they see to
+ * that before the library does.  For all others they are what they always
+ * were.
  *
- * A descriptor that is good for nothing here (anything but a file in memory or
- * on a disk, an eventfd, a pipe or a UNIX socket) is replaced by /dev/null,
- * and closed by a thread that may wait for it. */
+ * The library gets memory (files in memory), doorbells (eventfds, and socket
+ * pairs, for User-Mode Linux) and, in place of all else that it expects,
+ * /dev/null: nobody uses it. */
 
 #include "netdev-vpci-message.h"
 
@@ -25,163 +27,251 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
+#include <sys/time.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
-#include "openvswitch/vlog.h"
 #include "timeval.h"
 #include "vpci/doorbell.h"
-
-VLOG_DEFINE_THIS_MODULE(netdev_vpci_fds);
 
 /* The library's name for the thread that serves all sockets. */
 #define LIBRARY_THREAD "vhost-events"
 
-/* Descriptors that wait to be closed; more are left open. */
-#define MAX_TO_CLOSE 256
+/* Milliseconds for which the library's thread waits for the rest of a message,
+ * or for room for an answer. */
+#define MESSAGE_TIMEOUT 100
 
-/* The descriptors of the message that was received last on this thread. */
-static __thread struct vpci_fds received;
+/* Descriptors that can come at once (Linux: SCM_MAX_FD). */
+#define MAX_FDS 253
 
-static struct ovs_mutex closer_mutex = OVS_MUTEX_INITIALIZER;
-static pthread_cond_t closer_cond = PTHREAD_COND_INITIALIZER;
-static int to_close[MAX_TO_CLOSE] OVS_GUARDED_BY(closer_mutex);
-static int n_to_close OVS_GUARDED_BY(closer_mutex);
-static bool closer_runs OVS_GUARDED_BY(closer_mutex);
+/* The message that was received last on this thread. */
+static __thread struct vpci_received received;
 
-static void *
-closer_main(void *arg OVS_UNUSED)
-{
-    ovsrcu_quiesce_start();
-    for (;;) {
-        int fd;
+/* Descriptor N is the socket of a front end.  Only with atomics. */
+static bool front_ends[65536];
 
-        ovs_mutex_lock(&closer_mutex);
-        while (!n_to_close) {
-            ovs_mutex_cond_wait(&closer_cond, &closer_mutex);
-        }
-        fd = to_close[--n_to_close];
-        ovs_mutex_unlock(&closer_mutex);
-        close(fd);
-    }
-    OVS_NOT_REACHED();
-}
+/* What a request has descriptors for. */
+enum purpose { NOTHING, NO_USE, MEMORY, DOORBELL };
 
-/* Closes 'fd' some time. */
-static void
-close_later(int fd)
-{
-    ovs_mutex_lock(&closer_mutex);
-    if (!closer_runs) {
-        ovs_thread_create("vpci-closer", closer_main, NULL);
-        closer_runs = true;
-    }
-    if (n_to_close < MAX_TO_CLOSE) {
-        to_close[n_to_close++] = fd;
-        xpthread_cond_signal(&closer_cond);
-    }
-    ovs_mutex_unlock(&closer_mutex);
-}
-
-/* True if 'fd' is of a kind that a front end may share, and that is closed
- * without delay. */
-static bool
-is_usable(int fd)
-{
-    struct statfs fs;
-    struct stat s;
-
-    if (fstat(fd, &s)) {
-        return false;
-    }
-    if (S_ISREG(s.st_mode)) {
-        return !fstatfs(fd, &fs) && fs.f_type != FUSE_SUPER_MAGIC;
-    }
-    return !vpci_doorbell_check(fd);
-}
-
-/* True if the library takes descriptors with 'request'. */
-static bool
-takes_fds(uint32_t request)
+static enum purpose
+purpose_of(uint32_t request)
 {
     switch (request) {
     case VHOST_USER_SET_MEM_TABLE:
     case VHOST_USER_SET_LOG_BASE:
-    case VHOST_USER_SET_LOG_FD:
-    case VHOST_USER_SET_VRING_KICK:
+        return MEMORY;
     case VHOST_USER_SET_VRING_CALL:
+        return DOORBELL;
+    case VHOST_USER_SET_VRING_KICK:
     case VHOST_USER_SET_VRING_ERR:
+    case VHOST_USER_SET_LOG_FD:
     case VHOST_USER_SET_SLAVE_REQ_FD:
-    case VHOST_USER_SET_INFLIGHT_FD:
-        return true;
+        return NO_USE;
     default:
-        return false;
+        return NOTHING;
     }
 }
 
-/* Puts /dev/null in the place of '*fd'. */
-static void
-replace_fd(int *fd)
+/* True if 'fd' is a file in memory: nothing else is there at once whenever it
+ * is touched, and closed without delay. */
+static bool
+is_memory(int fd)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct statfs fs;
+    struct stat s;
 
-    close_later(*fd);
-    *fd = null;
-    received.n_unusable++;
+    return (!fstat(fd, &s) && S_ISREG(s.st_mode) && !fstatfs(fd, &fs)
+            && (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC));
 }
 
-/* Looks at the 'n' descriptors 'fds' that came with 'request'.  Returns how
- * many of them the library may see. */
-static size_t
-sort_out(uint32_t request, int fds[], size_t n)
+/* True if front ends may well attach 'fd' to a request that has no use for
+ * it. */
+static bool
+is_harmless(int fd)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (!is_usable(fds[i])) {
-            replace_fd(&fds[i]);
-        }
-    }
-    if (takes_fds(request) && n <= ARRAY_SIZE(received.fds)) {
-        for (size_t i = 0; i < n; i++) {
-            received.fds[received.n++] = fds[i];
-        }
-        return n;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (fds[i] >= 0) {
-            close(fds[i]);
-        }
-    }
-    return 0;
+    struct stat s;
+
+    return (is_memory(fd) || vpci_doorbell_is_eventfd(fd)
+            || (!fstat(fd, &s) && (S_ISSOCK(s.st_mode)
+                                   || S_ISFIFO(s.st_mode))));
 }
 
-/* Looks at a message header of 'len' bytes that the library's thread has
- * received from 'fd'. */
+/* Closes 'fd', now or some time.  Returns false if too many wait for that. */
+static bool
+dispose(int fd)
+{
+    if (is_memory(fd) || vpci_doorbell_is_eventfd(fd)) {
+        close(fd);
+        return true;
+    }
+    return vpci_close_later(fd);
+}
+
+/* Returns 'fd', which came for 'purpose', or what the library gets instead. */
+static int
+sort_out(enum purpose purpose, int fd)
+{
+    bool wanted = purpose == MEMORY || purpose == DOORBELL;
+
+    if ((purpose == MEMORY && is_memory(fd))
+        || (purpose == DOORBELL && !vpci_doorbell_prepare(fd))) {
+        return fd;
+    }
+    if (wanted || !is_harmless(fd)) {
+        received.n_unusable++;
+    }
+    if (!dispose(fd)) {
+        received.n_unusable++;
+    }
+    return purpose == NOTHING ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+/* Looks at 'n' descriptors that came with 'request'. */
 static void
-note_header(int fd, struct msghdr *msg, ssize_t len)
+sort_out_all(uint32_t request, const int fds[], size_t n)
+{
+    enum purpose purpose = purpose_of(request);
+
+    for (size_t i = 0; i < n; i++) {
+        int fd = sort_out(received.n < ARRAY_SIZE(received.fds)
+                          ? purpose : NOTHING, fds[i]);
+
+        if (fd >= 0) {
+            received.fds[received.n++] = fd;
+        }
+    }
+}
+
+/* Receives into 'iov' from front end 'fd', with all descriptors that come.
+ * Returns as recvmsg() does, and stores descriptors in 'fds', their number in
+ * '*n'. */
+static ssize_t
+receive(int fd, struct iovec *iov, size_t iov_len, int flags,
+        int fds[MAX_FDS], size_t *n)
+{
+    static ssize_t (*libc_recvmsg)(int, struct msghdr *, int);
+    char control[CMSG_SPACE(MAX_FDS * sizeof(int))]
+        __attribute__((aligned(sizeof(struct cmsghdr))));
+    struct msghdr msg = {
+        .msg_iov = iov,
+        .msg_iovlen = iov_len,
+        .msg_control = control,
+        .msg_controllen = sizeof control,
+    };
+    struct cmsghdr *cmsg;
+    ssize_t retval;
+
+    if (!libc_recvmsg) {
+        *(void **) &libc_recvmsg = dlsym(RTLD_NEXT, "recvmsg");
+    }
+    *n = 0;
+    retval = libc_recvmsg(fd, &msg, flags);
+    if (retval < 0) {
+        return retval;
+    }
+    for (cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
+        if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
+            *n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            memcpy(fds, CMSG_DATA(cmsg), *n * sizeof(int));
+        }
+    }
+    return retval;
+}
+
+/* Gives the caller of recvmsg() the descriptors that are left. */
+static void
+hand_over(struct msghdr *msg)
+{
+    size_t len = received.n * sizeof(int);
+    struct cmsghdr *cmsg;
+
+    if (!received.n || msg->msg_controllen < CMSG_SPACE(len)) {
+        msg->msg_controllen = 0;
+        return;
+    }
+    msg->msg_controllen = CMSG_SPACE(len);
+    cmsg = CMSG_FIRSTHDR(msg);
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(len);
+    memcpy(CMSG_DATA(cmsg), received.fds, len);
+}
+
+/* Remembers that 'fd' is the socket of a front end, and bounds how long the
+ * library waits there. */
+static void
+know_front_end(int fd)
+{
+    const struct timeval timeout = { .tv_usec = MESSAGE_TIMEOUT * 1000 };
+
+    if (fd < (int) ARRAY_SIZE(front_ends)) {
+        if (__atomic_exchange_n(&front_ends[fd], true, __ATOMIC_RELAXED)) {
+            return;
+        }
+    }
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+}
+
+static bool
+is_front_end(int fd)
+{
+    return (fd >= 0 && fd < (int) ARRAY_SIZE(front_ends)
+            && __atomic_load_n(&front_ends[fd], __ATOMIC_RELAXED));
+}
+
+/* Receives the header of a message, for the library. */
+static ssize_t
+receive_header(int fd, struct msghdr *msg, int flags)
 {
     struct {
         uint32_t request, flags, size;
     } header = { .request = 0 };
-    struct cmsghdr *cmsg;
-    int unread;
+    int fds[MAX_FDS];
+    ssize_t retval;
+    size_t n;
 
-    if (msg->msg_iovlen && msg->msg_iov[0].iov_len >= sizeof header
-        && len >= (ssize_t) sizeof header) {
+    know_front_end(fd);
+    memset(&received, 0, sizeof received);
+    received.fd = fd;
+    retval = receive(fd, msg->msg_iov, msg->msg_iovlen, flags, fds, &n);
+    if (retval < 0) {
+        return retval;
+    }
+    if (retval == sizeof header && msg->msg_iov[0].iov_len == sizeof header) {
         memcpy(&header, msg->msg_iov[0].iov_base, sizeof header);
     }
-    if (!ioctl(fd, FIONREAD, &unread) && unread < (int64_t) header.size) {
-        received.late_since = time_msec();
-    }
-    for (cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
-        if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
-            size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            int *fds = ALIGNED_CAST(int *, CMSG_DATA(cmsg));
+    sort_out_all(header.request, fds, n);
+    received.is_pending = header.request && !header.size;
+    hand_over(msg);
+    msg->msg_flags = 0;
+    return retval;
+}
 
-            if (!sort_out(header.request, fds, n)) {
-                cmsg->cmsg_type = 0;
-            }
-        }
+/* Receives the rest of a message, for the library. */
+static ssize_t
+receive_payload(int fd, void *buf, size_t size)
+{
+    struct iovec iov = { .iov_base = buf, .iov_len = size };
+    long long int began = time_msec();
+    int fds[MAX_FDS];
+    ssize_t retval;
+    size_t n;
+
+    retval = receive(fd, &iov, 1, 0, fds, &n);
+    if (retval < 0) {
+        int error = errno;
+
+        received.late_ms = MIN(time_msec() - began, MESSAGE_TIMEOUT);
+        errno = error;
+        return retval;
     }
+    for (size_t i = 0; i < n; i++) {
+        sort_out(NOTHING, fds[i]);
+    }
+    received.late_ms = MIN(time_msec() - began, MESSAGE_TIMEOUT);
+    received.is_pending = retval == (ssize_t) size;
+    return retval;
 }
 
 static bool
@@ -201,43 +291,78 @@ ssize_t
 recvmsg(int fd, struct msghdr *msg, int flags)
 {
     static ssize_t (*libc_recvmsg)(int, struct msghdr *, int);
-    ssize_t retval;
 
+    if (msg->msg_iovlen && msg->msg_control && is_library_thread()) {
+        return receive_header(fd, msg, flags);
+    }
     if (!libc_recvmsg) {
         *(void **) &libc_recvmsg = dlsym(RTLD_NEXT, "recvmsg");
     }
-    retval = libc_recvmsg(fd, msg, flags);
-    if (is_library_thread()) {
-        int error = errno;
-
-        memset(&received, 0, sizeof received);
-        if (retval > 0) {
-            note_header(fd, msg, retval);
-        }
-        errno = error;
-    }
-    return retval;
+    return libc_recvmsg(fd, msg, flags);
 }
 
-const struct vpci_fds *
-vpci_fds_received(void)
+ssize_t
+read(int fd, void *buf, size_t size)
+{
+    static ssize_t (*libc_read)(int, void *, size_t);
+
+    if (is_front_end(fd) && is_library_thread()) {
+        return receive_payload(fd, buf, size);
+    }
+    if (!libc_read) {
+        *(void **) &libc_read = dlsym(RTLD_NEXT, "read");
+    }
+    return libc_read(fd, buf, size);
+}
+
+/* Descriptors may wait in the queue of a socket that nobody reads any more. */
+static void
+part_from_front_end(int fd)
+{
+    int unread = 0;
+
+    shutdown(fd, SHUT_RDWR);
+    if (!ioctl(fd, FIONREAD, &unread) && unread) {
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+        if (copy >= 0 && !vpci_close_later(copy)) {
+            received.n_unusable++;
+        }
+    }
+}
+
+int
+close(int fd)
+{
+    static int (*libc_close)(int);
+
+    if (is_front_end(fd)) {
+        __atomic_store_n(&front_ends[fd], false, __ATOMIC_RELAXED);
+        part_from_front_end(fd);
+    }
+    if (!libc_close) {
+        *(void **) &libc_close = dlsym(RTLD_NEXT, "close");
+    }
+    return libc_close(fd);
+}
+
+struct vpci_received *
+vpci_received(void)
 {
     return &received;
 }
 
 void
-vpci_fds_close(void)
+vpci_received_close(void)
 {
     for (int i = 0; i < received.n; i++) {
-        if (received.fds[i] >= 0) {
-            close(received.fds[i]);
-        }
+        close(received.fds[i]);
     }
     received.n = 0;
 }
 
 bool
-vpci_fds_can_be_mapped(int i, uint64_t size)
+vpci_received_can_be_mapped(int i, uint64_t size)
 {
     void *p;
 

@@ -43,14 +43,14 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_filter);
 #define MAX_UNREAD (64 * 1024)
 
 const char *
-vpci_request_to_string(uint32_t request)
+vpci_request_name(uint32_t request)
 {
     switch (request) {
-#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
+#define VHOST_USER_REQUEST(VALUE, NAME, SIZE, DISTURBS) \
     case VALUE: return #NAME;
     VHOST_USER_REQUESTS
 #undef VHOST_USER_REQUEST
-    default: return "unknown";
+    default: return NULL;
     }
 }
 
@@ -58,11 +58,23 @@ bool
 vpci_request_disturbs(uint32_t request)
 {
     switch (request) {
-#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS)   \
+#define VHOST_USER_REQUEST(VALUE, NAME, SIZE, DISTURBS) \
     case VALUE: return DISTURBS;
     VHOST_USER_REQUESTS
 #undef VHOST_USER_REQUEST
     default: return true;
+    }
+}
+
+static uint32_t
+request_min_size(uint32_t request)
+{
+    switch (request) {
+#define VHOST_USER_REQUEST(VALUE, NAME, SIZE, DISTURBS) \
+    case VALUE: return SIZE;
+    VHOST_USER_REQUESTS
+#undef VHOST_USER_REQUEST
+    default: return 0;
     }
 }
 
@@ -73,23 +85,29 @@ vpci_filter_note_abuse(struct netdev_vpci *dev)
 
     atomic_add_relaxed(&dev->n_abuses, 1, &n);
     if (n + 1 == MAX_ABUSES) {
-        VLOG_ERR("%s: its front ends broke the rules of vhost-user %d times: "
-                 "none is served any more before the port is removed and "
-                 "added again", vpci_name(dev), MAX_ABUSES);
+        VLOG_ERR("%s: no front end is served any more: %s", vpci_name(dev),
+                 vpci_shut_reason(dev));
     }
 }
 
-bool
-vpci_filter_is_shut(const struct netdev_vpci *dev)
+const char *
+vpci_shut_reason(const struct netdev_vpci *dev)
 {
     int n;
 
     atomic_read_relaxed(&CONST_CAST(struct netdev_vpci *, dev)->n_abuses, &n);
-    return n >= MAX_ABUSES;
+    return (n < MAX_ABUSES ? NULL
+            : "its front ends broke the rules of vhost-user again and again: "
+            "remove and add the port, or change its options, to serve them "
+            "again");
 }
 
-bool
-vpci_filter_note_hold_up(struct netdev_vpci *dev, long long int ms)
+/* Counts that a front end of 'dev' made the library's thread wait for 'ms'
+ * milliseconds for the rest of a message.  Returns true if its front ends did
+ * so too often: they are refused for a while. */
+static bool
+note_hold_up(struct netdev_vpci *dev, int ms)
+    OVS_REQUIRES(dev->mutex)
 {
     long long int now = time_msec();
 
@@ -105,14 +123,15 @@ vpci_filter_note_hold_up(struct netdev_vpci *dev, long long int ms)
     return true;
 }
 
-/* Remembers why a message of 'conn' was refused, and tells the log.  Takes
- * 'refusal'. */
-static void
-note_refusal(struct vpci_conn *conn, char *refusal)
+void
+vpci_filter_note_refusal(struct vpci_conn *conn, uint32_t request,
+                         char *refusal)
 {
     VLOG_WARN_RL(&conn->dev->rl, "%s: %s", vpci_name(conn->dev), refusal);
     free(conn->refusal);
     conn->refusal = refusal;
+    conn->refused_request = request;
+    conn->refused_last = true;
     vpci_changed(conn->dev);
 }
 
@@ -120,21 +139,36 @@ note_refusal(struct vpci_conn *conn, char *refusal)
 static enum rte_vhost_msg_result
 hang_up(struct vhost_user_msg *msg)
 {
-    vpci_fds_close();
+    vpci_received_close();
     msg->flags &= ~VHOST_USER_NEED_REPLY;
     return RTE_VHOST_MSG_RESULT_ERR;
+}
+
+/* Refuses 'msg' for 'refusal', which it takes, and hangs up. */
+static enum rte_vhost_msg_result
+refuse(struct vpci_conn *conn, struct vhost_user_msg *msg, char *refusal)
+{
+    vpci_filter_note_refusal(conn, msg->request, refusal);
+    return hang_up(msg);
+}
+
+/* Makes the library refuse 'msg', by a change of it that follows, for
+ * 'refusal', which it takes. */
+static void
+spoil(struct vpci_conn *conn, const struct vhost_user_msg *msg, char *refusal)
+{
+    vpci_filter_note_refusal(conn, msg->request, refusal);
+    conn->spoilt = true;
 }
 
 static enum rte_vhost_msg_result
 refuse_abuse(struct vpci_conn *conn, struct vhost_user_msg *msg)
 {
-    note_refusal(conn, xasprintf("the front end sent request %s (%"PRIu32"), "
-                                 "whose feature was not negotiated: it is "
-                                 "broken or hostile",
-                                 vpci_request_to_string(msg->request),
-                                 msg->request));
     vpci_filter_note_abuse(conn->dev);
-    return hang_up(msg);
+    return refuse(conn, msg, xasprintf(
+        "the front end sent request %s (%"PRIu32"), whose feature was not "
+        "negotiated: it is broken or hostile",
+        vpci_request_name(msg->request), msg->request));
 }
 
 /* The number of regions becomes one that no message has descriptors for. */
@@ -145,7 +179,7 @@ filter_memory(struct vpci_conn *conn, struct vhost_user_msg *msg)
                                            msg->size);
 
     if (refusal) {
-        note_refusal(conn, refusal);
+        spoil(conn, msg, refusal);
         msg->payload.memory.n_regions = UINT32_MAX;
     }
 }
@@ -156,14 +190,14 @@ static void
 filter_log(struct vpci_conn *conn, struct vhost_user_msg *msg)
 {
     if (msg->payload.log.offset) {
-        note_refusal(conn, xasprintf("the front end's dirty log is at offset "
-                                     "0x%"PRIx64" of its file: only 0 is "
-                                     "supported", msg->payload.log.offset));
+        spoil(conn, msg, xasprintf("the front end's dirty log is at offset "
+                                   "0x%"PRIx64" of its file: only 0 is "
+                                   "supported", msg->payload.log.offset));
         msg->payload.log.size = 0;
     } else if (msg->payload.log.size > MAX_LOG_SIZE) {
-        note_refusal(conn, xasprintf("the front end's dirty log has "
-                                     "0x%"PRIx64" bytes: at most 0x%"PRIx64,
-                                     msg->payload.log.size, MAX_LOG_SIZE));
+        spoil(conn, msg, xasprintf("the front end's dirty log has "
+                                   "0x%"PRIx64" bytes: at most 0x%"PRIx64,
+                                   msg->payload.log.size, MAX_LOG_SIZE));
         msg->payload.log.size = 0;
     }
 }
@@ -177,7 +211,7 @@ filter_ring_size(struct vpci_conn *conn, struct vhost_user_msg *msg)
     uint32_t index = msg->payload.state.index;
 
     if (index >= 2 * max_pairs) {
-        note_refusal(conn, xasprintf(
+        spoil(conn, msg, xasprintf(
             "the front end wants at least %"PRIu32" queue pairs, where the "
             "port allows %"PRIu32": give the guest fewer (QEMU: queues=N)%s",
             index / 2 + 1, max_pairs,
@@ -187,43 +221,48 @@ filter_ring_size(struct vpci_conn *conn, struct vhost_user_msg *msg)
     }
 }
 
-/* True if the front end does not read what it is answered. */
+/* True if the front end at socket 'fd' does not read what it is answered. */
 static bool
-leaves_answers_unread(const struct vpci_conn *conn)
+leaves_answers_unread(int fd)
 {
     int unread;
 
-    return (conn->fd >= 0 && !ioctl(conn->fd, SIOCOUTQ, &unread)
-            && unread > MAX_UNREAD);
+    return !ioctl(fd, SIOCOUTQ, &unread) && unread > MAX_UNREAD;
 }
 
-enum rte_vhost_msg_result
-vpci_filter_message(struct netdev_vpci *dev, struct vpci_conn *conn,
-                    struct vhost_user_msg *msg)
+/* Looks at the descriptors that came with a message, of the kind 'request'. */
+static void
+filter_fds(struct netdev_vpci *dev, struct vpci_conn *conn, uint32_t request)
+    OVS_REQUIRES(dev->mutex)
 {
-    const struct vpci_fds *fds = vpci_fds_received();
+    struct vpci_received *received = vpci_received();
 
-    if (fds->n_unusable) {
-        note_refusal(conn, xasprintf("the front end sent %d descriptors that "
-                                     "are neither files in memory or on a "
-                                     "disk nor eventfds, pipes or UNIX "
-                                     "sockets", fds->n_unusable));
+    if (received->n_unusable) {
+        vpci_filter_note_refusal(conn, request, xasprintf(
+            "the front end sent %d descriptors of kinds that have no place "
+            "here: memory must be a file on a tmpfs or hugetlbfs (a memfd), a "
+            "doorbell an eventfd or a socket pair", received->n_unusable));
         vpci_filter_note_abuse(dev);
+        received->n_unusable = 0;
     }
-    if (vpci_filter_is_shut(dev)) {
-        return hang_up(msg);
-    }
-    if (fds->late_since
-        && vpci_filter_note_hold_up(dev, time_msec() - fds->late_since)) {
-        note_refusal(conn, xstrdup("the front end sends its messages in "
-                                   "pieces and keeps all others waiting"));
-        return hang_up(msg);
-    }
-    if (leaves_answers_unread(conn)) {
-        note_refusal(conn, xstrdup("the front end does not read the answers "
-                                   "that it asks for"));
-        return hang_up(msg);
-    }
+}
+
+/* Bounds for how long the front end of 'conn' makes others wait.  Returns
+ * true if it has to go. */
+static bool
+filter_lateness(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_received *received = vpci_received();
+    bool too_late = note_hold_up(dev, received->late_ms);
+
+    received->late_ms = 0;
+    return too_late;
+}
+
+static enum rte_vhost_msg_result
+filter_request(struct vpci_conn *conn, struct vhost_user_msg *msg)
+{
     switch (msg->request) {
     case VHOST_USER_IOTLB_MSG:
     case VHOST_USER_POSTCOPY_ADVISE:
@@ -232,6 +271,9 @@ vpci_filter_message(struct netdev_vpci *dev, struct vpci_conn *conn,
     case VHOST_USER_GET_INFLIGHT_FD:
     case VHOST_USER_SET_INFLIGHT_FD:
         return refuse_abuse(conn, msg);
+    case VHOST_USER_RESET_OWNER:
+        /* The protocol says to ignore it; the library loses memory by it. */
+        return RTE_VHOST_MSG_RESULT_OK;
     case VHOST_USER_SET_MEM_TABLE:
         filter_memory(conn, msg);
         break;
@@ -245,4 +287,57 @@ vpci_filter_message(struct netdev_vpci *dev, struct vpci_conn *conn,
         break;
     }
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+enum rte_vhost_msg_result
+vpci_filter_message(struct netdev_vpci *dev, struct vpci_conn *conn,
+                    struct vhost_user_msg *msg)
+{
+    uint32_t min_size = request_min_size(msg->request);
+
+    vpci_received()->is_pending = false;
+    conn->spoilt = false;
+    conn->refused_last = false;
+    if (msg->request == conn->refused_request) {
+        free(conn->refusal);
+        conn->refusal = NULL;
+    }
+
+    filter_fds(dev, conn, msg->request);
+    if (vpci_shut_reason(dev)) {
+        return refuse(conn, msg, xstrdup(vpci_shut_reason(dev)));
+    }
+    if (filter_lateness(dev)) {
+        return refuse(conn, msg, xstrdup(
+            "the front end sends its messages in pieces and keeps all others "
+            "waiting"));
+    }
+    if (leaves_answers_unread(vpci_received()->fd)) {
+        return refuse(conn, msg, xstrdup(
+            "the front end does not read the answers that it asks for"));
+    }
+    if (msg->size < min_size) {
+        return refuse(conn, msg, xasprintf(
+            "the front end sent request %s (%"PRIu32") with %"PRIu32" bytes, "
+            "where it has at least %"PRIu32, vpci_request_name(msg->request),
+            msg->request, msg->size, min_size));
+    }
+    return filter_request(conn, msg);
+}
+
+void
+vpci_filter_note_end(struct netdev_vpci *dev, struct vpci_conn *conn)
+{
+    struct vpci_received *received = vpci_received();
+
+    if (received->is_pending) {
+        received->is_pending = false;
+        vpci_received_close();
+    }
+    if (received->late_ms) {
+        filter_lateness(dev);
+        vpci_filter_note_refusal(conn, 0, xstrdup(
+            "the front end stopped in the middle of a message"));
+    }
+    filter_fds(dev, conn, 0);
 }

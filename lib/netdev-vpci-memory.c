@@ -119,7 +119,7 @@ vpci_conn_check_memory(struct vpci_conn *conn,
                              "0x%"PRIx64" in its file, %s", i, r.size,
                              r.guest_addr, r.offset, fault);
         }
-        if (!vpci_fds_can_be_mapped(i, r.size + r.offset)) {
+        if (!vpci_received_can_be_mapped(i, r.size + r.offset)) {
             return xasprintf("region %"PRIu32" of the front end's memory, "
                              "0x%"PRIx64" bytes, cannot be mapped: %s", i,
                              r.size, ovs_strerror(errno));
@@ -194,7 +194,7 @@ vpci_conn_learn_memory(struct vpci_conn *conn)
     vpci_conn_forget_memory(conn);
     conn->memory_passed = false;
     __atomic_store_n(&conn->memory_lost, false, __ATOMIC_RELAXED);
-    if (rte_vhost_get_mem_table(conn->vid, &table)) {
+    if (conn->doomed || rte_vhost_get_mem_table(conn->vid, &table)) {
         return;
     }
     for (uint32_t i = 0; i < table->nregions && !error; i++) {
@@ -205,11 +205,9 @@ vpci_conn_learn_memory(struct vpci_conn *conn)
     free(table);
 
     if (error) {
-        free(conn->refusal);
-        conn->refusal = xasprintf("cannot use the memory of the front end: "
-                                  "%s", memory_error(error));
-        VLOG_WARN_RL(&conn->dev->rl, "%s: %s", vpci_name(conn->dev),
-                     conn->refusal);
+        vpci_filter_note_refusal(conn, VHOST_USER_SET_MEM_TABLE, xasprintf(
+            "cannot use the memory of the front end: %s",
+            memory_error(error)));
         vpci_conn_forget_memory(conn);
     } else {
         conn->memory_valid = true;

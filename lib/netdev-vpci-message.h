@@ -10,48 +10,46 @@
 
 #include <stdint.h>
 
-/* Requests: value, name, whether the library may move memory, rings, doorbells
- * or the dirty log of a running device while it handles it. */
-#define VHOST_USER_REQUESTS                                 \
-    VHOST_USER_REQUEST(1, GET_FEATURES, false)              \
-    VHOST_USER_REQUEST(2, SET_FEATURES, true)               \
-    VHOST_USER_REQUEST(3, SET_OWNER, false)                 \
-    VHOST_USER_REQUEST(4, RESET_OWNER, true)                \
-    VHOST_USER_REQUEST(5, SET_MEM_TABLE, true)              \
-    VHOST_USER_REQUEST(6, SET_LOG_BASE, true)               \
-    VHOST_USER_REQUEST(7, SET_LOG_FD, false)                \
-    VHOST_USER_REQUEST(8, SET_VRING_NUM, true)              \
-    VHOST_USER_REQUEST(9, SET_VRING_ADDR, true)             \
-    VHOST_USER_REQUEST(10, SET_VRING_BASE, true)            \
-    VHOST_USER_REQUEST(11, GET_VRING_BASE, true)            \
-    VHOST_USER_REQUEST(12, SET_VRING_KICK, true)            \
-    VHOST_USER_REQUEST(13, SET_VRING_CALL, true)            \
-    VHOST_USER_REQUEST(14, SET_VRING_ERR, false)            \
-    VHOST_USER_REQUEST(15, GET_PROTOCOL_FEATURES, false)    \
-    VHOST_USER_REQUEST(16, SET_PROTOCOL_FEATURES, false)    \
-    VHOST_USER_REQUEST(17, GET_QUEUE_NUM, false)            \
-    VHOST_USER_REQUEST(18, SET_VRING_ENABLE, false)         \
-    VHOST_USER_REQUEST(19, SEND_RARP, false)                \
-    VHOST_USER_REQUEST(20, NET_SET_MTU, false)              \
-    VHOST_USER_REQUEST(21, SET_SLAVE_REQ_FD, false)         \
-    VHOST_USER_REQUEST(22, IOTLB_MSG, true)                 \
-    VHOST_USER_REQUEST(28, POSTCOPY_ADVISE, true)           \
-    VHOST_USER_REQUEST(29, POSTCOPY_LISTEN, true)           \
-    VHOST_USER_REQUEST(30, POSTCOPY_END, true)              \
-    VHOST_USER_REQUEST(31, GET_INFLIGHT_FD, true)           \
-    VHOST_USER_REQUEST(32, SET_INFLIGHT_FD, true)           \
-    VHOST_USER_REQUEST(39, SET_STATUS, false)               \
-    VHOST_USER_REQUEST(40, GET_STATUS, false)
+/* Requests: value, name, the least size of the payload in bytes, and whether
+ * the library may move memory, rings, doorbells or the dirty log of a running
+ * device while it handles it. */
+#define VHOST_USER_REQUESTS                                     \
+    VHOST_USER_REQUEST(1, GET_FEATURES, 0, false)               \
+    VHOST_USER_REQUEST(2, SET_FEATURES, 8, true)                \
+    VHOST_USER_REQUEST(3, SET_OWNER, 0, false)                  \
+    VHOST_USER_REQUEST(4, RESET_OWNER, 0, false)                \
+    VHOST_USER_REQUEST(5, SET_MEM_TABLE, 8, true)               \
+    VHOST_USER_REQUEST(6, SET_LOG_BASE, 16, true)               \
+    VHOST_USER_REQUEST(7, SET_LOG_FD, 0, false)                 \
+    VHOST_USER_REQUEST(8, SET_VRING_NUM, 8, true)               \
+    VHOST_USER_REQUEST(9, SET_VRING_ADDR, 40, true)             \
+    VHOST_USER_REQUEST(10, SET_VRING_BASE, 8, true)             \
+    VHOST_USER_REQUEST(11, GET_VRING_BASE, 8, true)             \
+    VHOST_USER_REQUEST(12, SET_VRING_KICK, 8, true)             \
+    VHOST_USER_REQUEST(13, SET_VRING_CALL, 8, true)             \
+    VHOST_USER_REQUEST(14, SET_VRING_ERR, 8, false)             \
+    VHOST_USER_REQUEST(15, GET_PROTOCOL_FEATURES, 0, false)     \
+    VHOST_USER_REQUEST(16, SET_PROTOCOL_FEATURES, 8, false)     \
+    VHOST_USER_REQUEST(17, GET_QUEUE_NUM, 0, false)             \
+    VHOST_USER_REQUEST(18, SET_VRING_ENABLE, 8, false)          \
+    VHOST_USER_REQUEST(19, SEND_RARP, 8, false)                 \
+    VHOST_USER_REQUEST(20, NET_SET_MTU, 8, false)               \
+    VHOST_USER_REQUEST(21, SET_SLAVE_REQ_FD, 0, false)          \
+    VHOST_USER_REQUEST(22, IOTLB_MSG, 0, true)                  \
+    VHOST_USER_REQUEST(28, POSTCOPY_ADVISE, 0, true)            \
+    VHOST_USER_REQUEST(29, POSTCOPY_LISTEN, 0, true)            \
+    VHOST_USER_REQUEST(30, POSTCOPY_END, 0, true)               \
+    VHOST_USER_REQUEST(31, GET_INFLIGHT_FD, 0, true)            \
+    VHOST_USER_REQUEST(32, SET_INFLIGHT_FD, 0, true)            \
+    VHOST_USER_REQUEST(39, SET_STATUS, 8, false)                \
+    VHOST_USER_REQUEST(40, GET_STATUS, 0, false)
 
 enum vhost_user_request {
-#define VHOST_USER_REQUEST(VALUE, NAME, DISTURBS) VHOST_USER_##NAME = VALUE,
+#define VHOST_USER_REQUEST(VALUE, NAME, SIZE, DISTURBS) \
+    VHOST_USER_##NAME = VALUE,
     VHOST_USER_REQUESTS
 #undef VHOST_USER_REQUEST
 };
-
-/* The library understands some requests beyond those above, and none beyond
- * this one. */
-#define VHOST_USER_LAST_REQUEST 40
 
 /* The memory table of a front end: the payload of SET_MEM_TABLE. */
 struct vpci_wire_region {
@@ -92,55 +90,69 @@ struct vhost_user_msg {
 /* Bit of 'flags': the front end waits for an acknowledgement. */
 #define VHOST_USER_NEED_REPLY (1 << 3)
 
+/* netdev-vpci-closer.c */
+
+/* Closes 'fd' some time, on a thread that may wait for it.  Returns false if
+ * too many wait already.  Any thread. */
+bool vpci_close_later(int fd);
+
 /* netdev-vpci-fds.c.  All on the library's thread, while a message is dealt
  * with. */
 
-/* The descriptors that came with a message, as the library has them. */
-struct vpci_fds {
-    int fds[VPCI_WIRE_MAX_REGIONS];
+/* A message. */
+struct vpci_received {
+    int fd;                     /* The socket on which it came. */
+    int fds[VPCI_WIRE_MAX_REGIONS];     /* The descriptors of it that the
+                                         * library has. */
     int n;
-    int n_unusable;             /* Others, which the library does not have. */
-    long long int late_since;   /* When its header came, see time_msec(), if
-                                 * the rest was not there yet.  Otherwise
-                                 * 0. */
+    int n_unusable;             /* Others that came, of kinds that have no
+                                 * place here, or too many. */
+    int late_ms;                /* For how long the rest of it was waited
+                                 * for. */
+    bool is_pending;            /* The library has all of it, and has not
+                                 * looked at it. */
 };
 
-const struct vpci_fds *vpci_fds_received(void);
+struct vpci_received *vpci_received(void);
 
-/* Closes them: for messages that the library does not get to see. */
-void vpci_fds_close(void);
+/* Closes the descriptors that the library has: for messages that it does not
+ * get to see. */
+void vpci_received_close(void);
 
 /* True if the kernel would map 'size' bytes of descriptor 'i'. */
-bool vpci_fds_can_be_mapped(int i, uint64_t size);
+bool vpci_received_can_be_mapped(int i, uint64_t size);
 
 /* netdev-vpci-filter.c */
 
-const char *vpci_request_to_string(uint32_t request);
+/* Returns the name of 'request', or null. */
+const char *vpci_request_name(uint32_t request);
 
 /* See VHOST_USER_REQUESTS. */
 bool vpci_request_disturbs(uint32_t request);
 
+/* Remembers why a message of 'conn', of the kind 'request', was refused, and
+ * tells the log.  Takes 'refusal', a sentence. */
+void vpci_filter_note_refusal(struct vpci_conn *conn, uint32_t request,
+                              char *refusal);
+
 /* Looks at 'msg', which librte_vhost is about to handle for 'conn' of 'dev',
  * on its thread.  Returns RTE_VHOST_MSG_RESULT_NOT_HANDLED if the library may
- * see it, maybe changed so that it refuses it and cleans up after it, or
+ * see it, maybe changed so that it refuses it and cleans up after it
+ * ('conn->spoilt'); RTE_VHOST_MSG_RESULT_OK if it is to be ignored, or
  * RTE_VHOST_MSG_RESULT_ERR. */
 enum rte_vhost_msg_result vpci_filter_message(struct netdev_vpci *dev,
                                               struct vpci_conn *conn,
                                               struct vhost_user_msg *msg)
     OVS_REQUIRES(dev->mutex);
 
+/* Looks at how the last message of 'conn' of 'dev' ended, with which the
+ * library has ended the connection.  On its thread. */
+void vpci_filter_note_end(struct netdev_vpci *dev, struct vpci_conn *conn)
+    OVS_REQUIRES(dev->mutex);
+
 /* Counts that the front end of 'dev' did what none does by mistake.  Any
  * thread. */
 void vpci_filter_note_abuse(struct netdev_vpci *dev);
-
-/* True if front ends of 'dev' did that too often. */
-bool vpci_filter_is_shut(const struct netdev_vpci *dev);
-
-/* Counts that a front end of 'dev' made the library's thread wait for 'ms'
- * milliseconds for the rest of a message.  Returns true if its front ends did
- * so too often: they are refused for a while. */
-bool vpci_filter_note_hold_up(struct netdev_vpci *dev, long long int ms)
-    OVS_REQUIRES(dev->mutex);
 
 /* netdev-vpci-memory.c */
 

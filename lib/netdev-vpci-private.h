@@ -191,8 +191,6 @@ struct vpci_conn {
     struct ovs_list node;       /* In the port's 'conns', oldest first. */
     struct netdev_vpci *dev;
     int vid;                    /* librte_vhost's name for it. */
-    int fd;                     /* Its socket, beside the library's own
-                                 * descriptor of it, or -1.  Owned. */
 
     bool started;               /* Between new_device and destroy_device. */
     bool log_valid;             /* The library has mapped a dirty log. */
@@ -202,8 +200,13 @@ struct vpci_conn {
     bool was_started;           /* 'started' has been true. */
     uint32_t rings_ready;       /* Bit N: ring N may run, says the library. */
     uint32_t request;           /* Being served, or 0. */
-    char *refusal;              /* Why we refused one, as a sentence, or
-                                 * null. */
+    char *refusal;              /* Why a request was refused last, as a
+                                 * sentence, or null... */
+    uint32_t refused_request;   /* ...which one, or 0... */
+    bool refused_last;          /* ...and no other came since. */
+    bool spoilt;                /* The library is made to refuse the one at
+                                 * hand. */
+    bool doomed;                /* The library is about to end it. */
     long long int since;        /* When it began. */
     int numa;                   /* Node of its memory, or -1. */
     uint16_t mtu;               /* As the front end says, or 0. */
@@ -336,6 +339,12 @@ void vpci_vhost_unregister(struct netdev_vpci *);
  * are to be tried again.  Main thread, no mutex held. */
 void vpci_vhost_run(struct netdev_vpci *);
 void vpci_vhost_wait(struct netdev_vpci *);
+
+/* netdev-vpci-filter.c */
+
+/* Returns why no front end of 'dev' is served any more, as a sentence, or null
+ * if they are.  Any thread. */
+const char *vpci_shut_reason(const struct netdev_vpci *dev);
 
 /* True if librte_vhost knows 'path' already, whoever registered it. */
 bool vpci_vhost_path_in_use(const char *path);

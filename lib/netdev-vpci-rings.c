@@ -254,38 +254,39 @@ get_ring_config(struct vpci_conn *conn, unsigned int index,
 
 /* Wakes the guest of 'ring' at doorbell 'fd', whether or not it asked for it:
  * what was announced at an earlier doorbell may have been lost with it.
- * Returns null, or what is wrong with the doorbell, as a sentence. */
+ * Returns null, or what is wrong with the doorbell, as a sentence.  Sets
+ * '*blocks' if that is that it blocks who rings it. */
 static char *
-ring_doorbell(struct vpci_ring *ring, int fd)
+ring_doorbell(struct vpci_ring *ring, int fd, bool *blocks)
 {
-    int error = vpci_doorbell_check(fd);
+    int error = vpci_doorbell_prepare(fd);
 
     if (error) {
         return xasprintf("cannot use its doorbell (call descriptor): %s",
-                         error == ENOTSUP ? "it is no eventfd, pipe or UNIX "
-                         "socket" : ovs_strerror(error));
+                         error == ENOTSUP ? "it is neither an eventfd nor one "
+                         "of a pair of UNIX sockets" : ovs_strerror(error));
     }
-
-    /* The doorbell may be a pipe (User-Mode Linux) that its owner did not make
-     * non-blocking. */
-    set_nonblocking(fd);
     if (vpci_doorbell_ring(fd) == ETIMEDOUT) {
         vpci_filter_note_abuse(ring->dev);
+        *blocks = true;
         return xstrdup(vpci_fault_to_string(VPCI_FAULT_DOORBELL));
     }
     return NULL;
 }
 
-static void
+/* Starts ring 'index' of the active connection.  Returns false if its doorbell
+ * blocks: then the next one may, too. */
+static bool
 start_ring(struct netdev_vpci *dev, unsigned int index)
 {
     struct vpci_ring *ring = &dev->rings[index];
     struct vpci_vring_config config = { .call_fd = -1 };
     int error = get_ring_config(dev->active, index, &config);
     char *fault = NULL;
+    bool blocks = false;
 
     if (!error && config.call_fd >= 0) {
-        fault = ring_doorbell(ring, config.call_fd);
+        fault = ring_doorbell(ring, config.call_fd, &blocks);
     }
     if (!error && !fault) {
         error = vpci_vring_start(ring->vring, &config);
@@ -301,6 +302,7 @@ start_ring(struct netdev_vpci *dev, unsigned int index)
                                        (unsigned int) config.size,
                                        ovs_strerror(error)));
     }
+    return !blocks;
 }
 
 /* Starts and stops rings so that those run that should. */
@@ -310,7 +312,7 @@ update_rings(struct netdev_vpci *dev)
 {
     const struct vpci_conn *conn = dev->active;
     bool usable = conn && conn->started && conn->memory_valid
-                  && !conn->disturbed && !vpci_filter_is_shut(dev);
+                  && !conn->disturbed && !vpci_shut_reason(dev);
 
     for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
         bool ready = conn && conn->started && conn->rings_ready & (1u << i);
@@ -323,7 +325,7 @@ update_rings(struct netdev_vpci *dev)
             ring_clear_fault(&dev->rings[i]);
         }
         if (!running && usable && ready && !dev->rings[i].fault) {
-            start_ring(dev, i);
+            usable = start_ring(dev, i);
         }
     }
 }

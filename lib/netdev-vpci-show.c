@@ -82,6 +82,9 @@ show_connection(const struct netdev_vpci *dev, struct ds *s)
                       dev->last_disconnect);
     }
     ds_put_char(s, '\n');
+    if (vpci_shut_reason(dev)) {
+        ds_put_format(s, "  shut: %s\n", vpci_shut_reason(dev));
+    }
     if (conn && conn->refusal) {
         ds_put_format(s, "  refused: %s\n", conn->refusal);
     }

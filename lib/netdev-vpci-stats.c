@@ -278,6 +278,9 @@ netdev_vpci_get_status(const struct netdev *netdev, struct smap *args)
     if (conn && conn->started) {
         add_guest_status(dev, conn, args);
     }
+    if (vpci_shut_reason(dev)) {
+        smap_add(args, "shut", vpci_shut_reason(dev));
+    }
     if (conn && conn->refusal) {
         smap_add(args, "refused", conn->refusal);
     }

@@ -15,19 +15,13 @@
 
 #include "netdev-vpci-message.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/vhost.h>
 #include <linux/virtio_net.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "fatal-signal.h"
@@ -40,17 +34,12 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
 
 /* Connections of one port at a time: the one whose rings run, and those that
  * wait for it to end. */
-#define MAX_CONNS 4
+#define MAX_CONNS 2
 
 /* Milliseconds to leave a socket alone whose owner hangs up at once: before
  * they have passed, for so many times in a row. */
 #define RETRY_INTERVAL 1000
 #define MAX_SHORT_LIVED 3
-
-/* Milliseconds for which the rest of one message may keep the library's one
- * event thread, and so every port's connection, waiting.  See also
- * vpci_filter_note_hold_up(). */
-#define MESSAGE_TIMEOUT 100
 
 /* Milliseconds within which vanished memory is noticed. */
 #define GUARD_INTERVAL 500
@@ -174,15 +163,16 @@ choose_active(struct netdev_vpci *dev)
 static const char *
 disconnect_reason(const struct vpci_conn *conn, char *buf, size_t size)
 {
-    if (conn->refusal) {
+    if (conn->refused_last) {
         snprintf(buf, size, "%s", conn->refusal);
     } else if (!conn->negotiated) {
         snprintf(buf, size, "the peer hung up without a word of vhost-user: "
                  "does something else use this socket?");
     } else if (conn->request) {
+        const char *name = vpci_request_name(conn->request);
+
         snprintf(buf, size, "request %s (%"PRIu32") of the front end was "
-                 "refused", vpci_request_to_string(conn->request),
-                 conn->request);
+                 "refused", name ? name : "unknown", conn->request);
     } else {
         snprintf(buf, size, "the front end closed the connection");
     }
@@ -210,6 +200,9 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
         conns_by_vid[conn->vid] = NULL;
     }
     choose_active(dev);
+    if (was_active) {
+        atomic_store_relaxed(&dev->rarp_pending, false);
+    }
     if (was_active && reason) {
         free(dev->last_disconnect);
         dev->last_disconnect = xstrdup(reason);
@@ -222,9 +215,6 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
 
     vpci_conn_forget_memory(conn);
     vpci_conn_release_memory(conn);
-    if (conn->fd >= 0) {
-        close(conn->fd);
-    }
     free(conn->refusal);
     free(conn);
 }
@@ -255,7 +245,9 @@ static bool
 refuse_connection(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
-    if (vpci_filter_is_shut(dev)) {
+    if (vpci_shut_reason(dev)) {
+        VLOG_WARN_RL(&dev->rl, "%s: refusing a front end: %s", vpci_name(dev),
+                     vpci_shut_reason(dev));
         refuse_until(dev, time_msec() + RETRY_INTERVAL);
         return true;
     }
@@ -286,77 +278,6 @@ refuse_connection(struct netdev_vpci *dev)
     return false;
 }
 
-/* Returns true if the UNIX socket 'fd' is bound or connected to 'path'. */
-static bool
-socket_has_path(int fd, const char *path)
-{
-    struct sockaddr_un sun;
-    socklen_t len = sizeof sun;
-
-    memset(&sun, 0, sizeof sun);
-    if (!getsockname(fd, (struct sockaddr *) &sun, &len)
-        && sun.sun_family == AF_UNIX
-        && !strncmp(sun.sun_path, path, sizeof sun.sun_path)) {
-        return true;
-    }
-    memset(&sun, 0, sizeof sun);
-    len = sizeof sun;
-    return (!getpeername(fd, (struct sockaddr *) &sun, &len)
-            && sun.sun_family == AF_UNIX
-            && !strncmp(sun.sun_path, path, sizeof sun.sun_path));
-}
-
-/* Returns true if 'fd' listens or is the socket of a known connection, or the
- * library's own descriptor of that. */
-static bool
-socket_is_known(const struct netdev_vpci *dev, int fd)
-    OVS_REQUIRES(dev->mutex)
-{
-    const struct vpci_conn *conn;
-    int listens = 0;
-    socklen_t len = sizeof listens;
-    struct stat s, known;
-
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) || listens
-        || fstat(fd, &s)) {
-        return true;
-    }
-    LIST_FOR_EACH (conn, node, &dev->conns) {
-        if (conn->fd >= 0 && !fstat(conn->fd, &known)
-            && known.st_ino == s.st_ino) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Finds the socket of the new connection 'conn' of 'dev', and bounds how long
- * the library waits for the rest of a message on it, and for room for an
- * answer.  It would wait for ever, and does not tell which socket it is. */
-static void
-find_socket(struct netdev_vpci *dev, struct vpci_conn *conn)
-    OVS_REQUIRES(dev->mutex)
-{
-    const struct timeval timeout = { .tv_usec = MESSAGE_TIMEOUT * 1000 };
-    DIR *dir = opendir("/proc/self/fd");
-    struct dirent *entry;
-
-    while (dir && (entry = readdir(dir))) {
-        int fd = atoi(entry->d_name);
-
-        if (fd > 0 && socket_has_path(fd, dev->config.path)
-            && !socket_is_known(dev, fd)) {
-            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-            conn->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-            break;
-        }
-    }
-    if (dir) {
-        closedir(dir);
-    }
-}
-
 static int
 vhost_new_connection(int vid)
 {
@@ -374,18 +295,8 @@ vhost_new_connection(int vid)
     conn = xzalloc(sizeof *conn);
     conn->dev = dev;
     conn->vid = vid;
-    conn->fd = -1;
     conn->numa = -1;
     conn->since = time_msec();
-    find_socket(dev, conn);
-    if (conn->fd < 0) {
-        VLOG_ERR_RL(&dev->rl, "%s: refusing a front end: its socket cannot be "
-                    "found among the open files", vpci_name(dev));
-        refuse_until(dev, time_msec() + RETRY_INTERVAL);
-        ovs_mutex_unlock(&dev->mutex);
-        free(conn);
-        return -1;
-    }
     if (dev->active) {
         VLOG_WARN_RL(&dev->rl, "%s: a second front end connected to %s: it "
                      "waits until the first one leaves", vpci_name(dev),
@@ -399,21 +310,6 @@ vhost_new_connection(int vid)
     ovs_mutex_unlock(&dev->mutex);
 
     return rte_vhost_extern_callback_register(vid, &message_ops, NULL);
-}
-
-/* True if the front end of 'conn', which the library has just ended, is still
- * there and was not refused anything: so it stopped in the middle of a
- * message, and kept all others waiting. */
-static bool
-is_stalled(const struct vpci_conn *conn)
-{
-    struct pollfd pfd = { .fd = conn->fd, .events = POLLIN };
-    int unread = 0;
-
-    /* What is left unread belongs to a message that made no sense. */
-    return (conn->fd >= 0 && !ioctl(conn->fd, FIONREAD, &unread) && !unread
-            && !conn->request && !conn->refusal
-            && poll(&pfd, 1, 0) >= 0 && !(pfd.revents & POLLHUP));
 }
 
 /* Notes whether 'conn', which ends, has lived long enough for the next one to
@@ -430,10 +326,6 @@ note_life(struct netdev_vpci *dev, const struct vpci_conn *conn)
     } else {
         dev->n_short_lived = 0;
     }
-
-    if (is_stalled(conn)) {
-        vpci_filter_note_hold_up(dev, MESSAGE_TIMEOUT);
-    }
 }
 
 static void
@@ -448,6 +340,7 @@ vhost_destroy_connection(int vid)
         vpci_guard_thread(NULL);
         ovs_mutex_lock(&dev->mutex);
         note_life(dev, conn);
+        vpci_filter_note_end(dev, conn);
         vpci_conn_note_failed_memory(conn);
         conn_destroy(dev, conn,
                      disconnect_reason(conn, reason, sizeof reason));
@@ -547,10 +440,9 @@ static void
 prepare_for_request(struct netdev_vpci *dev, struct vpci_conn *conn)
     OVS_REQUIRES(dev->mutex)
 {
-    bool drops_memory = (conn->request == VHOST_USER_SET_MEM_TABLE
-                         || conn->request == VHOST_USER_RESET_OWNER);
+    bool drops_memory = conn->request == VHOST_USER_SET_MEM_TABLE;
 
-    if (!vpci_request_disturbs(conn->request)) {
+    if (conn->spoilt || !vpci_request_disturbs(conn->request)) {
         return;
     }
     conn->disturbed = true;
@@ -582,8 +474,6 @@ vhost_pre_message(int vid, void *msg_)
     vpci_guard_thread(&library_memory_lost);
     ovs_mutex_lock(&dev->mutex);
     vpci_conn_note_failed_memory(conn);
-    free(conn->refusal);
-    conn->refusal = NULL;
     result = vpci_filter_message(dev, conn, msg);
     if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED) {
         conn->request = msg->request;
@@ -598,11 +488,10 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
                const struct vhost_user_msg *msg)
     OVS_REQUIRES(dev->mutex)
 {
-    if (!msg->request || msg->request > VHOST_USER_LAST_REQUEST) {
-        free(conn->refusal);
-        conn->refusal = xasprintf("request %"PRIu32" is unknown: does "
-                                  "something else than a guest use this "
-                                  "socket?", msg->request);
+    if (!vpci_request_name(msg->request)) {
+        vpci_filter_note_refusal(conn, msg->request, xasprintf(
+            "request %"PRIu32" is unknown: does something else than a guest "
+            "use this socket?", msg->request));
     }
     conn->negotiated = true;
     conn->request = 0;
@@ -622,11 +511,6 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
             /* The library forgets all but the first pair, and says nothing. */
             conn->rings_ready &= 3;
         }
-    } else if (msg->request == VHOST_USER_RESET_OWNER) {
-        /* Likewise, all, and unmaps the dirty log, which it still would write
-         * to. */
-        conn->rings_ready = 0;
-        conn->log_valid = false;
     } else if (msg->request == VHOST_USER_SET_LOG_BASE) {
         conn->log_valid = true;
     } else if (msg->request == VHOST_USER_NET_SET_MTU) {
@@ -732,6 +616,24 @@ vpci_vhost_register(struct netdev_vpci *dev, char **errp)
     return 0;
 }
 
+/* The library is about to unmap the memory of all connections of 'dev',
+ * without a callback. */
+static void
+doom_connections(struct netdev_vpci *dev)
+{
+    struct vpci_conn *conn;
+
+    ovs_mutex_lock(&dev->mutex);
+    vpci_rings_pause(dev);
+    vpci_rings_stop_all(dev);
+    LIST_FOR_EACH (conn, node, &dev->conns) {
+        conn->doomed = true;
+        vpci_conn_forget_memory(conn);
+    }
+    vpci_rings_resume(dev);
+    ovs_mutex_unlock(&dev->mutex);
+}
+
 /* The library has closed all connections of 'dev' without destroy_connection,
  * for 'reason'. */
 static void
@@ -752,6 +654,7 @@ vpci_vhost_unregister(struct netdev_vpci *dev)
         return;
     }
 
+    doom_connections(dev);
     rte_vhost_driver_unregister(dev->config.path);
     if (dev->config.mode == VPCI_MODE_LISTEN) {
         fatal_signal_remove_file_to_unlink(dev->config.path);
@@ -766,6 +669,7 @@ retry_socket(struct netdev_vpci *dev)
 {
     char *error;
 
+    doom_connections(dev);
     rte_vhost_driver_unregister(dev->config.path);
     forget_connections(dev, "front ends were refused for a while");
     error = vhost_register__(&dev->config);

@@ -6,15 +6,17 @@
 #include "vpci/doorbell.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define WATCH_SIGNAL SIGURG
@@ -26,7 +28,6 @@ struct ringer {
     uint32_t turn;              /* Odd while it rings.  Its own thread writes
                                  * it, the watchman reads it. */
     uint32_t interrupted;       /* The turn that the watchman interrupted. */
-    uint32_t seen;              /* The watchman's: 'turn' as of last time. */
 };
 
 /* Threads that have ever rung and not ended.  The watchman holds the mutex
@@ -49,11 +50,10 @@ watch(struct ringer *r)
 {
     uint32_t turn = __atomic_load_n(&r->turn, __ATOMIC_RELAXED);
 
-    if (turn & 1 && turn == r->seen) {
+    if (turn & 1) {
         __atomic_store_n(&r->interrupted, turn, __ATOMIC_RELAXED);
         pthread_kill(r->thread, WATCH_SIGNAL);
     }
-    r->seen = turn;
 }
 
 static void *
@@ -61,7 +61,7 @@ watchman_main(void *arg)
 {
     (void) arg;
     for (;;) {
-        usleep(VPCI_DOORBELL_PATIENCE_MS * 1000);
+        usleep(VPCI_DOORBELL_WATCH_MS * 1000);
         pthread_mutex_lock(&mutex);
         for (struct ringer *r = ringers; r; r = r->next) {
             watch(r);
@@ -157,34 +157,51 @@ vpci_doorbell_ring(int fd)
     return error == EINTR ? ETIMEDOUT : error == EAGAIN ? 0 : error;
 }
 
-static bool
-is_unix_socket(int fd)
-{
-    socklen_t len = sizeof(int);
-    int domain;
-
-    return (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len)
-            && domain == AF_UNIX);
-}
-
-int
-vpci_doorbell_check(int fd)
+bool
+vpci_doorbell_is_eventfd(int fd)
 {
     char path[64], target[64];
-    struct stat s;
     ssize_t len;
 
-    if (fstat(fd, &s)) {
-        return errno;
-    }
-    if (S_ISFIFO(s.st_mode) || is_unix_socket(fd)) {
-        return 0;
-    }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     len = readlink(path, target, sizeof target - 1);
     if (len < 0) {
-        return errno;
+        return false;
     }
     target[len] = '\0';
-    return strcmp(target, "anon_inode:[eventfd]") ? ENOTSUP : 0;
+    return !strcmp(target, "anon_inode:[eventfd]");
+}
+
+/* True if 'fd' is one of a connected pair of stream UNIX sockets of which
+ * neither has a name. */
+static bool
+is_socket_pair(int fd)
+{
+    struct sockaddr_un sun;
+    socklen_t len = sizeof(int), own = sizeof sun, peer = sizeof sun;
+    int type = 0;
+
+    return (!getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len)
+            && type == SOCK_STREAM
+            && !getsockname(fd, (struct sockaddr *) &sun, &own)
+            && sun.sun_family == AF_UNIX
+            && own == offsetof(struct sockaddr_un, sun_path)
+            && !getpeername(fd, (struct sockaddr *) &sun, &peer)
+            && peer == offsetof(struct sockaddr_un, sun_path));
+}
+
+int
+vpci_doorbell_prepare(int fd)
+{
+    int flags = fcntl(fd, F_GETFL), unread = 0;
+
+    if (flags < 0) {
+        return errno;
+    }
+    if (!vpci_doorbell_is_eventfd(fd)
+        && (!is_socket_pair(fd) || shutdown(fd, SHUT_RD)
+            || ioctl(fd, FIONREAD, &unread) || unread)) {
+        return ENOTSUP;
+    }
+    return fcntl(fd, F_SETFL, flags | O_NONBLOCK) ? errno : 0;
 }
