@@ -61,11 +61,12 @@ purpose_of(uint32_t request)
     case VHOST_USER_SET_LOG_BASE:
         return MEMORY;
     case VHOST_USER_SET_VRING_CALL:
+    case VHOST_USER_SET_SLAVE_REQ_FD:
+        /* User-Mode Linux gives up if we close the latter. */
         return DOORBELL;
     case VHOST_USER_SET_VRING_KICK:
     case VHOST_USER_SET_VRING_ERR:
     case VHOST_USER_SET_LOG_FD:
-    case VHOST_USER_SET_SLAVE_REQ_FD:
         return NO_USE;
     default:
         return NOTHING;
@@ -89,11 +90,14 @@ is_memory(int fd)
 static bool
 is_harmless(int fd)
 {
+    socklen_t len = sizeof(int);
     struct stat s;
+    int domain;
 
     return (is_memory(fd) || vpci_doorbell_is_eventfd(fd)
-            || (!fstat(fd, &s) && (S_ISSOCK(s.st_mode)
-                                   || S_ISFIFO(s.st_mode))));
+            || (!fstat(fd, &s) && S_ISFIFO(s.st_mode))
+            || (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len)
+                && domain == AF_UNIX));
 }
 
 /* Closes 'fd', now or some time.  Returns false if too many wait for that. */

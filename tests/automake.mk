@@ -48,6 +48,7 @@ tests_vhost_guest_SOURCES = \
 	tests/vhost-guest-device.h \
 	tests/vhost-guest-frames.c \
 	tests/vhost-guest-frames.h \
+	tests/vhost-guest-hostile-fds.c \
 	tests/vhost-guest-hostile-rings.c \
 	tests/vhost-guest-hostile.c \
 	tests/vhost-guest-hostile.h \

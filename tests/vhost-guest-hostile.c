@@ -340,96 +340,6 @@ send_request_max(struct session *s)
 
 /* Descriptors where none are due. */
 static int
-send_fds(struct session *s)
-{
-    struct vu_vring_state state = { .num = s->g.cfg.ring_size };
-    int fds[4];
-
-    for (int i = 0; i < 4; i++) {
-        fds[i] = s->g.mem.zones[0].fd;
-    }
-    return front_end_request(&s->g.fe, VU_SET_VRING_NUM, &state, sizeof state,
-                             fds, 4);
-}
-
-/* A ring that the back end refuses before it looks at anything else. */
-static int
-send_index_fds(struct session *s)
-{
-    struct vu_vring_state state = { .index = UINT32_MAX, .num = 256 };
-    int fds[8];
-
-    for (int i = 0; i < 8; i++) {
-        fds[i] = s->g.mem.zones[0].fd;
-    }
-    return front_end_request(&s->g.fe, VU_SET_VRING_NUM, &state, sizeof state,
-                             fds, 8);
-}
-
-/* Returns a TCP socket with unsent data whose last owner has to wait for
- * 'seconds' when it closes it, or -1. */
-static int
-lingering_socket(int seconds)
-{
-    struct sockaddr_in sin = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    struct linger linger = { .l_onoff = 1, .l_linger = seconds };
-    socklen_t len = sizeof sin;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    char page[4096] = "";
-
-    if (bind(listener, (struct sockaddr *) &sin, len) || listen(listener, 1)
-        || getsockname(listener, (struct sockaddr *) &sin, &len)
-        || (connect(fd, (struct sockaddr *) &sin, len)
-            && errno != EINPROGRESS)
-        || setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger)
-        || accept(listener, NULL, NULL) < 0) {
-        return -1;
-    }
-    while (send(fd, page, sizeof page, 0) > 0) {
-        continue;
-    }
-    return fd;
-}
-
-/* One that nobody should have to close.  This side closes it first, and does
- * not wait for an answer before. */
-static int
-send_err_linger(struct session *s)
-{
-    struct {
-        struct vu_header header;
-        uint64_t index;
-    } __attribute__((packed)) msg = {
-        .header = {
-            .request = VU_SET_VRING_ERR, .flags = VU_VERSION,
-            .size = sizeof msg.index,
-        },
-    };
-    int fd = lingering_socket(20);
-    int error;
-
-    if (fd < 0) {
-        return EIO;
-    }
-    error = front_end_raw(&s->g.fe, &msg, sizeof msg, &fd, 1);
-    close(fd);
-    return error;
-}
-
-static int
-send_call_fds(struct session *s)
-{
-    int fds[3] = { s->g.wake_fd, s->g.wake_fd, s->g.wake_fd };
-    uint64_t index = 0;
-
-    return front_end_request(&s->g.fe, VU_SET_VRING_CALL, &index, sizeof index,
-                             fds, 3);
-}
-
-static int
 send_kick_no_fd(struct session *s)
 {
     uint64_t index = 0;
@@ -486,14 +396,6 @@ send_ring_beyond(struct session *s)
                                2 * s->g.cfg.n_pairs, 256);
 }
 
-/* A doorbell that nobody can be waited at. */
-static int
-send_call_memory(struct session *s)
-{
-    return front_end_set_vring_fd(&s->g.fe, VU_SET_VRING_CALL, 0,
-                                  s->g.mem.zones[0].fd);
-}
-
 /* Requests of features that were not negotiated. */
 
 static int
@@ -521,17 +423,6 @@ send_get_inflight(struct session *s)
 }
 
 /* The mapping is smaller than what it should describe. */
-static int
-send_set_inflight(struct session *s)
-{
-    struct vu_inflight inflight = {
-        .mmap_size = 4096, .num_queues = 32, .queue_size = 65535,
-    };
-
-    return front_end_request(&s->g.fe, VU_SET_INFLIGHT_FD, &inflight,
-                             sizeof inflight, &s->g.mem.zones[0].fd, 1);
-}
-
 /* Asks, and does not listen. */
 static int
 send_unread(struct session *s)
@@ -606,12 +497,33 @@ send_piecemeal(struct session *s)
     const uint32_t state[] = { 0, 1 };
     int error = 0;
 
-    for (int i = 0; i < 20 && !error; i++) {
+    for (int i = 0; i < 60 && !error; i++) {
         error = send_raw_header(s, VU_SET_VRING_ENABLE, VU_VERSION,
                                 sizeof state, 0);
         usleep(80000);
         if (!error) {
             error = front_end_raw(&s->g.fe, state, sizeof state, NULL, 0);
+        }
+    }
+    return error;
+}
+
+static int
+send_short(struct session *s)
+{
+    return send_raw_header(s, VU_SET_FEATURES, VU_VERSION, 0, 0);
+}
+
+/* Makes the back end forget what it holds for rings of the greatest size. */
+static int
+send_reset_owner_often(struct session *s)
+{
+    int error = 0;
+
+    for (int i = 0; i < 200 && !error; i++) {
+        error = front_end_set_vring(&s->g.fe, VU_SET_VRING_NUM, 0, 32768);
+        if (!error) {
+            error = send_reset_owner(s);
         }
     }
     return error;
@@ -665,11 +577,7 @@ send_truncate(struct session *s)
     return error;
 }
 
-static const struct message {
-    const char *name;
-    const char *help;
-    int (*send)(struct session *);
-} messages[] = {
+static const struct hostile_message messages[] = {
     { "num-0", "SET_VRING_NUM 0", send_num_0 },
     { "num-3", "SET_VRING_NUM 3", send_num_3 },
     { "num-65535", "SET_VRING_NUM 65535", send_num_65535 },
@@ -711,8 +619,6 @@ static const struct message {
       send_protocol_feature },
     { "unknown", "an unknown request", send_unknown },
     { "request-max", "request 4294967295", send_request_max },
-    { "fds", "SET_VRING_NUM with 4 descriptors", send_fds },
-    { "call-fds", "SET_VRING_CALL with 3 descriptors", send_call_fds },
     { "kick-no-fd", "SET_VRING_KICK that lacks its descriptor",
       send_kick_no_fd },
     { "log-wrap", "SET_LOG_BASE beyond 64 bits", send_log_wrap },
@@ -720,38 +626,46 @@ static const struct message {
       send_log_small },
     { "log-offset", "SET_LOG_BASE with an offset", send_log_offset },
     { "reset-owner", "RESET_OWNER", send_reset_owner },
+    { "reset-owner-often", "200 times RESET_OWNER, with a ring of 32768",
+      send_reset_owner_often },
     { "ring-beyond", "SET_VRING_NUM of a ring that the guest does not have",
       send_ring_beyond },
-    { "call-memory", "a doorbell that is a file", send_call_memory },
     { "postcopy", "POSTCOPY_ADVISE", send_postcopy },
     { "iotlb", "IOTLB_MSG", send_iotlb },
     { "inflight-get", "GET_INFLIGHT_FD of 512 queues", send_get_inflight },
-    { "inflight-set", "SET_INFLIGHT_FD that is too small",
-      send_set_inflight },
     { "unread", "5000 requests whose answers are not read", send_unread },
-    { "index-fds", "a ring that does not exist, with 8 descriptors",
-      send_index_fds },
-    { "err-linger", "a socket that takes 20 s to be closed",
-      send_err_linger },
     { "garbage", "1000 random bytes", send_garbage },
     { "size-max", "a message of 4294967295 bytes", send_size_max },
     { "size-512", "a message longer than any", send_size_512 },
     { "size-0", "SET_VRING_ADDR without payload", send_size_0 },
+    { "short", "SET_FEATURES without payload", send_short },
     { "version-2", "a message of another version", send_version_2 },
-    { "piecemeal", "20 requests in two pieces each, 80 ms apart",
+    { "piecemeal", "60 requests in two pieces each, 80 ms apart",
       send_piecemeal },
     { "cut", "3 of 8 bytes of payload, then close", send_cut },
     { "cut-header", "3 of 12 bytes of header, then close", send_cut_header },
     { "nothing", "connect and close, 20 times", send_nothing },
+    { 0 },
 };
-#define N_MESSAGES (sizeof messages / sizeof *messages)
 
 void
 hostile_messages_help(FILE *file)
 {
-    for (unsigned int i = 0; i < N_MESSAGES; i++) {
-        fprintf(file, "      %-17s %s\n", messages[i].name, messages[i].help);
+    for (const struct hostile_message *m = messages; m->name; m++) {
+        fprintf(file, "      %-17s %s\n", m->name, m->help);
     }
+    for (const struct hostile_message *m = hostile_fd_messages; m->name; m++) {
+        fprintf(file, "      %-17s %s\n", m->name, m->help);
+    }
+}
+
+static const struct hostile_message *
+find_message(const struct hostile_message *m, const char *name)
+{
+    while (m->name && strcmp(m->name, name)) {
+        m++;
+    }
+    return m->name ? m : NULL;
 }
 
 static bool
@@ -783,10 +697,12 @@ aftermath(struct session *s, const struct args *args, int error)
 static bool
 run_hostile_message(struct session *s, const struct args *args)
 {
-    for (unsigned int i = 0; i < N_MESSAGES && args->n > 1; i++) {
-        if (!strcmp(messages[i].name, args->words[1])) {
-            return aftermath(s, args, messages[i].send(s));
-        }
+    const char *name = args->n > 1 ? args->words[1] : "";
+    const struct hostile_message *m = find_message(messages, name);
+
+    m = m ? m : find_message(hostile_fd_messages, name);
+    if (m) {
+        return aftermath(s, args, m->send(s));
     }
     return failed(s, "no such hostility; see --help");
 }

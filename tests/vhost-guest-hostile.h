@@ -24,4 +24,15 @@ void hostile_rings_help(FILE *);
 /* vhost-guest-hostile.c */
 void hostile_messages_help(FILE *);
 
+/* A kind of hostile message.  'send' returns 0 or a positive errno: EPROTO if
+ * the back end refused it, EPIPE if it hung up. */
+struct hostile_message {
+    const char *name;
+    const char *help;
+    int (*send)(struct session *);
+};
+
+/* vhost-guest-hostile-fds.c: ends with an empty one. */
+extern const struct hostile_message hostile_fd_messages[];
+
 #endif /* vhost-guest-hostile.h */
