@@ -330,9 +330,12 @@ check_listen_path(const char *path)
     }
     error = probe_socket(path);
     if (error != ECONNREFUSED) {
-        return xasprintf("options:vhost-listen-path=%s: in use by another "
-                         "process (%s): choose another path", path,
-                         error ? ovs_strerror(error) : "it listens");
+        return error
+               ? xasprintf("options:vhost-listen-path=%s: there is a socket "
+                           "that cannot be used (%s): choose another path",
+                           path, ovs_strerror(error))
+               : xasprintf("options:vhost-listen-path=%s: in use by another "
+                           "process: choose another path", path);
     }
     VLOG_INFO("%s: removing the socket that a dead process left", path);
     return unlink(path) && errno != ENOENT

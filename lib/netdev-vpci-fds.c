@@ -19,23 +19,25 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/vfs.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "timeval.h"
 #include "vpci/doorbell.h"
 
-/* The library's name for the thread that serves all sockets. */
-#define LIBRARY_THREAD "vhost-events"
+/* The library's names for the thread that serves all sockets, and the one that
+ * connects them again. */
+#define EVENTS_THREAD "vhost-events"
+#define RECONNECT_THREAD "vhost_reconn"
 
 /* Milliseconds for which the library's thread waits for the rest of a message,
  * or for room for an answer. */
@@ -46,6 +48,9 @@
 
 /* The message that was received last on this thread. */
 static __thread struct vpci_received received;
+
+/* This thread has called the library to start or end a socket. */
+static __thread bool in_library;
 
 /* Descriptor N is the socket of a front end.  Only with atomics. */
 static bool front_ends[65536];
@@ -73,42 +78,65 @@ purpose_of(uint32_t request)
     }
 }
 
-/* True if 'fd' is a file in memory: nothing else is there at once whenever it
- * is touched, and closed without delay. */
+/* Nothing here asks more of a descriptor than the kernel itself knows: who
+ * serves a file system may be a front end's friend, and not answer. */
+
+/* True if 'fd' is a file on a tmpfs or hugetlbfs: nothing else has seals.  It
+ * is there at once whenever it is touched. */
 static bool
 is_memory(int fd)
 {
-    struct statfs fs;
-    struct stat s;
-
-    return (!fstat(fd, &s) && S_ISREG(s.st_mode) && !fstatfs(fd, &fs)
-            && (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC));
+    return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
-/* True if front ends may well attach 'fd' to a request that has no use for
- * it. */
+/* Stores the domain and type of 'fd' if it is a socket. */
+static bool
+get_socket(int fd, int *domain, int *type)
+{
+    socklen_t len = sizeof(int);
+
+    return (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, domain, &len)
+            && !getsockopt(fd, SOL_SOCKET, SO_TYPE, type, &len));
+}
+
+/* True if a front end may well attach 'fd' by mistake, or where there is no
+ * use for it. */
 static bool
 is_harmless(int fd)
 {
-    socklen_t len = sizeof(int);
-    struct stat s;
-    int domain;
+    char path[64], name[8] = "";
+    int domain, type;
 
-    return (is_memory(fd) || vpci_doorbell_is_eventfd(fd)
-            || (!fstat(fd, &s) && S_ISFIFO(s.st_mode))
-            || (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len)
-                && domain == AF_UNIX));
+    if (get_socket(fd, &domain, &type)) {
+        return domain == AF_UNIX;
+    }
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return (vpci_doorbell_is_eventfd(fd)
+            || (readlink(path, name, sizeof name - 1) > 0
+                && (name[0] == '/' || !strncmp(name, "pipe:", 5))));
 }
 
 /* Closes 'fd', now or some time.  Returns false if too many wait for that. */
 static bool
 dispose(int fd)
 {
-    if (is_memory(fd) || vpci_doorbell_is_eventfd(fd)) {
+    if (vpci_doorbell_is_eventfd(fd)) {
         close(fd);
         return true;
     }
     return vpci_close_later(fd);
+}
+
+/* Returns a new descriptor of /dev/null, or -1. */
+static int
+open_null(void)
+{
+    static int null = -1;
+
+    if (null < 0) {
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    }
+    return fcntl(null, F_DUPFD_CLOEXEC, 0);
 }
 
 /* Returns 'fd', which came for 'purpose', or what the library gets instead. */
@@ -121,13 +149,16 @@ sort_out(enum purpose purpose, int fd)
         || (purpose == DOORBELL && !vpci_doorbell_prepare(fd))) {
         return fd;
     }
-    if (wanted || !is_harmless(fd)) {
+    if (!is_harmless(fd) && !is_memory(fd)) {
+        received.is_abuse = true;
+    }
+    if (wanted || received.is_abuse) {
         received.n_unusable++;
     }
     if (!dispose(fd)) {
-        received.n_unusable++;
+        received.is_abuse = true;
     }
-    return purpose == NOTHING ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
+    return purpose == NOTHING ? -1 : open_null();
 }
 
 /* Looks at 'n' descriptors that came with 'request'. */
@@ -169,7 +200,7 @@ receive(int fd, struct iovec *iov, size_t iov_len, int flags,
         *(void **) &libc_recvmsg = dlsym(RTLD_NEXT, "recvmsg");
     }
     *n = 0;
-    retval = libc_recvmsg(fd, &msg, flags);
+    retval = libc_recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
     if (retval < 0) {
         return retval;
     }
@@ -215,6 +246,14 @@ know_front_end(int fd)
     }
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+}
+
+static void
+forget_front_end(int fd)
+{
+    if (fd >= 0 && fd < (int) ARRAY_SIZE(front_ends)) {
+        __atomic_store_n(&front_ends[fd], false, __ATOMIC_RELAXED);
+    }
 }
 
 static bool
@@ -286,7 +325,8 @@ is_library_thread(void)
 
     if (!known) {
         known = (!pthread_getname_np(pthread_self(), name, sizeof name)
-                 && !strcmp(name, LIBRARY_THREAD) ? 1 : -1);
+                 && (!strcmp(name, EVENTS_THREAD)
+                     || !strcmp(name, RECONNECT_THREAD)) ? 1 : -1);
     }
     return known > 0;
 }
@@ -319,20 +359,46 @@ read(int fd, void *buf, size_t size)
     return libc_read(fd, buf, size);
 }
 
-/* Descriptors may wait in the queue of a socket that nobody reads any more. */
-static void
-part_from_front_end(int fd)
+/* True if 'fd' is a stream UNIX socket that has a name at either end: as a
+ * front end's has, and one that listens, but no doorbell. */
+static bool
+is_named_socket(int fd)
 {
-    int unread = 0;
+    struct sockaddr_un sun;
+    socklen_t own = sizeof sun, peer = sizeof sun;
+    int domain, type;
 
-    shutdown(fd, SHUT_RDWR);
-    if (!ioctl(fd, FIONREAD, &unread) && unread) {
-        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return (get_socket(fd, &domain, &type)
+            && domain == AF_UNIX && type == SOCK_STREAM
+            && ((!getsockname(fd, (struct sockaddr *) &sun, &own)
+                 && own > offsetof(struct sockaddr_un, sun_path))
+                || (!getpeername(fd, (struct sockaddr *) &sun, &peer)
+                    && peer > offsetof(struct sockaddr_un, sun_path))));
+}
 
-        if (copy >= 0 && !vpci_close_later(copy)) {
-            received.n_unusable++;
-        }
-    }
+/* True if descriptors may wait in the queue of socket 'fd', or in one of a
+ * connection that it has not accepted. */
+static bool
+may_have_descriptors(int fd)
+{
+    socklen_t len = sizeof(int);
+    int listens, unread;
+
+    return ((!getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len)
+             && listens)
+            || (!ioctl(fd, FIONREAD, &unread) && unread));
+}
+
+void
+vpci_library_enter(void)
+{
+    in_library = true;
+}
+
+void
+vpci_library_leave(void)
+{
+    in_library = false;
 }
 
 int
@@ -340,9 +406,16 @@ close(int fd)
 {
     static int (*libc_close)(int);
 
-    if (is_front_end(fd)) {
-        __atomic_store_n(&front_ends[fd], false, __ATOMIC_RELAXED);
-        part_from_front_end(fd);
+    if (is_front_end(fd)
+        || ((in_library || is_library_thread()) && is_named_socket(fd))) {
+        forget_front_end(fd);
+        shutdown(fd, SHUT_RDWR);
+        if (may_have_descriptors(fd)) {
+            if (!vpci_close_later(fd)) {
+                received.is_abuse = true;
+            }
+            return 0;
+        }
     }
     if (!libc_close) {
         *(void **) &libc_close = dlsym(RTLD_NEXT, "close");

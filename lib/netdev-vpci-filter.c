@@ -242,8 +242,11 @@ filter_fds(struct netdev_vpci *dev, struct vpci_conn *conn, uint32_t request)
             "the front end sent %d descriptors of kinds that have no place "
             "here: memory must be a file on a tmpfs or hugetlbfs (a memfd), a "
             "doorbell an eventfd or a socket pair", received->n_unusable));
-        vpci_filter_note_abuse(dev);
         received->n_unusable = 0;
+    }
+    if (received->is_abuse) {
+        vpci_filter_note_abuse(dev);
+        received->is_abuse = false;
     }
 }
 

@@ -96,8 +96,14 @@ struct vhost_user_msg {
  * too many wait already.  Any thread. */
 bool vpci_close_later(int fd);
 
-/* netdev-vpci-fds.c.  All on the library's thread, while a message is dealt
- * with. */
+/* netdev-vpci-fds.c */
+
+/* To be called before and after functions of the library that close sockets,
+ * on threads that are not its own. */
+void vpci_library_enter(void);
+void vpci_library_leave(void);
+
+/* All that follows: on the library's thread, while a message is dealt with. */
 
 /* A message. */
 struct vpci_received {
@@ -105,8 +111,9 @@ struct vpci_received {
     int fds[VPCI_WIRE_MAX_REGIONS];     /* The descriptors of it that the
                                          * library has. */
     int n;
-    int n_unusable;             /* Others that came, of kinds that have no
-                                 * place here, or too many. */
+    int n_unusable;             /* Others that came, and cannot be used. */
+    bool is_abuse;              /* Some are of kinds that no front end has
+                                 * reason to send, or there are too many. */
     int late_ms;                /* For how long the rest of it was waited
                                  * for. */
     bool is_pending;            /* The library has all of it, and has not

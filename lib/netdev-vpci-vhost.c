@@ -518,8 +518,10 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
     } else if (msg->request == VHOST_USER_SEND_RARP) {
         uint64_t mac = msg->payload.u64;
 
-        memcpy(&dev->rarp_mac, &mac, ETH_ADDR_LEN);
-        atomic_store_relaxed(&dev->rarp_pending, true);
+        if (conn == dev->active) {
+            memcpy(&dev->rarp_mac, &mac, ETH_ADDR_LEN);
+            atomic_store_relaxed(&dev->rarp_pending, true);
+        }
     }
     if (conn->disturbed) {
         conn->disturbed = false;
@@ -568,10 +570,8 @@ features_to_disable(const struct vpci_config *config)
     return features;
 }
 
-/* Does the work of vpci_vhost_register().  Returns null or an error, which the
- * caller frees. */
 static char *
-vhost_register__(const struct vpci_config *config)
+register_path__(const struct vpci_config *config)
 {
     const char *path = config->path;
     bool listens = config->mode == VPCI_MODE_LISTEN;
@@ -592,6 +592,19 @@ vhost_register__(const struct vpci_config *config)
     return NULL;
 }
 
+/* Does the work of vpci_vhost_register().  Returns null or an error, which the
+ * caller frees. */
+static char *
+register_path(const struct vpci_config *config)
+{
+    char *error;
+
+    vpci_library_enter();
+    error = register_path__(config);
+    vpci_library_leave();
+    return error;
+}
+
 int
 vpci_vhost_register(struct netdev_vpci *dev, char **errp)
 {
@@ -602,7 +615,7 @@ vpci_vhost_register(struct netdev_vpci *dev, char **errp)
     dev->refuse_until = LLONG_MIN;
     atomic_store_relaxed(&dev->n_abuses, 0);
     dev->reregister_at = LLONG_MAX;
-    *errp = vhost_register__(config);
+    *errp = register_path(config);
     if (*errp) {
         return EINVAL;
     }
@@ -634,6 +647,15 @@ doom_connections(struct netdev_vpci *dev)
     ovs_mutex_unlock(&dev->mutex);
 }
 
+static void
+unregister_path(struct netdev_vpci *dev)
+{
+    doom_connections(dev);
+    vpci_library_enter();
+    rte_vhost_driver_unregister(dev->config.path);
+    vpci_library_leave();
+}
+
 /* The library has closed all connections of 'dev' without destroy_connection,
  * for 'reason'. */
 static void
@@ -654,8 +676,7 @@ vpci_vhost_unregister(struct netdev_vpci *dev)
         return;
     }
 
-    doom_connections(dev);
-    rte_vhost_driver_unregister(dev->config.path);
+    unregister_path(dev);
     if (dev->config.mode == VPCI_MODE_LISTEN) {
         fatal_signal_remove_file_to_unlink(dev->config.path);
     }
@@ -669,10 +690,9 @@ retry_socket(struct netdev_vpci *dev)
 {
     char *error;
 
-    doom_connections(dev);
-    rte_vhost_driver_unregister(dev->config.path);
+    unregister_path(dev);
     forget_connections(dev, "front ends were refused for a while");
-    error = vhost_register__(&dev->config);
+    error = register_path(&dev->config);
     if (error) {
         VLOG_WARN_RL(&dev->rl, "%s: %s", vpci_name(dev), error);
         free(error);
