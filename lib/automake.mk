@@ -39,6 +39,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-rings.c \
 	lib/netdev-vpci-rxtx.c \
 	lib/netdev-vpci-show.c \
+	lib/netdev-vpci-sockets.c \
 	lib/netdev-vpci-stats.c \
 	lib/netdev-vpci-vhost.c \
 	lib/netdev-vpci.c

@@ -45,6 +45,7 @@
     VHOST_USER_REQUEST(40, GET_STATUS, 0, false)
 
 enum vhost_user_request {
+    VHOST_USER_NONE = 0,
 #define VHOST_USER_REQUEST(VALUE, NAME, SIZE, DISTURBS) \
     VHOST_USER_##NAME = VALUE,
     VHOST_USER_REQUESTS
@@ -96,7 +97,7 @@ struct vhost_user_msg {
  * too many wait already.  Any thread. */
 bool vpci_close_later(int fd);
 
-/* netdev-vpci-fds.c */
+/* netdev-vpci-sockets.c */
 
 /* To be called before and after functions of the library that close sockets,
  * on threads that are not its own. */
@@ -128,6 +129,14 @@ void vpci_received_close(void);
 
 /* True if the kernel would map 'size' bytes of descriptor 'i'. */
 bool vpci_received_can_be_mapped(int i, uint64_t size);
+
+/* netdev-vpci-fds.c */
+
+/* Looks at the 'n' descriptors 'fds' that came with a message, of the kind
+ * 'request', and adds those that the library may have to 'received'.  Closes
+ * all others. */
+void vpci_fds_sort_out(struct vpci_received *received, uint32_t request,
+                       const int fds[], size_t n);
 
 /* netdev-vpci-filter.c */
 
