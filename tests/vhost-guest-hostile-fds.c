@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -174,8 +176,26 @@ ring_fd_message(uint32_t request)
     };
 }
 
+static void *
+close_fd(void *fd)
+{
+    close((intptr_t) fd);
+    return NULL;
+}
+
+/* Closes 'fd', which may take long if the other side was faster. */
+static void
+drop(int fd)
+{
+    pthread_t thread;
+
+    if (!pthread_create(&thread, NULL, close_fd, (void *) (intptr_t) fd)) {
+        pthread_detach(thread);
+    }
+}
+
 /* Descriptors that nobody should have to close.  This side closes them first,
- * and does not wait for an answer before. */
+ * if it can, and does not wait for an answer before. */
 
 static int
 send_err_linger(struct session *s)
@@ -184,7 +204,7 @@ send_err_linger(struct session *s)
     int fd = lingering_socket(20);
     int error = front_end_raw(&s->g.fe, &msg, sizeof msg, &fd, 1);
 
-    close(fd);
+    drop(fd);
     return error;
 }
 
@@ -198,7 +218,7 @@ send_many_linger(struct session *s)
         fds[i] = i < 11 ? s->g.mem.zones[0].fd : lingering_socket(8);
     }
     error = front_end_raw(&s->g.fe, &msg, sizeof msg, fds, 12);
-    close(fds[11]);
+    drop(fds[11]);
     return error;
 }
 
@@ -212,7 +232,7 @@ send_payload_linger(struct session *s)
     if (!error) {
         error = front_end_raw(&s->g.fe, &msg.index, sizeof msg.index, &fd, 1);
     }
-    close(fd);
+    drop(fd);
     return error;
 }
 
@@ -229,7 +249,7 @@ send_unread_linger(struct session *s)
     if (!error) {
         error = front_end_raw(&s->g.fe, &msg, sizeof msg, &fd, 1);
     }
-    close(fd);
+    drop(fd);
     return error;
 }
 
@@ -247,7 +267,7 @@ send_call_linger(struct session *s)
     if (!error) {
         error = front_end_raw(&s->g.fe, &msg, sizeof msg, &pair[1], 1);
     }
-    close(fd);
+    drop(fd);
     close(pair[0]);
     close(pair[1]);
     return error;
@@ -260,7 +280,7 @@ send_stub_linger(struct session *s)
     int fd = lingering_socket(8);
     int error = front_end_raw(&s->g.fe, "", 1, &fd, 1);
 
-    close(fd);
+    drop(fd);
     return error;
 }
 
