@@ -511,7 +511,7 @@ send_piecemeal(struct session *s)
 static int
 send_short(struct session *s)
 {
-    return send_raw_header(s, VU_SET_FEATURES, VU_VERSION, 0, 0);
+    return send_raw_header(s, VU_SEND_RARP, VU_VERSION, 0, 0);
 }
 
 /* Makes the back end forget what it holds for rings of the greatest size. */
@@ -638,7 +638,7 @@ static const struct hostile_message messages[] = {
     { "size-max", "a message of 4294967295 bytes", send_size_max },
     { "size-512", "a message longer than any", send_size_512 },
     { "size-0", "SET_VRING_ADDR without payload", send_size_0 },
-    { "short", "SET_FEATURES without payload", send_short },
+    { "short", "SEND_RARP without payload", send_short },
     { "version-2", "a message of another version", send_version_2 },
     { "piecemeal", "60 requests in two pieces each, 80 ms apart",
       send_piecemeal },
