@@ -184,18 +184,18 @@ receive_payload(int fd, void *buf, size_t size)
     return retval;
 }
 
+/* True on the library's threads, once they have got their names. */
 static bool
 is_library_thread(void)
 {
-    static __thread int known;
+    static __thread bool known;
     char name[16];
 
-    if (!known) {
-        known = (!pthread_getname_np(pthread_self(), name, sizeof name)
-                 && (!strcmp(name, EVENTS_THREAD)
-                     || !strcmp(name, RECONNECT_THREAD)) ? 1 : -1);
+    if (!known && !pthread_getname_np(pthread_self(), name, sizeof name)) {
+        known = (!strcmp(name, EVENTS_THREAD)
+                 || !strcmp(name, RECONNECT_THREAD));
     }
-    return known > 0;
+    return known;
 }
 
 ssize_t
