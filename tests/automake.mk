@@ -130,6 +130,13 @@ EXTRA_DIST += \
 	tests/guests/uml-guest.sh
 
 DISTCLEANFILES += tests/atconfig
+
+## What tests/guests/guests.sh keeps of guests: images, a kernel.
+DISTCLEAN_LOCAL += distclean-guests
+distclean-guests:
+	rm -rf guests
+.PHONY: distclean-guests
+
 CLEANFILES += $(TESTSUITE) tests/package.m4 tests/skipped.log
 
 tests/package.m4: $(top_srcdir)/configure.ac
