@@ -53,25 +53,16 @@ is_memory(int fd)
     return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
-/* Stores the domain and type of 'fd' if it is a socket. */
-static bool
-get_socket(int fd, int *domain, int *type)
-{
-    socklen_t len = sizeof(int);
-
-    return (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, domain, &len)
-            && !getsockopt(fd, SOL_SOCKET, SO_TYPE, type, &len));
-}
-
 /* True if a front end may well attach 'fd' by mistake, or where there is no
  * use for it. */
 static bool
 is_harmless(int fd)
 {
     char path[64], name[8] = "";
-    int domain, type;
+    socklen_t len = sizeof(int);
+    int domain;
 
-    if (get_socket(fd, &domain, &type)) {
+    if (!getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len)) {
         return domain == AF_UNIX;
     }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);

@@ -250,8 +250,8 @@ filter_fds(struct netdev_vpci *dev, struct vpci_conn *conn, uint32_t request)
     }
 }
 
-/* Bounds for how long the front end of 'conn' makes others wait.  Returns
- * true if it has to go. */
+/* Bounds for how long the front ends of 'dev' make others wait.  Returns true
+ * if the one that did so last has to go. */
 static bool
 filter_lateness(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)

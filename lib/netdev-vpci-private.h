@@ -340,14 +340,14 @@ void vpci_vhost_unregister(struct netdev_vpci *);
 void vpci_vhost_run(struct netdev_vpci *);
 void vpci_vhost_wait(struct netdev_vpci *);
 
+/* True if librte_vhost knows 'path' already, whoever registered it. */
+bool vpci_vhost_path_in_use(const char *path);
+
 /* netdev-vpci-filter.c */
 
 /* Returns why no front end of 'dev' is served any more, as a sentence, or null
  * if they are.  Any thread. */
 const char *vpci_shut_reason(const struct netdev_vpci *dev);
-
-/* True if librte_vhost knows 'path' already, whoever registered it. */
-bool vpci_vhost_path_in_use(const char *path);
 
 /* netdev-vpci-memory.c.  With the mutex of the port of 'conn' held, and all
  * but the last on a thread of librte_vhost that serves 'conn'. */

@@ -139,27 +139,6 @@ lingering_socket(int seconds)
     return fd;
 }
 
-/* Sends 'fd' to the other end of 'socket'.  Returns 0 or a positive errno. */
-static int
-send_descriptor(int socket, int fd)
-{
-    char control[CMSG_SPACE(sizeof fd)] = "";
-    struct iovec iov = { .iov_base = control, .iov_len = 1 };
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control,
-        .msg_controllen = sizeof control,
-    };
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
-    return sendmsg(socket, &msg, 0) < 0 ? errno : 0;
-}
-
 /* A message about a ring's descriptor, as it is sent. */
 struct ring_fd_message {
     struct vu_header header;
@@ -258,12 +237,14 @@ static int
 send_call_linger(struct session *s)
 {
     struct ring_fd_message msg = ring_fd_message(VU_SET_VRING_CALL);
+    struct vhost_front_end other = s->g.fe;
     int fd = lingering_socket(8), pair[2], error;
 
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) {
         return errno;
     }
-    error = send_descriptor(pair[0], fd);
+    other.fd = pair[0];
+    error = front_end_raw(&other, "", 1, &fd, 1);
     if (!error) {
         error = front_end_raw(&s->g.fe, &msg, sizeof msg, &pair[1], 1);
     }
