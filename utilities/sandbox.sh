@@ -12,6 +12,10 @@
 #     sandbox_pmd_cpu     the processor for the switch's polling thread
 # and then calls sandbox_start DIRECTORY and, in the end, sandbox_stop.
 # Bridges must be of datapath type $sandbox_datapath.
+#
+# Run as a program, "sandbox.sh DIRECTORY" with the variables above in its
+# environment, it starts a switch, prints "datapath=TYPE", and stops the switch
+# when its standard input ends.
 
 sandbox_dir=
 sandbox_prefix=none
@@ -134,3 +138,16 @@ sandbox_stop () {
     sandbox_pids=()
     rm -rf "/run/dpdk/${sandbox_prefix:?}"
 }
+
+sandbox_main () {
+    trap '' INT
+    trap 'exit 143' TERM HUP
+    trap sandbox_stop EXIT
+    sandbox_start "$1" >&2 || exit 1
+    echo "datapath=$sandbox_datapath"
+    while read -r; do :; done
+}
+
+if test "${BASH_SOURCE[0]}" = "$0"; then
+    sandbox_main "$@"
+fi

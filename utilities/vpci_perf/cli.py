@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of vpci-perf."""
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+
+from . import process, report, scenarios, systems, table
+from .environment import Environment, Missing
+from .runner import Runner
+
+DESCRIPTION = """\
+Measures packet rates, switch cycles and latencies of vpci ports beside other
+ways to join two guests, in one run, by turns.  Starts and stops everything
+itself, in a switch of its own; no other switch is touched.  Needs root, two
+processors and 1 GB of free huge pages.
+"""
+
+METHOD = """\
+how it is measured:
+  In each round every system measures the same case, one after the other.  Each
+  measurement sets up switch ports and guests, warms up, reads all counters,
+  waits for --duration, and reads them again.  Figures are medians of all
+  rounds; ratios are medians of the ratios within each round.
+  Mpps counts packets that reached the last guest.  "cycles/pkt" are TSC cycles
+  in which the switch's polling threads had packets ("processing cycles" of
+  ovs-appctl dpif-netdev/pmd-stats-show) divided by these packets; of systems
+  without a switch there are none.  "host CPU" is the processor time of
+  ovs-vswitchd, all threads, in processors.  "lost" is the share of packets
+  that a guest put on its ring and that never reached the other: without a
+  rate, guests send as much as they can, so that a slow switch loses some.
+  Sizes are those of frames without CRC.  The polling thread has a processor
+  for itself and all guests share another one, since they are devices of one
+  program; without a switch each guest has a processor.
+  "processors" says whether a cache line took less than 200 ns to the other
+  processor and back ("near") or more ("far"), before and after: on virtual
+  machines this changes, and with it all figures.  Compare only like with like.
+  See Documentation/perf.rst for more.
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message says how."""
+
+
+def _names(text):
+    return [name for name in text.split(",") if name]
+
+
+def _sizes(text):
+    sizes = []
+    for word in _names(text):
+        if word == scenarios.IMIX_NAME:
+            sizes.append(word)
+        elif word.isdigit() and 60 <= int(word) <= 1518:
+            sizes.append(int(word))
+        else:
+            raise argparse.ArgumentTypeError(
+                f"{word}: a size is a number of bytes from 60 to 1518, or "
+                "imix")
+    return tuple(sizes)
+
+
+def _number(low, high, kind=int):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text}: must be a number from {low} to {high}")
+        return value
+    return parse
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="vpci-perf", description=DESCRIPTION, epilog=METHOD,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--list", action="store_true",
+        help="list scenarios and systems, and what is missing here, and exit")
+    add("--scenario", type=_names, metavar="S,...",
+        help="scenarios to run (all; with --quick: p2p,latency)")
+    add("--system", type=_names, metavar="S,...", help="systems (all)")
+    add("--size", type=_sizes, dest="sizes", metavar="N,...",
+        help="frame sizes in bytes, 60 to 1518, or imix")
+    add("--flows", type=_number(1, 1000000), metavar="N",
+        help="UDP five-tuples (1; scenario flows: 1 to 1000000)")
+    add("--masks", type=_number(1, 64), default=16, metavar="N",
+        help="masks in scenario flows (%(default)s)")
+    add("--packed", action="store_true", help="packed rings, not split ones")
+    add("--duration", type=_number(0.2, 3600, float), metavar="S",
+        help="seconds of each measurement (3; with --quick: 1)")
+    add("--rounds", type=_number(1, 1000), metavar="N",
+        help="rounds (5; with --quick: 3)")
+    add("--quick", action="store_true",
+        help="fewer and shorter measurements: some minutes become one or two")
+    add("--json", metavar="FILE", help="write figures to FILE")
+    add("--report", metavar="DIR",
+        help="write a page with tables and plots, DIR/index.html")
+    add("--build", metavar="DIR", help="build tree of ovs-vpci (./_build)")
+    add("--quiet", action="store_true", help="no progress")
+    return parser
+
+
+def _choose(wanted, known, what):
+    """Returns the values of 'known' whose names are 'wanted'."""
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"unknown {what} {name}: there are "
+                             + ", ".join(known))
+    return [known[name] for name in known if name in wanted]
+
+
+def _check_output(options):
+    """Finds out now, and not in an hour, that results can't be written."""
+    if options.json:
+        try:
+            with open(options.json, "a", encoding="utf-8"):
+                pass
+        except OSError as error:
+            raise UsageError(f"cannot write {options.json}: "
+                             f"{error.strerror}") from None
+    if options.report:
+        try:
+            os.makedirs(options.report, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make directory {options.report}: "
+                             f"{error.strerror}") from None
+        if not os.access(options.report, os.W_OK):
+            raise UsageError(f"cannot write to {options.report}")
+        if not shutil.which("gnuplot"):
+            raise Missing("--report draws plots with gnuplot, which is not "
+                          "installed: apt-get install gnuplot-nox")
+
+
+def _list(env):
+    print("Scenarios:")
+    for scenario in scenarios.load().values():
+        print(f"  {scenario.name:<16} {scenario.help}")
+    print("Systems:")
+    for system in systems.load().values():
+        why = system.missing(env)
+        print(f"  {system.name:<16} {system.help}"
+              + (f"\n{'':<19}can't run here: {why}" if why else ""))
+
+
+def _set_defaults(options):
+    quick = options.quick
+    options.duration = options.duration or (1 if quick else 3)
+    options.rounds = options.rounds or (3 if quick else 5)
+    if not options.scenario:
+        options.scenario = ["p2p", "latency"] if quick \
+            else list(scenarios.load())
+    if not options.system:
+        options.system = list(systems.load())
+
+
+def _run(options, work_dir):
+    env = Environment(options.build, work_dir)
+    if options.list:
+        _list(env)
+        return 0
+    _set_defaults(options)
+    chosen_scenarios = _choose(options.scenario, scenarios.load(), "scenario")
+    chosen_systems = _choose(options.system, systems.load(), "system")
+    _check_output(options)
+    env.check()
+    results = Runner(env, options, chosen_scenarios, chosen_systems).run()
+    print(table.render(results))
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as f:
+            f.write(results.to_json())
+    if options.report:
+        print("Report:", report.write(results, options.report))
+    return 0 if results.complete() else 1
+
+
+def _interrupted(signum, frame):
+    raise KeyboardInterrupt
+
+
+def main():
+    """Runs the program and returns its exit status."""
+    options = _parser().parse_args()
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _interrupted)
+    work_dir = tempfile.mkdtemp(prefix="vpci-perf.")
+    try:
+        return _run(options, work_dir)
+    except (Missing, UsageError) as error:
+        print(f"vpci-perf: {error}", file=sys.stderr)
+        return 2
+    except process.ProcessError as error:
+        print(f"vpci-perf: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vpci-perf: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        process.close_all()
+        shutil.rmtree(work_dir, ignore_errors=True)

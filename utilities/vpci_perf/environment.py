@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the programs are, which processors there are, what is missing."""
+import glob
+import os
+import platform
+import re
+import shutil
+
+HUGE_PAGE_MB = 2
+MIN_HUGE_MB = 1000
+
+
+class Missing(Exception):
+    """Something is missing; the message says what and how to mend it."""
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def _makefile_variable(makefile, name):
+    match = re.search(rf"^{name} = (.*)$", makefile, re.MULTILINE)
+    return match.group(1) if match else None
+
+
+class Environment:
+    """The programs that are measured, and the machine.
+
+    Two processors are used: the switch's polling thread has one for itself,
+    all guests share the other.  Where two guests are measured without a switch
+    between them, each has one."""
+
+    def __init__(self, build, work_dir):
+        self.work_dir = work_dir
+        here = os.path.dirname(os.path.realpath(__file__))
+        self.utilities = os.path.dirname(here)
+        self.build = self._find_build(build)
+        if self.build:
+            makefile = _read(os.path.join(self.build, "Makefile"))
+            ovs = _makefile_variable(makefile, "ovs_builddir") or ""
+            source = _makefile_variable(makefile, "ovs_srcdir") or ovs
+            self.vswitchd = os.path.join(self.build, "vswitchd/ovs-vswitchd")
+            self.helpers = os.path.join(self.build, "utilities")
+            self.ovs_build = ovs
+            self.schema = os.path.join(source, "vswitchd/vswitch.ovsschema")
+        else:
+            prefix = os.path.dirname(self.utilities)
+            self.vswitchd = shutil.which("ovs-vswitchd") or "ovs-vswitchd"
+            self.helpers = os.path.join(prefix, "../libexec/ovs-vpci")
+            self.ovs_build = "/nonexistent"
+            self.schema = "/usr/share/openvswitch/vswitch.ovsschema"
+        cpus = sorted(os.sched_getaffinity(0))
+        self.guest_cpu, self.switch_cpu = (cpus + cpus)[:2]
+        self.n_cpus = len(cpus)
+
+    def _find_build(self, build):
+        top = os.path.dirname(self.utilities)
+        places = [build] if build else [
+            os.environ.get("VPCI_BUILD"), ".", os.path.join(top, "_build"),
+            top]
+        for place in places:
+            if place and os.access(os.path.join(place,
+                                                "vswitchd/ovs-vswitchd"),
+                                   os.X_OK):
+                return os.path.realpath(place)
+        if build:
+            raise Missing(f"{build} is no build tree of ovs-vpci: run "
+                          "./quickstart.sh build, then give --build _build")
+        return None
+
+    def helper(self, name):
+        """The path of one of our own helper programs."""
+        return os.path.join(self.helpers, name)
+
+    def check(self):
+        """Raises Missing if nothing can be measured here."""
+        if os.geteuid():
+            raise Missing("needs root, for huge pages and to pin polling "
+                          "threads: run it with sudo")
+        if self.n_cpus < 2:
+            raise Missing("needs two processors, this process may use "
+                          f"{self.n_cpus}: see taskset -p $$")
+        for path in (self.vswitchd, self.schema,
+                     self.helper("vpci-perf-guest"),
+                     self.helper("vpci-perf-limit")):
+            if not os.path.exists(path):
+                raise Missing(f"{path} is missing: run ./quickstart.sh build,"
+                              " then give --build _build")
+        free = self.free_huge_mb()
+        if free < MIN_HUGE_MB:
+            pages = (MIN_HUGE_MB - free) // HUGE_PAGE_MB + self.huge_pages()
+            raise Missing(f"needs {MIN_HUGE_MB} MB of free huge pages of 2 MB,"
+                          f" there are {free} MB: "
+                          f"echo {pages} > /proc/sys/vm/nr_hugepages")
+
+    @staticmethod
+    def huge_pages():
+        match = re.search(r"HugePages_Total:\s+(\d+)", _read("/proc/meminfo"))
+        return int(match.group(1)) if match else 0
+
+    @staticmethod
+    def free_huge_mb():
+        match = re.search(r"HugePages_Free:\s+(\d+)", _read("/proc/meminfo"))
+        return int(match.group(1)) * HUGE_PAGE_MB if match else 0
+
+    def machine(self):
+        """What the figures were measured on."""
+        model = re.search(r"model name\s*:\s*(.*)", _read("/proc/cpuinfo"))
+        mhz = re.search(r"cpu MHz\s*:\s*(.*)", _read("/proc/cpuinfo"))
+        return {
+            "processor": model.group(1) if model else platform.machine(),
+            "mhz": float(mhz.group(1)) if mhz else None,
+            "processors": self.n_cpus,
+            "kernel": platform.release(),
+            "virtual": "hypervisor" in _read("/proc/cpuinfo"),
+            "switch_processor": self.switch_cpu,
+            "guest_processor": self.guest_cpu,
+        }
+
+
+def dpdk_driver_missing(name):
+    """Returns null if DPDK has driver 'name', or what to do."""
+    if glob.glob(f"/usr/lib/*/dpdk/pmds-*/librte_net_{name}.so*"):
+        return None
+    return (f"DPDK's driver {name} is not installed: "
+            f"apt-get install librte-net-{name}23")

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What joins guests while something is measured."""
+import os
+
+from . import guests
+
+
+class Fabric:
+    """Ports 0 to n - 1 and their guests, set up and taken down again.
+
+    With a switch between them, all guests are devices of one process, on one
+    processor: guests in processes of their own would take turns there by the
+    scheduler's time slices, in which rings overflow.  'sleepers' says which
+    ports have processes of their own all the same, since they sleep."""
+
+    def __init__(self, env, switch=None):
+        self.env = env
+        self.switch = switch
+        self.guests = []
+        self._places = []
+
+    def place(self, port):
+        """Returns the guest that has 'port', and the port's number there."""
+        return self._places[port]
+
+    def add_guest(self, vdevs, cpu, sleep=False):
+        guest = guests.PerfGuest(self.env, vdevs, cpu, sleep)
+        self.guests.append(guest)
+        self._places += [(guest, i) for i in range(len(vdevs))]
+        return guest
+
+    def add_testpmd(self, vdevs, cpu, size):
+        guest = guests.Testpmd(self.env, vdevs, cpu, size)
+        self.guests.append(guest)
+        return guest
+
+    def tell(self, port, command, *rest):
+        """Gives the guest of 'port' a command about it."""
+        guest, number = self.place(port)
+        return guest.tell(" ".join([command, str(number), *map(str, rest)]))
+
+    def tell_all(self, command):
+        """Gives all guests a command, receivers first, and returns the
+        answers."""
+        return [guest.tell(command) for guest in reversed(self.guests)][::-1]
+
+    def parties(self):
+        """Who shares which processor, in words."""
+        env = self.env
+        if self.switch:
+            return (f"switch on processor {env.switch_cpu}, all guests on "
+                    f"{env.guest_cpu}")
+        return (f"sending guest on processor {env.guest_cpu}, receiving guest "
+                f"on {env.switch_cpu}")
+
+    def close(self):
+        for guest in self.guests:
+            guest.close()
+        if self.switch:
+            self.switch.remove_ports()
+
+
+def virtio_user(path, server=True, queue_size=1024, packed=False):
+    """DPDK's device for a vhost-user guest at the socket 'path'."""
+    number = virtio_user.count = getattr(virtio_user, "count", 0) + 1
+    return (f"net_virtio_user{number},path={path},queue_size={queue_size}"
+            + (",server=1" if server else "")
+            + (",packed_vq=1" if packed else ""))
+
+
+def fresh_path(env, name):
+    """A path for a socket that does not exist yet."""
+    path = os.path.join(env.work_dir, name)
+    if os.path.exists(path):
+        os.unlink(path)
+    return path

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures: medians, ratios of what was measured in the same round, JSON."""
+import json
+import statistics
+
+BASE = "ovs-dpdk"
+# Name in JSON, heading, format, and whether less is better.
+FIGURES = (
+    ("mpps", "Mpps", "{:.2f}", False),
+    ("gbps", "Gbit/s", "{:.2f}", False),
+    ("switch_cycles_per_packet", "cycles/pkt", "{:.0f}", True),
+    ("host_cpu", "host CPU", "{:.2f}", True),
+    ("guest_cpu", "guest CPU", "{:.2f}", True),
+    ("rtt_p50_us", "p50 us", "{:.1f}", True),
+    ("rtt_p99_us", "p99 us", "{:.1f}", True),
+    ("rtt_p999_us", "p99.9 us", "{:.1f}", True),
+    ("lost", "lost", "{:.2%}", True),
+    ("mbytes", "MB", "{:.1f}", True),
+    ("seconds", "seconds", "{:.3f}", True),
+)
+COMPARED = ("mpps", "switch_cycles_per_packet", "rtt_p50_us", "rtt_p99_us",
+            "mbytes", "seconds")
+MAX_LOST_UNSAID = 0.0
+
+
+class Measurement:
+    """One case, measured once with one system."""
+
+    def __init__(self, case, system, round_, figures, notes, kind, ping_pong):
+        self.case = case
+        self.system = system
+        self.round = round_
+        self.figures = figures
+        self.notes = notes
+        self.kind = kind            # "near", "far" or "mixed".
+        self.ping_pong = ping_pong  # Nanoseconds.
+
+
+class Summary:
+    """All measurements of one case with one system, of one kind."""
+
+    def __init__(self, case, system, kind, measurements):
+        self.case = case
+        self.system = system
+        self.kind = kind
+        self.measurements = measurements
+
+    def values(self, figure):
+        values = [m.figures.get(figure) for m in self.measurements]
+        return [v for v in values if v is not None]
+
+    def median(self, figure):
+        values = self.values(figure)
+        return statistics.median(values) if values else None
+
+    def notes(self):
+        seen = []
+        for m in self.measurements:
+            for note in m.notes:
+                if note not in seen:
+                    seen.append(note)
+        lost = self.median("lost")
+        if lost and lost > MAX_LOST_UNSAID:
+            seen.append(f"lost {lost:.1%} of what was sent")
+        if self.kind == "mixed":
+            seen.append("not comparable")
+        return seen
+
+    def to_json(self):
+        case = self.case
+        result = {"scenario": case.scenario, "system": self.system,
+                  "size": case.size, "flows": case.flows,
+                  "queues": case.queues, "direction": case.direction,
+                  "case": case.label, "processors": self.kind}
+        for name, _, _, _ in FIGURES:
+            result[name] = self.median(name)
+        rates = self.values("mpps")
+        result.update(rounds=len(self.measurements),
+                      min_mpps=min(rates, default=None),
+                      max_mpps=max(rates, default=None),
+                      notes=self.notes())
+        return result
+
+
+class Ratio:
+    """One figure of a system, divided by the same figure of another one in
+    the same round."""
+
+    def __init__(self, case, system, base, figure, values):
+        self.case = case
+        self.system = system
+        self.base = base
+        self.figure = figure
+        self.values = values
+
+    @property
+    def median(self):
+        return statistics.median(self.values)
+
+    def name(self):
+        return (f"{self.case.title()}: {self.system} / {self.base}, "
+                f"{self.figure}")
+
+    def to_json(self):
+        return {"name": self.name(), "value": self.median,
+                "min": min(self.values), "max": max(self.values),
+                "rounds": len(self.values)}
+
+
+class Results:
+    """Everything that was measured, and what was not, and why."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.measurements = []
+        self.missing = {}           # (case, system): why
+        self.warnings = []
+
+    def add(self, measurement):
+        self.measurements.append(measurement)
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def not_run(self, case, system, why):
+        self.missing[(case, system)] = why
+
+    def failed(self, case, system, why):
+        self.missing[(case, system)] = f"failed: {why}"
+
+    def cases(self):
+        seen = []
+        for case in [m.case for m in self.measurements] + [
+                c for c, _ in self.missing]:
+            if case not in seen:
+                seen.append(case)
+        return seen
+
+    def summaries(self, case):
+        """One for each system and kind of processors, in the order in which
+        systems took their turns."""
+        groups = {}
+        for m in self.measurements:
+            if m.case == case:
+                groups.setdefault((m.system, m.kind), []).append(m)
+        return [Summary(case, system, kind, group)
+                for (system, kind), group in groups.items()]
+
+    def ratios(self):
+        """Of each system to OVS-DPDK, round by round."""
+        found = []
+        for case in self.cases():
+            rounds = {}
+            for m in self.measurements:
+                if m.case == case and m.kind != "mixed":
+                    rounds.setdefault(m.round, {})[m.system] = m.figures
+            systems = list(dict.fromkeys(s for r in rounds.values()
+                                         for s in r))
+            for system in systems:
+                if system != BASE:
+                    found += self._ratios_of(case, system, rounds)
+        return found
+
+    @staticmethod
+    def _ratios_of(case, system, rounds):
+        for figure in COMPARED:
+            values = [r[system][figure] / r[BASE][figure]
+                      for r in rounds.values()
+                      if r.get(system, {}).get(figure) is not None
+                      and r.get(BASE, {}).get(figure)]
+            if values:
+                yield Ratio(case, system, BASE, figure, values)
+
+    def complete(self):
+        """False if something that could have been measured was not."""
+        return not any(why.startswith("failed")
+                       for why in self.missing.values())
+
+    def to_json(self):
+        return json.dumps({
+            "machine": self.machine,
+            "warnings": self.warnings,
+            "results": [s.to_json() for case in self.cases()
+                        for s in self.summaries(case)],
+            "ratios": [r.to_json() for r in self.ratios()],
+            "not_run": [{"case": case.title(), "system": system, "why": why}
+                        for (case, system), why in self.missing.items()],
+        }, indent=2) + "\n"

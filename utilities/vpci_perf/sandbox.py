@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private switch: database and ovs-vswitchd in a directory of their own."""
+import os
+import re
+import time
+
+from . import process
+
+START_TIMEOUT = 60
+PORT_TIMEOUT = 20
+
+
+class Switch:
+    """One ovs-vswitchd with a bridge, br0.  Its polling thread has
+    env.switch_cpu.  Ports are numbered from 0; port N is OpenFlow port N + 1
+    and its guest listens on socket(N)."""
+
+    def __init__(self, env, vswitchd, name, preload=None):
+        self.env = env
+        self.dir = os.path.join(env.work_dir, name)
+        os.makedirs(self.dir)
+        self.n_ports = 0
+        shell_env = dict(os.environ, sandbox_ovs_build=env.ovs_build,
+                         sandbox_schema=env.schema, sandbox_vswitchd=vswitchd,
+                         sandbox_pmd_cpu=str(env.switch_cpu))
+        if preload:
+            shell_env["LD_PRELOAD"] = preload
+        self._shell = process.Conversation(
+            ["bash", os.path.join(env.utilities, "sandbox.sh"), self.dir],
+            os.path.join(self.dir, "sandbox.log"), env=shell_env)
+        self.env_vars = dict(
+            os.environ, OVS_RUNDIR=self.dir, OVS_LOGDIR=self.dir,
+            OVS_DBDIR=self.dir, OVS_SYSCONFDIR=self.dir,
+            PATH=f"{env.ovs_build}/utilities:{os.environ['PATH']}")
+        said = self._shell.read_until(lambda s: s.startswith("datapath="),
+                                      START_TIMEOUT)[-1]
+        self.datapath = said.split("=")[1]
+        self.pid = int(_read(os.path.join(self.dir, "ovs-vswitchd.pid")))
+        self.vsctl("add-br", "br0", "--", "set", "Bridge", "br0",
+                   f"datapath_type={self.datapath}", "fail_mode=secure")
+
+    def tool(self, *args, timeout=30):
+        return process.run(list(args), timeout=timeout, env=self.env_vars)
+
+    def vsctl(self, *args):
+        return self.tool("ovs-vsctl", f"--timeout={PORT_TIMEOUT}", *args)
+
+    def appctl(self, *args):
+        return self.tool("ovs-appctl", f"--timeout={PORT_TIMEOUT}", *args)
+
+    def ofctl(self, *args):
+        return self.tool("ovs-ofctl", *args)
+
+    def socket(self, port):
+        return os.path.join(self.dir, f"p{port}.sock")
+
+    def add_port(self, kind):
+        """Adds the next port, of type 'kind', as soon as its guest listens:
+        earlier, the switch would try again only a second later."""
+        i = self.n_ports
+        deadline = time.monotonic() + PORT_TIMEOUT
+        while not os.path.exists(self.socket(i)):
+            if time.monotonic() > deadline:
+                raise process.ProcessError(
+                    f"no guest listens on {self.socket(i)} after "
+                    f"{PORT_TIMEOUT} s")
+            time.sleep(0.01)
+        self.vsctl("add-port", "br0", f"p{i}", "--", "set", "Interface",
+                   f"p{i}", f"type={kind}", f"ofport_request={i + 1}",
+                   f"options:vhost-server-path={self.socket(i)}")
+        self.n_ports = i + 1
+
+    def wait_for_guests(self):
+        """Waits until all ports have a guest."""
+        ports = [f"p{i}" for i in range(self.n_ports)]
+        deadline = time.monotonic() + PORT_TIMEOUT
+        while True:
+            states = self.vsctl("--bare", "--columns=link_state", "list",
+                                "Interface", *ports).split()
+            if states.count("up") == self.n_ports:
+                return
+            if time.monotonic() > deadline:
+                raise process.ProcessError(
+                    f"{self.n_ports - states.count('up')} ports have no "
+                    f"guest after {PORT_TIMEOUT} s: see {self.dir}")
+            time.sleep(0.05)
+
+    def set_flows(self, flows):
+        """Makes 'flows' the only OpenFlow rules of br0."""
+        path = os.path.join(self.dir, "flows")
+        with open(path, "w", encoding="ascii") as f:
+            f.write("\n".join(flows) + "\n")
+        self.ofctl("replace-flows", "br0", path)
+
+    def remove_ports(self):
+        args = []
+        for i in range(self.n_ports):
+            args += ["--", "--if-exists", "del-port", "br0", f"p{i}"]
+            if os.path.exists(self.socket(i)):
+                os.unlink(self.socket(i))
+        if args:
+            self.vsctl(*args[1:])
+        self.n_ports = 0
+
+    def busy_cycles(self):
+        """TSC cycles in which the polling threads had packets, so far, and the
+        packets that they received from ports."""
+        text = self.appctl("dpif-netdev/pmd-stats-show")
+        busy = packets = 0
+        for thread in text.split("pmd thread ")[1:]:
+            busy += int(re.search(r"processing cycles: (\d+)",
+                                  thread).group(1))
+            packets += int(re.search(r"packets received: (\d+)",
+                                     thread).group(1))
+        return busy, packets
+
+    def polling_cpu_seconds(self):
+        """Processor time of the polling threads, so far."""
+        total = 0.0
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            name = _read(f"/proc/{self.pid}/task/{task}/comm")
+            if name.startswith("pmd-"):
+                total += process.cpu_seconds(f"{self.pid}/task/{task}")
+        return total
+
+    def cpu_seconds(self):
+        """Processor time of the whole process, so far."""
+        return process.cpu_seconds(self.pid)
+
+    def close(self):
+        self._shell.close(grace=8)
+
+
+def _read(path):
+    try:
+        with open(path, encoding="ascii") as f:
+            return f.read()
+    except OSError:
+        return "0"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenarios of vpci-perf.
+
+Each file here defines SCENARIO, an object with
+
+    name            as for --scenario
+    help            one line
+    needs           the kinds of systems ("switch", "pair", "limit") that it
+                    can measure
+    cases(options)  the cases to measure: a list of Case
+    run(case, system, bench)
+                    measures 'case' once; returns figures (see results.FIGURES)
+                    and a list of notes
+
+'bench' is a runner.Bench."""
+import dataclasses
+import importlib
+import pkgutil
+
+ORDER = ["p2p", "flows", "chain", "pairs", "latency", "tcp", "memory",
+         "startup"]
+IMIX = (64,) * 7 + (594,) * 4 + (1518,)
+IMIX_NAME = "imix"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is measured of a scenario, the same for all systems."""
+    scenario: str
+    direction: str = "one-way"
+    size: object = 64           # Bytes without CRC, or "imix".
+    flows: int = 1
+    queues: int = 1
+    n: int = 1                  # Masks, hops, pairs, as the scenario says.
+    label: str = ""             # What tells it from others, beyond size.
+
+    def sizes(self):
+        """As for the guests' command "stream"."""
+        sizes = IMIX if self.size == IMIX_NAME else (self.size,)
+        return ",".join(map(str, sizes))
+
+    def title(self):
+        """Its name in tables."""
+        words = [self.scenario, str(self.size), self.direction]
+        if self.flows > 1:
+            words.append(f"{self.flows} flows")
+        return " ".join(words + ([self.label] if self.label else []))
+
+
+def load():
+    """Returns all scenarios by name, in the order in which they are run."""
+    found = [importlib.import_module(f"{__name__}.{m.name}").SCENARIO
+             for m in pkgutil.iter_modules(__path__)]
+    found.sort(key=lambda s: (ORDER.index(s.name) if s.name in ORDER
+                              else len(ORDER), s.name))
+    return {s.name: s for s in found}

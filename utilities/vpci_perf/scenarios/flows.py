@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many flows."""
+from . import Case
+from ..window import measure
+
+FLOWS = (1, 1000, 10000, 100000, 1000000)
+
+
+class Flows:
+    name = "flows"
+    help = ("one way, 1 to 1,000,000 UDP five-tuples: one megaflow, and as "
+            "many masks as --masks")
+    needs = ("switch",)
+
+    def cases(self, options):
+        size = (options.sizes or (64,))[0]
+        flows = [options.flows] if options.flows else \
+            FLOWS[1:4:2] if options.quick else FLOWS
+        masks = [1] + ([options.masks] if options.masks > 1 else [])
+        return [Case(self.name, size=size, flows=f, n=m,
+                     label=f"{m} masks" if m > 1 else "one megaflow")
+                for m in masks for f in flows if f >= m]
+
+    def lacks(self, case, system):
+        return None
+
+    @staticmethod
+    def rules(n_masks):
+        """OpenFlow rules that need megaflows with 'n_masks' masks, one for
+        each class of the stream: their source prefixes differ in length."""
+        if n_masks == 1:
+            return ["in_port=1,actions=output:2"]
+        return [f"priority=10,in_port=1,udp,nw_src=10.{k}.0.0/{16 + k % 15},"
+                f"nw_dst=10.{128 + k}.0.0/{16 + k // 15},actions=output:2"
+                for k in range(n_masks)] + \
+            ["priority=1,in_port=1,actions=output:2"]
+
+    def run(self, case, system, bench):
+        with bench.open(system, 2, self.rules(case.n)) as fabric:
+            fabric.tell(0, "stream", 1, f"size={case.sizes()}",
+                        f"flows={case.flows}", f"classes={case.n}")
+            fabric.tell(1, "sink")
+            # Upcalls are over when every flow was seen once.
+            warm_up = 0.5 + case.flows / 1e6 * (1 if case.n == 1 else 4)
+            return measure(fabric, [0], [1], bench.seconds, warm_up=warm_up)
+
+
+SCENARIO = Flows()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Systems that vpci-perf compares.
+
+Each file here but this one defines SYSTEM, an object with
+
+    name          as for --system
+    help          one line
+    measures      what it can measure: "switch" (any number of guests behind a
+                  switch), "pair" (two guests), "limit" (no guests)
+    missing(env)  None, or a sentence: why it can't run here and what to do
+    open(...)     sets up what is measured; returns a Fabric
+
+It may also have 'lacks', scenarios that it can't run, with the reason."""
+import importlib
+import pkgutil
+
+ORDER = ["ovs-dpdk", "ovs-dpdk-debian", "vpci-flow", "vhost", "memif",
+         "limit"]
+
+
+def _place(system):
+    known = system.name in ORDER
+    return (ORDER.index(system.name) if known else len(ORDER), system.name)
+
+
+def load():
+    """Returns all systems by name, in the order in which they are shown."""
+    found = [importlib.import_module(f"{__name__}.{m.name}").SYSTEM
+             for m in pkgutil.iter_modules(__path__)
+             if m.name != "behind_switch"]
+    return {s.name: s for s in sorted(found, key=_place)}

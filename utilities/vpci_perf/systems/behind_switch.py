@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What systems with a switch share.  Not a system itself."""
+from ..fabric import Fabric, virtio_user
+
+
+class BehindSwitch:
+    """Guests on virtio-user devices, on ports of one type of a switch.
+    Switches that run the same program are one process."""
+
+    measures = "switch"
+    lacks = {}
+
+    def __init__(self, name, help_, port_type):
+        self.name = name
+        self.help = help_
+        self.port_type = port_type
+
+    def missing(self, env):
+        return None
+
+    def vswitchd(self, env):
+        return env.vswitchd
+
+    def open(self, env, switches, n_ports, flows, sleepers=(), testpmd=None,
+             packed=False):
+        """Sets up ports 0 to 'n_ports' - 1 with OpenFlow rules 'flows'.
+        'sleepers' are ports whose guests have processes of their own and
+        sleep; 'testpmd' is a packet size, if testpmd is to be the guest of
+        the two ports."""
+        switch = switches.get(self.vswitchd(env))
+        fabric = Fabric(env, switch)
+        try:
+            vdevs = [virtio_user(switch.socket(i), packed=packed)
+                     for i in range(n_ports)]
+            if testpmd:
+                fabric.add_testpmd(vdevs, env.guest_cpu, testpmd)
+            elif sleepers:
+                for vdev in vdevs:
+                    fabric.add_guest([vdev], env.guest_cpu, sleep=True)
+            else:
+                fabric.add_guest(vdevs, env.guest_cpu)
+            for _ in range(n_ports):
+                switch.add_port(self.port_type)
+            switch.set_flows(flows)
+            for guest in fabric.guests:
+                guest.wait()
+            switch.wait_for_guests()
+        except BaseException:
+            fabric.close()
+            raise
+        return fabric
