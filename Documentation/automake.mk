@@ -2,10 +2,12 @@
 
 EXTRA_DIST += \
 	Documentation/guests.rst \
+	Documentation/perf.rst \
 	Documentation/quickstart.rst
 
 # Manual pages.  PAGE.SECTION is made from PAGE.SECTION.rst.
 MAN_RST = \
+	Documentation/vpci-perf.1.rst \
 	Documentation/vpci.7.rst
 EXTRA_DIST += $(MAN_RST)
 

@@ -4,8 +4,7 @@
 EXTRA_DIST += \
 	utilities/quickstart-build.sh \
 	utilities/quickstart-demo.sh \
-	utilities/quickstart-steps.sh \
-	utilities/sandbox.sh
+	utilities/quickstart-steps.sh
 
 # vpci-perf's guests, and its limit.
 pkglibexec_PROGRAMS += \
@@ -21,3 +20,43 @@ utilities_vpci_perf_guest_CFLAGS = $(AM_CFLAGS) $(DPDK_CFLAGS)
 utilities_vpci_perf_guest_LDADD = $(DPDK_LIBS)
 utilities_vpci_perf_limit_SOURCES = tests/bench/limit.c
 utilities_vpci_perf_limit_LDADD = -lpthread
+
+# vpci-perf itself.  Beside its package it finds sandbox.sh.
+dist_bin_SCRIPTS += utilities/vpci-perf
+dist_pkgdata_DATA += utilities/sandbox.sh
+vpciperfdir = $(pkgdatadir)/vpci_perf
+dist_vpciperf_DATA = \
+	utilities/vpci_perf/__init__.py \
+	utilities/vpci_perf/cli.py \
+	utilities/vpci_perf/environment.py \
+	utilities/vpci_perf/fabric.py \
+	utilities/vpci_perf/guests.py \
+	utilities/vpci_perf/plots.py \
+	utilities/vpci_perf/probe.py \
+	utilities/vpci_perf/process.py \
+	utilities/vpci_perf/report.py \
+	utilities/vpci_perf/results.py \
+	utilities/vpci_perf/runner.py \
+	utilities/vpci_perf/sandbox.py \
+	utilities/vpci_perf/table.py \
+	utilities/vpci_perf/window.py
+vpciperfscenariosdir = $(vpciperfdir)/scenarios
+dist_vpciperfscenarios_DATA = \
+	utilities/vpci_perf/scenarios/__init__.py \
+	utilities/vpci_perf/scenarios/chain.py \
+	utilities/vpci_perf/scenarios/flows.py \
+	utilities/vpci_perf/scenarios/latency.py \
+	utilities/vpci_perf/scenarios/memory.py \
+	utilities/vpci_perf/scenarios/p2p.py \
+	utilities/vpci_perf/scenarios/pairs.py \
+	utilities/vpci_perf/scenarios/startup.py
+vpciperfsystemsdir = $(vpciperfdir)/systems
+dist_vpciperfsystems_DATA = \
+	utilities/vpci_perf/systems/__init__.py \
+	utilities/vpci_perf/systems/behind_switch.py \
+	utilities/vpci_perf/systems/limit.py \
+	utilities/vpci_perf/systems/memif.py \
+	utilities/vpci_perf/systems/ovs_dpdk.py \
+	utilities/vpci_perf/systems/ovs_dpdk_debian.py \
+	utilities/vpci_perf/systems/vhost.py \
+	utilities/vpci_perf/systems/vpci_flow.py

@@ -25,11 +25,11 @@ usage(void)
 {
     puts("\
 vpci-perf-guest: guests of vpci-perf, one on each DPDK device\n\
-usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS [sleep]\n\
+usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS QUEUES [sleep]\n\
 \n\
 Two lcores are needed: the first one waits for commands, the second one moves\n\
 packets of devices 0 to PORTS - 1 (--vdev), polling, or, with \"sleep\", waiting\n\
-for interrupts.  Commands, one per line of standard input, each answered by a\n\
+for interrupts.  Devices have QUEUES queue pairs, the first of which is used.  Commands, one per line of standard input, each answered by a\n\
 line that begins with \"ok\" or \"error\":\n\
   reset                 no port does anything\n\
   stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [rate=PPS]\n\
@@ -259,7 +259,8 @@ run_commands(unsigned int n_ports)
 int
 main(int argc, char *argv[])
 {
-    unsigned int n_ports, lcore;
+    unsigned int n_ports, n_queues, lcore;
+    bool sleep;
     const char *error;
     int used;
 
@@ -268,15 +269,16 @@ main(int argc, char *argv[])
         return 0;
     }
     used = rte_eal_init(argc, argv);
-    if (used < 0 || used + 1 >= argc) {
+    if (used < 0 || used + 2 >= argc) {
         fprintf(stderr, "vpci-perf-guest: see --help\n");
         return 2;
     }
     n_ports = strtoul(argv[used + 1], NULL, 10);
+    n_queues = strtoul(argv[used + 2], NULL, 10);
+    sleep = argv[used + 3] && !strcmp(argv[used + 3], "sleep");
     lcore = rte_get_next_lcore(-1, 1, 0);
     error = lcore >= RTE_MAX_LCORE ? "needs a second lcore (--lcores)"
-            : traffic_init(n_ports, argv[used + 2]
-                                    && !strcmp(argv[used + 2], "sleep"));
+            : traffic_init(n_ports, n_queues, sleep);
     if (error) {
         fprintf(stderr, "vpci-perf-guest: %s\n", error);
         return 1;

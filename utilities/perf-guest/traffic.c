@@ -91,15 +91,20 @@ count(uint64_t *counter, uint64_t n)
 /* Set-up. */
 
 static const char *
-start_port(uint16_t port)
+start_port(uint16_t port, unsigned int n_queues)
 {
     struct rte_eth_conf conf = { .intr_conf.rxq = sleeps };
     struct rte_ether_addr mac = port_mac(port);
     int socket = rte_eth_dev_socket_id(port);
+    bool failed = rte_eth_dev_configure(port, n_queues, n_queues, &conf);
 
-    if (rte_eth_dev_configure(port, 1, 1, &conf)
-        || rte_eth_rx_queue_setup(port, 0, RING_SIZE, socket, NULL, pool)
-        || rte_eth_tx_queue_setup(port, 0, RING_SIZE, socket, NULL)) {
+    for (unsigned int i = 0; i < n_queues && !failed; i++) {
+        failed = (rte_eth_rx_queue_setup(port, i, RING_SIZE, socket, NULL,
+                                         pool)
+                  || rte_eth_tx_queue_setup(port, i, RING_SIZE, socket,
+                                            NULL));
+    }
+    if (failed) {
         return sleeps ? "cannot configure a port with receive interrupts"
                       : "cannot configure a port";
     }
@@ -113,21 +118,22 @@ start_port(uint16_t port)
 }
 
 const char *
-traffic_init(unsigned int n, bool sleep)
+traffic_init(unsigned int n, unsigned int n_queues, bool sleep)
 {
-    if (!n || n > TRAFFIC_MAX_PORTS || n > rte_eth_dev_count_avail()) {
-        return "needs from 1 to 32 devices (--vdev)";
+    if (!n || !n_queues || n_queues > 16 || n > TRAFFIC_MAX_PORTS || n > rte_eth_dev_count_avail()) {
+        return "needs from 1 to 32 devices (--vdev), with 1 to 16 queues";
     }
     tsc_hz = rte_get_tsc_hz();
     sleeps = sleep;
-    pool = rte_pktmbuf_pool_create("packets", n * 3 * RING_SIZE + 4096 - 1,
+    pool = rte_pktmbuf_pool_create("packets", (n * (n_queues + 2) * RING_SIZE
+                                               + 4096 - 1),
                                    POOL_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
                                    rte_socket_id());
     if (!pool) {
         return "not enough memory for packets: more huge pages or a bigger -m";
     }
     for (n_ports = 0; n_ports < n; n_ports++) {
-        const char *error = start_port(n_ports);
+        const char *error = start_port(n_ports, n_queues);
 
         if (error) {
             return error;

@@ -55,9 +55,10 @@ struct traffic_counters {
     uint64_t rx_bytes;
 };
 
-/* Starts the ports 0 to 'n' - 1 of DPDK, with receive interrupts if 'sleep'.
- * Returns null or what went wrong. */
-const char *traffic_init(unsigned int n, bool sleep);
+/* Starts the ports 0 to 'n' - 1 of DPDK, with 'n_queues' queue pairs each, the
+ * first of which is used, and with receive interrupts if 'sleep'.  Returns
+ * null or what went wrong. */
+const char *traffic_init(unsigned int n, unsigned int n_queues, bool sleep);
 
 /* All roles become TRAFFIC_IGNORE and there is no stream. */
 void traffic_reset(void);

@@ -19,25 +19,28 @@ processors and 1 GB of free huge pages.
 """
 
 METHOD = """\
-how it is measured:
-  In each round every system measures the same case, one after the other.  Each
-  measurement sets up switch ports and guests, warms up, reads all counters,
-  waits for --duration, and reads them again.  Figures are medians of all
-  rounds; ratios are medians of the ratios within each round.
-  Mpps counts packets that reached the last guest.  "cycles/pkt" are TSC cycles
-  in which the switch's polling threads had packets ("processing cycles" of
-  ovs-appctl dpif-netdev/pmd-stats-show) divided by these packets; of systems
-  without a switch there are none.  "host CPU" is the processor time of
-  ovs-vswitchd, all threads, in processors.  "lost" is the share of packets
-  that a guest put on its ring and that never reached the other: without a
-  rate, guests send as much as they can, so that a slow switch loses some.
-  Sizes are those of frames without CRC.  The polling thread has a processor
-  for itself and all guests share another one, since they are devices of one
-  program; without a switch each guest has a processor.
-  "processors" says whether a cache line took less than 200 ns to the other
-  processor and back ("near") or more ("far"), before and after: on virtual
-  machines this changes, and with it all figures.  Compare only like with like.
-  See Documentation/perf.rst for more.
+In each round every system measures the same case, one after the other.  Each
+measurement sets up switch ports and guests, warms up, reads all counters,
+waits for --duration, and reads them again.  Figures are medians of all rounds;
+ratios are medians of the ratios within each round.
+
+Mpps counts packets that reached the last guest.  "cycles/pkt" are TSC cycles
+in which the switch's polling threads had packets ("processing cycles" of
+ovs-appctl dpif-netdev/pmd-stats-show) divided by these packets; systems
+without a switch have none.  "host CPU" is the processor time of ovs-vswitchd,
+all threads, in processors; "guest CPU" that of all guests.  "lost" is the
+share of packets that a guest put on its ring and that never reached the other:
+unless a rate is set guests send as much as they can, so that a slow switch
+loses some.  Latency is measured from making a packet to having it back; at
+full load it says how long queues are.  Sizes are those of frames without CRC.
+
+The polling thread has a processor for itself.  All guests share another one:
+they are devices of one program, which serves them in turn, burst by burst.
+Without a switch each guest has a processor.
+
+"processors" says whether a cache line took less than 200 ns to the other
+processor and back ("near") or more ("far"), before and after: on virtual
+machines this changes, and with it all figures.  Compare only like with like.
 """
 
 
@@ -78,7 +81,8 @@ def _number(low, high, kind=int):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="vpci-perf", description=DESCRIPTION, epilog=METHOD,
+        prog="vpci-perf", description=DESCRIPTION,
+        epilog="how it is measured:\n" + METHOD + "\nSee vpci-perf(1).",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--list", action="store_true",
@@ -176,7 +180,7 @@ def _run(options, work_dir):
         with open(options.json, "w", encoding="utf-8") as f:
             f.write(results.to_json())
     if options.report:
-        print("Report:", report.write(results, options.report))
+        print("Report:", report.write(results, options.report, METHOD))
     return 0 if results.complete() else 1
 
 

@@ -23,8 +23,8 @@ class Fabric:
         """Returns the guest that has 'port', and the port's number there."""
         return self._places[port]
 
-    def add_guest(self, vdevs, cpu, sleep=False):
-        guest = guests.PerfGuest(self.env, vdevs, cpu, sleep)
+    def add_guest(self, vdevs, cpu, sleep=False, queues=1):
+        guest = guests.PerfGuest(self.env, vdevs, cpu, sleep, queues)
         self.guests.append(guest)
         self._places += [(guest, i) for i in range(len(vdevs))]
         return guest
@@ -60,12 +60,13 @@ class Fabric:
             self.switch.remove_ports()
 
 
-def virtio_user(path, server=True, queue_size=1024, packed=False):
+def virtio_user(path, server=True, queue_size=1024, packed=False, queues=1):
     """DPDK's device for a vhost-user guest at the socket 'path'."""
     number = virtio_user.count = getattr(virtio_user, "count", 0) + 1
     return (f"net_virtio_user{number},path={path},queue_size={queue_size}"
             + (",server=1" if server else "")
-            + (",packed_vq=1" if packed else ""))
+            + (",packed_vq=1" if packed else "")
+            + (f",queues={queues}" if queues > 1 else ""))
 
 
 def fresh_path(env, name):

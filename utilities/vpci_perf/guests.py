@@ -34,13 +34,13 @@ def _remove_prefix(prefix):
 class PerfGuest:
     """Our own traffic program: one guest for each device."""
 
-    def __init__(self, env, vdevs, cpu, sleep=False):
+    def __init__(self, env, vdevs, cpu, sleep=False, queues=1):
         args, self._prefix = _eal_args(env, vdevs, cpu,
                                        128 + 16 * len(vdevs))
         self.n = len(vdevs)
         self._talk = process.Conversation(
-            [env.helper("vpci-perf-guest"), *args, "--", str(self.n)]
-            + (["sleep"] if sleep else []),
+            [env.helper("vpci-perf-guest"), *args, "--", str(self.n),
+             str(queues)] + (["sleep"] if sleep else []),
             os.path.join(env.work_dir, f"{self._prefix}.log"), cpus={cpu})
 
     def wait(self):

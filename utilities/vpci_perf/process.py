@@ -25,12 +25,12 @@ def _child(cpus):
     return prepare
 
 
-def run(args, timeout=30, env=None, cpus=None):
-    """Runs 'args' to its end, at most 'timeout' seconds, and returns its
-    standard output."""
+def run(args, timeout=30, env=None, cpus=None, text=""):
+    """Runs 'args', with 'text' as standard input, to its end, at most
+    'timeout' seconds, and returns its standard output."""
     try:
         done = subprocess.run(args, timeout=timeout, env=env, text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True,
+                              input=text, capture_output=True,
                               preexec_fn=_child(cpus))
     except subprocess.TimeoutExpired:
         raise ProcessError(f"{args[0]}: no end after {timeout} s") from None

@@ -65,10 +65,14 @@ class Switch:
                     f"no guest listens on {self.socket(i)} after "
                     f"{PORT_TIMEOUT} s")
             time.sleep(0.01)
+        self.readd_port(i, kind)
+        self.n_ports = i + 1
+
+    def readd_port(self, i, kind):
+        """Adds port 'i' again, after it was deleted."""
         self.vsctl("add-port", "br0", f"p{i}", "--", "set", "Interface",
                    f"p{i}", f"type={kind}", f"ofport_request={i + 1}",
                    f"options:vhost-server-path={self.socket(i)}")
-        self.n_ports = i + 1
 
     def wait_for_guests(self):
         """Waits until all ports have a guest."""

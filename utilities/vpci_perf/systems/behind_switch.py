@@ -22,15 +22,17 @@ class BehindSwitch:
         return env.vswitchd
 
     def open(self, env, switches, n_ports, flows, sleepers=(), testpmd=None,
-             packed=False):
+             packed=False, queues=1):
         """Sets up ports 0 to 'n_ports' - 1 with OpenFlow rules 'flows'.
         'sleepers' are ports whose guests have processes of their own and
         sleep; 'testpmd' is a packet size, if testpmd is to be the guest of
-        the two ports."""
+        the two ports.  Guests have 'queues' queue pairs, of which one
+        has traffic."""
         switch = switches.get(self.vswitchd(env))
         fabric = Fabric(env, switch)
         try:
-            vdevs = [virtio_user(switch.socket(i), packed=packed)
+            vdevs = [virtio_user(switch.socket(i), packed=packed,
+                                 queues=queues)
                      for i in range(n_ports)]
             if testpmd:
                 fabric.add_testpmd(vdevs, env.guest_cpu, testpmd)
@@ -38,7 +40,7 @@ class BehindSwitch:
                 for vdev in vdevs:
                     fabric.add_guest([vdev], env.guest_cpu, sleep=True)
             else:
-                fabric.add_guest(vdevs, env.guest_cpu)
+                fabric.add_guest(vdevs, env.guest_cpu, queues=queues)
             for _ in range(n_ports):
                 switch.add_port(self.port_type)
             switch.set_flows(flows)

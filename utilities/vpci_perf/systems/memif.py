@@ -14,7 +14,7 @@ class Memif:
         return dpdk_driver_missing("memif")
 
     def open(self, env, switches, n_ports, flows, sleepers=(), testpmd=None,
-             packed=False):
+             packed=False, queues=1):
         """See BehindSwitch.open()."""
         socket = fresh_path(env, "memif.sock")
         device = f"socket={socket},socket-abstract=no,rsize=10,bsize=2048"

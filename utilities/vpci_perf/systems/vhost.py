@@ -14,7 +14,7 @@ class Vhost:
         return dpdk_driver_missing("vhost")
 
     def open(self, env, switches, n_ports, flows, sleepers=(), testpmd=None,
-             packed=False):
+             packed=False, queues=1):
         """See BehindSwitch.open()."""
         socket = fresh_path(env, "vhost.sock")
         fabric = Fabric(env)
