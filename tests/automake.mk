@@ -105,6 +105,7 @@ TESTSUITE_AT = \
 	tests/vpci-hostile.at \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
+	tests/vpci-perf.at \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \
 	tests/vpci-qos.at \

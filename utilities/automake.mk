@@ -21,6 +21,13 @@ utilities_vpci_perf_guest_LDADD = $(DPDK_LIBS)
 utilities_vpci_perf_limit_SOURCES = tests/bench/limit.c
 utilities_vpci_perf_limit_LDADD = -lpthread
 
+# What User-Mode Linux needs to attach to ports of other types.
+pkglib_LTLIBRARIES += utilities/vpci-perf-uml.la
+utilities_vpci_perf_uml_la_SOURCES = utilities/perf-guest/uml-features.c
+utilities_vpci_perf_uml_la_CFLAGS = $(AM_CFLAGS) $(DPDK_CFLAGS)
+utilities_vpci_perf_uml_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version \
+	-shared -rpath $(pkglibdir)
+
 # vpci-perf itself.  Beside its package it finds sandbox.sh.
 dist_bin_SCRIPTS += utilities/vpci-perf
 dist_pkgdata_DATA += utilities/sandbox.sh
@@ -31,6 +38,7 @@ dist_vpciperf_DATA = \
 	utilities/vpci_perf/environment.py \
 	utilities/vpci_perf/fabric.py \
 	utilities/vpci_perf/guests.py \
+	utilities/vpci_perf/linux.py \
 	utilities/vpci_perf/plots.py \
 	utilities/vpci_perf/probe.py \
 	utilities/vpci_perf/process.py \
@@ -49,7 +57,8 @@ dist_vpciperfscenarios_DATA = \
 	utilities/vpci_perf/scenarios/memory.py \
 	utilities/vpci_perf/scenarios/p2p.py \
 	utilities/vpci_perf/scenarios/pairs.py \
-	utilities/vpci_perf/scenarios/startup.py
+	utilities/vpci_perf/scenarios/startup.py \
+	utilities/vpci_perf/scenarios/tcp.py
 vpciperfsystemsdir = $(vpciperfdir)/systems
 dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/__init__.py \

@@ -76,6 +76,15 @@ class Environment:
         """The path of one of our own helper programs."""
         return os.path.join(self.helpers, name)
 
+    def uml_preload(self):
+        """What lets User-Mode Linux attach to ports of any type."""
+        for place in (os.path.join(self.helpers, ".libs"),
+                      os.path.join(self.helpers, "../../lib/ovs-vpci")):
+            path = os.path.join(place, "vpci-perf-uml.so")
+            if os.path.exists(path):
+                return path
+        return None
+
     def check(self):
         """Raises Missing if nothing can be measured here."""
         if os.geteuid():

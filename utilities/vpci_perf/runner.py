@@ -5,6 +5,7 @@ import sys
 import time
 
 from . import probe, process
+from .linux import LinuxGuests
 from .results import Measurement, Results
 from .sandbox import Switch
 
@@ -19,18 +20,20 @@ class Switches:
     def __init__(self, env):
         self._env = env
         self._switches = {}
+        self._started = 0
 
-    def get(self, vswitchd):
-        if vswitchd not in self._switches:
-            self._switches[vswitchd] = Switch(
-                self._env, vswitchd, f"switch{len(self._switches)}")
-        return self._switches[vswitchd]
+    def get(self, vswitchd, preload=None):
+        key = (vswitchd, preload)
+        if key not in self._switches:
+            self._started += 1
+            self._switches[key] = Switch(self._env, vswitchd,
+                                         f"switch{self._started}", preload)
+        return self._switches[key]
 
     def forget(self, vswitchd):
-        """Ends a switch that failed, so that the next one is a new one."""
-        switch = self._switches.pop(vswitchd, None)
-        if switch:
-            switch.close()
+        """Ends switches of which one failed, so that the next ones are new."""
+        for key in [k for k in self._switches if k[0] == vswitchd]:
+            self._switches.pop(key).close()
 
     def close(self):
         for switch in self._switches.values():
@@ -57,6 +60,27 @@ class Bench:
             yield fabric
         finally:
             fabric.close()
+
+
+    @contextlib.contextmanager
+    def open_linux(self, system):
+        """Sets up 'system' with two Linux guests, 10.0.0.1 and 10.0.0.2, on
+        ports that forward to each other.  Yields the switch and them."""
+        switch = self.switches.get(system.vswitchd(self.env),
+                                   self.env.uml_preload())
+        guests = LinuxGuests(self.env)
+        try:
+            for i in range(2):
+                socket = switch.add_listening_port(system.linux_port_type)
+                guests.start(i, socket)
+            switch.set_flows(["in_port=1,actions=output:2",
+                              "in_port=2,actions=output:1"])
+            for i in range(2):
+                guests.wait(i)
+            yield switch, guests
+        finally:
+            guests.stop()
+            switch.remove_ports()
 
 
 class Progress:
@@ -119,7 +143,8 @@ class Runner:
         """Systems that can run 'case'; notes why others cannot."""
         usable = []
         for system in self.systems:
-            why = system.missing(self.env)
+            why = (system.missing(self.env)
+                   or getattr(scenario, "missing", lambda env: None)(self.env))
             if not why and system.measures not in scenario.needs:
                 why = f"{scenario.name} needs " + " or ".join(
                     {"switch": "a switch", "pair": "two guests",

@@ -74,6 +74,22 @@ class Switch:
                    f"p{i}", f"type={kind}", f"ofport_request={i + 1}",
                    f"options:vhost-server-path={self.socket(i)}")
 
+    def add_listening_port(self, kind):
+        """Adds the next port, of type 'kind', for a guest that connects.
+        Returns the path of its socket."""
+        i = self.n_ports
+        args = ["add-port", "br0", f"p{i}", "--", "set", "Interface",
+                f"p{i}", f"type={kind}", f"ofport_request={i + 1}"]
+        if kind == "vpci":
+            path = self.socket(i)
+            args.append(f"options:vhost-listen-path={path}")
+        else:
+            # Open vSwitch names the socket after the port.
+            path = os.path.join(self.dir, f"p{i}")
+        self.vsctl(*args)
+        self.n_ports = i + 1
+        return path
+
     def wait_for_guests(self):
         """Waits until all ports have a guest."""
         ports = [f"p{i}" for i in range(self.n_ports)]
@@ -100,10 +116,11 @@ class Switch:
         args = []
         for i in range(self.n_ports):
             args += ["--", "--if-exists", "del-port", "br0", f"p{i}"]
-            if os.path.exists(self.socket(i)):
-                os.unlink(self.socket(i))
         if args:
             self.vsctl(*args[1:])
+        for i in range(self.n_ports):
+            if os.path.exists(self.socket(i)):
+                os.unlink(self.socket(i))
         self.n_ports = 0
 
     def busy_cycles(self):

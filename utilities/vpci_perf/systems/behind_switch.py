@@ -10,7 +10,10 @@ class BehindSwitch:
     measures = "switch"
     lacks = {}
 
-    def __init__(self, name, help_, port_type):
+    def __init__(self, name, help_, port_type, linux_port_type):
+        """'linux_port_type' is for front ends that connect, as User-Mode
+        Linux does."""
+        self.linux_port_type = linux_port_type
         self.name = name
         self.help = help_
         self.port_type = port_type

@@ -3,4 +3,5 @@
 from .behind_switch import BehindSwitch
 
 SYSTEM = BehindSwitch("ovs-dpdk", "ports of type dpdkvhostuserclient, in the "
-                      "same ovs-vswitchd as vpci", "dpdkvhostuserclient")
+                      "same ovs-vswitchd as vpci", "dpdkvhostuserclient",
+                      "dpdkvhostuser")

@@ -19,4 +19,4 @@ class Debian(BehindSwitch):
 
 
 SYSTEM = Debian("ovs-dpdk-debian", "the same ports of the distribution's own "
-                "ovs-vswitchd-dpdk", "dpdkvhostuserclient")
+                "ovs-vswitchd-dpdk", "dpdkvhostuserclient", "dpdkvhostuser")

@@ -3,4 +3,4 @@
 from .behind_switch import BehindSwitch
 
 SYSTEM = BehindSwitch("vpci-flow", "ports of type vpci, each packet through "
-                      "the userspace datapath", "vpci")
+                      "the userspace datapath", "vpci", "vpci")
