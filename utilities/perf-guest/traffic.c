@@ -120,7 +120,8 @@ start_port(uint16_t port, unsigned int n_queues)
 const char *
 traffic_init(unsigned int n, unsigned int n_queues, bool sleep)
 {
-    if (!n || !n_queues || n_queues > 16 || n > TRAFFIC_MAX_PORTS || n > rte_eth_dev_count_avail()) {
+    if (!n || n > TRAFFIC_MAX_PORTS || n > rte_eth_dev_count_avail()
+        || !n_queues || n_queues > TRAFFIC_MAX_QUEUES) {
         return "needs from 1 to 32 devices (--vdev), with 1 to 16 queues";
     }
     tsc_hz = rte_get_tsc_hz();

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define TRAFFIC_MAX_PORTS 32
+#define TRAFFIC_MAX_QUEUES 16
 #define TRAFFIC_MAX_STREAMS 32
 #define TRAFFIC_MAX_SIZES 16
 #define TRAFFIC_MIN_SIZE 60

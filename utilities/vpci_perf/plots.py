@@ -63,7 +63,7 @@ def _series(results, cases, x, figure):
         for s in results.summaries(case):
             value = s.median(figure)
             if value is not None:
-                name = s.system if len(kinds) == 1 else f"{s.system} ({s.kind})"
+                name = s.system + (f" ({s.kind})" if len(kinds) > 1 else "")
                 series.setdefault(name, []).append((x(case), value))
     return {name: sorted(points) for name, points in series.items()}
 
