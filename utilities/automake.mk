@@ -21,12 +21,14 @@ utilities_vpci_perf_guest_LDADD = $(DPDK_LIBS)
 utilities_vpci_perf_limit_SOURCES = tests/bench/limit.c
 utilities_vpci_perf_limit_LDADD = -lpthread
 
-# What User-Mode Linux needs to attach to ports of other types.
-pkglib_LTLIBRARIES += utilities/vpci-perf-uml.la
-utilities_vpci_perf_uml_la_SOURCES = utilities/perf-guest/uml-features.c
-utilities_vpci_perf_uml_la_CFLAGS = $(AM_CFLAGS) $(DPDK_CFLAGS)
-utilities_vpci_perf_uml_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version \
-	-shared -rpath $(pkglibdir)
+# What User-Mode Linux needs to attach to ports of other types, for LD_PRELOAD.
+# libtool is told to make no shared libraries, so this one is made without it.
+nodist_pkglibexec_SCRIPTS = utilities/vpci-perf-uml.so
+EXTRA_DIST += utilities/perf-guest/uml-features.c
+CLEANFILES += utilities/vpci-perf-uml.so
+utilities/vpci-perf-uml.so: utilities/perf-guest/uml-features.c
+	$(AM_V_CCLD)$(MKDIR_P) utilities && $(CC) $(AM_CFLAGS) $(CFLAGS) \
+	    $(DPDK_CFLAGS) -fPIC -shared -o $@ $<
 
 # vpci-perf itself.  Beside its package it finds sandbox.sh.
 dist_bin_SCRIPTS += utilities/vpci-perf

@@ -202,6 +202,10 @@ def main():
     except process.ProcessError as error:
         print(f"vpci-perf: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever reads the table has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("vpci-perf: interrupted", file=sys.stderr)
         return 130

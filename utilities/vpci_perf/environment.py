@@ -78,12 +78,7 @@ class Environment:
 
     def uml_preload(self):
         """What lets User-Mode Linux attach to ports of any type."""
-        for place in (os.path.join(self.helpers, ".libs"),
-                      os.path.join(self.helpers, "../../lib/ovs-vpci")):
-            path = os.path.join(place, "vpci-perf-uml.so")
-            if os.path.exists(path):
-                return path
-        return None
+        return self.helper("vpci-perf-uml.so")
 
     def check(self):
         """Raises Missing if nothing can be measured here."""
