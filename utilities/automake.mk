@@ -67,6 +67,7 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/behind_switch.py \
 	utilities/vpci_perf/systems/limit.py \
 	utilities/vpci_perf/systems/memif.py \
+	utilities/vpci_perf/systems/memif_zero_copy.py \
 	utilities/vpci_perf/systems/ovs_dpdk.py \
 	utilities/vpci_perf/systems/ovs_dpdk_debian.py \
 	utilities/vpci_perf/systems/vhost.py \

@@ -96,6 +96,11 @@ sandbox_isolate () {
 }
 
 sandbox_start_switch () {
+    # ovs-appctl looks for a program of this name.
+    if test "$(basename "$sandbox_vswitchd")" != ovs-vswitchd; then
+        ln -s "$sandbox_vswitchd" "$sandbox_dir/ovs-vswitchd"
+        sandbox_vswitchd=$sandbox_dir/ovs-vswitchd
+    fi
     sandbox_spawn "$sandbox_dir/ovs-vswitchd.out" "${sandbox_isolation[@]}" \
         "$sandbox_vswitchd" --enable-dummy --disable-system \
         --no-chdir --log-file --pidfile \
@@ -126,6 +131,8 @@ sandbox_stop () {
 
     test ${#sandbox_pids[@]} -gt 0 || return 0
     kill -TERM "${sandbox_pids[@]}" 2> /dev/null
+    # Also those that somebody has stopped.
+    kill -CONT "${sandbox_pids[@]}" 2> /dev/null
     for pid in "${sandbox_pids[@]}"; do
         tries=100
         while test "$tries" -gt 0 && kill -0 "$pid" 2> /dev/null; do

@@ -5,7 +5,8 @@
  * can copy.  Part of vpci-perf.
  *
  * Packets go through a ring for one producer and one consumer, each in a slot
- * of its own with its length in front of it, and are copied in and copied out.
+ * of its own with its length in front of it.  The producer writes the first
+ * bytes of a slot, the consumer copies all of it to a place of its own.
  * Indices are published once in 32 packets.  The slots of a ring are an odd
  * number of cache lines, so that they do not fall on the same cache sets. */
 
@@ -38,7 +39,7 @@ struct index {
 
 static struct index producer, consumer;
 static uint8_t *slots;
-static size_t slot_size, packet_size;
+static size_t slot_size, packet_size, written_size;
 
 /* What the consumer has taken.  Also keeps the copies from being left out. */
 static uint64_t taken;
@@ -122,10 +123,46 @@ ping_pong(uint64_t duration)
 
 /* Packets. */
 
+/* The processor's own clock, 0 if it has none. */
+static uint64_t
+cycles(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_ia32_rdtsc();
+#else
+    return 0;
+#endif
+}
+
+/* Bytes of a slot for packets of 'size' bytes and their header. */
+static size_t
+choose_slot_size(size_t size)
+{
+    size_t lines = (16 + size + CACHE_LINE - 1) / CACHE_LINE;
+
+    return (lines | 1) * CACHE_LINE;
+}
+
+/* Memory for as many packets as a ring has. */
+static uint8_t *
+allocate_slots(void)
+{
+    uint8_t *memory;
+
+    slot_size = choose_slot_size(packet_size);
+    memory = aligned_alloc(CACHE_LINE, RING_SIZE * slot_size);
+    if (!memory) {
+        fprintf(stderr, "limit: no memory\n");
+        exit(1);
+    }
+    memset(memory, 0, RING_SIZE * slot_size);
+    return memory;
+}
+
 static void *
 consume(void *arg)
 {
-    static uint8_t private[MAX_SIZE];
+    uint8_t *copies = allocate_slots();
     uint64_t head = 0;
 
     (void) arg;
@@ -139,16 +176,17 @@ consume(void *arg)
             continue;
         }
         for (; head < end; head++) {
-            const uint8_t *slot = slots + head % RING_SIZE * slot_size;
+            size_t offset = head % RING_SIZE * slot_size;
             uint32_t len;
 
-            memcpy(&len, slot, sizeof len);
-            memcpy(private, slot + 16, packet_size);
-            checksum += private[len - 1];
+            memcpy(&len, slots + offset, sizeof len);
+            memcpy(copies + offset + 16, slots + offset + 16, packet_size);
+            checksum += copies[offset + 16 + len - 1];
         }
         atomic_store_explicit(&consumer.value, head, memory_order_release);
     }
     taken = head;
+    free(copies);
     return NULL;
 }
 
@@ -170,40 +208,20 @@ produce_batch(uint64_t *tail, uint64_t *room, const uint8_t *packet)
         uint8_t *slot = slots + *tail % RING_SIZE * slot_size;
 
         memcpy(slot, &len, sizeof len);
-        memcpy(slot + 16, packet, packet_size);
+        memcpy(slot + 16, packet, written_size);
     }
     atomic_store_explicit(&producer.value, *tail, memory_order_release);
-}
-
-/* Bytes of a slot for packets of 'size' bytes and their header. */
-static size_t
-choose_slot_size(size_t size)
-{
-    size_t lines = (16 + size + CACHE_LINE - 1) / CACHE_LINE;
-
-    return (lines | 1) * CACHE_LINE;
-}
-
-static void
-allocate_slots(void)
-{
-    slot_size = choose_slot_size(packet_size);
-    slots = aligned_alloc(CACHE_LINE, RING_SIZE * slot_size);
-    if (!slots) {
-        fprintf(stderr, "limit: no memory\n");
-        exit(1);
-    }
-    memset(slots, 0, RING_SIZE * slot_size);
 }
 
 static void
 hand_off(uint64_t duration)
 {
     static uint8_t packet[MAX_SIZE];
-    uint64_t tail = 0, room = RING_SIZE, start, end;
+    uint64_t tail = 0, room = RING_SIZE, start, end, tsc;
     pthread_t thread;
 
-    allocate_slots();
+    slots = allocate_slots();
+    tsc = cycles();
     pthread_create(&thread, NULL, consume, NULL);
     start = now_ns();
     do {
@@ -212,10 +230,12 @@ hand_off(uint64_t duration)
         }
         end = now_ns();
     } while (end - start < duration);
+    tsc = cycles() - tsc;
     atomic_store(&stop, true);
     pthread_join(thread, NULL);
     free(slots);
-    printf("%.3f\n", taken * 1e3 / (end - start));
+    printf("%.3f %.1f\n", taken * 1e3 / (end - start),
+           (double) tsc / taken);
 }
 
 /* The same copies, on one processor: from slot to slot. */
@@ -224,7 +244,7 @@ copy(uint64_t duration)
 {
     uint64_t start = now_ns(), end, n = 0;
 
-    allocate_slots();
+    slots = allocate_slots();
     do {
         for (int i = 0; i < 1000; i++, n++) {
             uint8_t *slot = slots + n % RING_SIZE * slot_size;
@@ -245,12 +265,13 @@ usage(void)
     puts("\
 limit: what no design can beat on this machine\n\
 usage: limit ping-pong CPU,CPU SECONDS\n\
-       limit hand-off CPU,CPU SECONDS SIZE\n\
+       limit hand-off CPU,CPU SECONDS SIZE [WRITTEN]\n\
        limit copy CPU,CPU SECONDS SIZE\n\
 \n\
 ping-pong prints nanoseconds for one cache line, from one processor to the\n\
-other and back.  hand-off prints millions of packets of SIZE bytes per second\n\
-that the first processor copies into a ring and the second one out of it.\n\
+other and back.  hand-off prints millions of packets of SIZE bytes per second,\n\
+of which the first processor writes WRITTEN bytes (all) into a ring, and the\n\
+second one copies all out of it, and TSC cycles per packet.\n\
 copy prints millions of copies per second that the first processor makes.");
 }
 
@@ -270,11 +291,14 @@ main(int argc, char *argv[])
     }
     duration = strtod(argv[3], NULL) * 1e9;
     packet_size = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
+    written_size = argc > 5 ? strtoul(argv[5], NULL, 10) : packet_size;
     pin(cpus[0]);
     if (!strcmp(what, "ping-pong")) {
         ping_pong(duration);
-    } else if (packet_size < 1 || packet_size > MAX_SIZE) {
-        fprintf(stderr, "limit: SIZE is from 1 to %d\n", MAX_SIZE);
+    } else if (packet_size < 1 || packet_size > MAX_SIZE
+               || written_size > packet_size) {
+        fprintf(stderr, "limit: SIZE is from 1 to %d, WRITTEN up to it\n",
+                MAX_SIZE);
         return 2;
     } else if (!strcmp(what, "hand-off")) {
         hand_off(duration);

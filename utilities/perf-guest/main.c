@@ -29,8 +29,9 @@ usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS QUEUES [sleep]\n\
 \n\
 Two lcores are needed: the first one waits for commands, the second one moves\n\
 packets of devices 0 to PORTS - 1 (--vdev), polling, or, with \"sleep\", waiting\n\
-for interrupts.  Devices have QUEUES queue pairs, the first of which is used.  Commands, one per line of standard input, each answered by a\n\
-line that begins with \"ok\" or \"error\":\n\
+for interrupts.  Devices have QUEUES queue pairs, the first of which is used.\n\
+Commands, one per line of standard input, each answered by a line that begins\n\
+with \"ok\" or \"error\":\n\
   reset                 no port does anything\n\
   stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [rate=PPS]\n\
                         send UDP packets on PORT, to the address of port TO\n\
@@ -39,6 +40,7 @@ line that begins with \"ok\" or \"error\":\n\
   forward PORT TO       send on TO what comes on PORT\n\
   ping MICROSECONDS     one packet of the first stream at a time\n\
   start                 begin, with counters at 0\n\
+  record, hold          begin and end to record latencies\n\
   pause                 streams end, all else goes on\n\
   stats                 the time in seconds, and counters of all ports:\n\
                         tx=PACKETS,BYTES,REFUSED rx=PACKETS,BYTES\n\
@@ -223,6 +225,9 @@ run_command(char **words, unsigned int n, unsigned int n_ports)
     } else if (!strcmp(name, "stats")) {
         printf("ok");
         print_counters(n_ports);
+    } else if (running && (!strcmp(name, "record") || !strcmp(name, "hold"))) {
+        traffic_record(!strcmp(name, "record"));
+        printf("ok");
     } else if (!strcmp(name, "pause") && running) {
         traffic_pause();
         printf("ok");

@@ -74,7 +74,7 @@ static uint64_t lost_pings;
 
 static struct histogram latency;
 
-static atomic_bool wanted, working, paused, quitting;
+static atomic_bool wanted, working, paused, recording, quitting;
 
 static struct rte_ether_addr
 port_mac(uint16_t port)
@@ -96,8 +96,14 @@ start_port(uint16_t port, unsigned int n_queues)
     struct rte_eth_conf conf = { .intr_conf.rxq = sleeps };
     struct rte_ether_addr mac = port_mac(port);
     int socket = rte_eth_dev_socket_id(port);
-    bool failed = rte_eth_dev_configure(port, n_queues, n_queues, &conf);
+    struct rte_eth_dev_info info;
+    bool failed;
 
+    /* A virtio-user device listens again only if it knows that its peer is
+     * gone. */
+    conf.intr_conf.lsc = (!rte_eth_dev_info_get(port, &info)
+                          && *info.dev_flags & RTE_ETH_DEV_INTR_LSC);
+    failed = rte_eth_dev_configure(port, n_queues, n_queues, &conf);
     for (unsigned int i = 0; i < n_queues && !failed; i++) {
         failed = (rte_eth_rx_queue_setup(port, i, RING_SIZE, socket, NULL,
                                          pool)
@@ -330,10 +336,12 @@ dispose(struct port *port, uint16_t number, struct rte_mbuf **pkts,
 {
     uint16_t to = port->role == TRAFFIC_FORWARD ? port->to : number;
     uint64_t now = rte_rdtsc();
-    unsigned int sent = 0;
+    unsigned int sent = 0, n_noted;
 
     if (port->role == TRAFFIC_SINK) {
-        for (unsigned int i = 0; i < n; i++) {
+        n_noted = atomic_load_explicit(&recording, memory_order_relaxed)
+                  ? n : 0;
+        for (unsigned int i = 0; i < n_noted; i++) {
             note_latency(pkts[i], now);
         }
     } else {
@@ -512,6 +520,7 @@ void
 traffic_start(void)
 {
     atomic_store(&paused, false);
+    atomic_store(&recording, false);
     atomic_store(&wanted, true);
     wait_for(true);
 }
@@ -520,6 +529,12 @@ void
 traffic_pause(void)
 {
     atomic_store(&paused, true);
+}
+
+void
+traffic_record(bool on)
+{
+    atomic_store(&recording, on);
 }
 
 void

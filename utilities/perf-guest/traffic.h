@@ -76,6 +76,10 @@ const char *traffic_set_ping(uint64_t interval);
 void traffic_start(void);
 void traffic_stop(void);
 
+/* Latencies are recorded from now on, or no longer.  They are not after
+ * traffic_start(). */
+void traffic_record(bool on);
+
 /* Streams end; what is on its way still arrives. */
 void traffic_pause(void);
 
@@ -88,7 +92,7 @@ void traffic_clear(void);
 struct traffic_counters traffic_counters(uint16_t port);
 
 /* Microseconds from the time that a packet was made to the time that a sink of
- * this process received it: what a share of 'fraction' (0 to 1) of all packets
+ * this process received it, of those received while this was recorded: what a share of 'fraction' (0 to 1) of all packets
  * did not exceed.  0 if there were none.  Only while stopped. */
 double traffic_latency_us(double fraction);
 

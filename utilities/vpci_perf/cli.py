@@ -98,9 +98,9 @@ def _parser():
         help="masks in scenario flows (%(default)s)")
     add("--packed", action="store_true", help="packed rings, not split ones")
     add("--duration", type=_number(0.2, 3600, float), metavar="S",
-        help="seconds of each measurement (3; with --quick: 1)")
+        help="seconds of each measurement (1; with --quick: 0.3)")
     add("--rounds", type=_number(1, 1000), metavar="N",
-        help="rounds (5; with --quick: 3)")
+        help="rounds (9; with --quick: 6)")
     add("--quick", action="store_true",
         help="fewer and shorter measurements: some minutes become one or two")
     add("--json", metavar="FILE", help="write figures to FILE")
@@ -155,8 +155,8 @@ def _list(env):
 
 def _set_defaults(options):
     quick = options.quick
-    options.duration = options.duration or (1 if quick else 3)
-    options.rounds = options.rounds or (3 if quick else 5)
+    options.duration = options.duration or (0.3 if quick else 1)
+    options.rounds = options.rounds or (6 if quick else 9)
     if not options.scenario:
         options.scenario = ["p2p", "latency"] if quick \
             else list(scenarios.load())
@@ -174,24 +174,41 @@ def _run(options, work_dir):
     chosen_systems = _choose(options.system, systems.load(), "system")
     _check_output(options)
     env.check()
-    results = Runner(env, options, chosen_scenarios, chosen_systems).run()
+    runner = Runner(env, options, chosen_scenarios, chosen_systems)
+    try:
+        runner.run()
+    except KeyboardInterrupt:
+        runner.results.warn("interrupted before everything was measured")
+        if runner.results.measurements:
+            _show(runner.results, options)
+        raise
+    _show(runner.results, options)
+    return 0 if runner.results.complete() else 1
+
+
+def _show(results, options):
     print(table.render(results))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as f:
             f.write(results.to_json())
     if options.report:
         print("Report:", report.write(results, options.report, METHOD))
-    return 0 if results.complete() else 1
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _interrupted(signum, frame):
+    """Once is enough: what is cleaned up then is not interrupted."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main():
     """Runs the program and returns its exit status."""
     options = _parser().parse_args()
-    for signum in (signal.SIGTERM, signal.SIGHUP):
+    for signum in SIGNALS:
         signal.signal(signum, _interrupted)
     work_dir = tempfile.mkdtemp(prefix="vpci-perf.")
     try:
@@ -210,7 +227,7 @@ def main():
         print("vpci-perf: interrupted", file=sys.stderr)
         return 130
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for signum in SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
         process.close_all()
         shutil.rmtree(work_dir, ignore_errors=True)

@@ -6,17 +6,18 @@ from . import guests
 
 
 class Fabric:
-    """Ports 0 to n - 1 and their guests, set up and taken down again.
+    """Ports 0 to n - 1 and their guests, set up, frozen and thawed, and taken
+    down again.
 
     With a switch between them, all guests are devices of one process, on one
     processor: guests in processes of their own would take turns there by the
-    scheduler's time slices, in which rings overflow.  'sleepers' says which
-    ports have processes of their own all the same, since they sleep."""
+    scheduler's time slices, in which rings overflow."""
 
     def __init__(self, env, switch=None):
         self.env = env
         self.switch = switch
         self.guests = []
+        self.linux = None
         self._places = []
 
     def place(self, port):
@@ -24,10 +25,16 @@ class Fabric:
         return self._places[port]
 
     def add_guest(self, vdevs, cpu, sleep=False, queues=1):
+        """A process with the next ports."""
         guest = guests.PerfGuest(self.env, vdevs, cpu, sleep, queues)
         self.guests.append(guest)
         self._places += [(guest, i) for i in range(len(vdevs))]
         return guest
+
+    def reverse(self):
+        """What was added first gets the last port."""
+        self.guests.reverse()
+        self._places.reverse()
 
     def add_testpmd(self, vdevs, cpu, size):
         guest = guests.Testpmd(self.env, vdevs, cpu, size)
@@ -44,20 +51,45 @@ class Fabric:
         answers."""
         return [guest.tell(command) for guest in reversed(self.guests)][::-1]
 
-    def parties(self):
-        """Who shares which processor, in words."""
-        env = self.env
+    def all_guests(self):
+        """Whatever has cpu_seconds()."""
+        return self.guests + ([self.linux] if self.linux else [])
+
+    def processors(self):
+        """Who is on which processor, in words."""
         if self.switch:
-            return (f"switch on processor {env.switch_cpu}, all guests on "
-                    f"{env.guest_cpu}")
-        return (f"sending guest on processor {env.guest_cpu}, receiving guest "
-                f"on {env.switch_cpu}")
+            return (f"switch on {self.env.switch_cpu}, all guests share "
+                    f"{self.env.guest_cpu}")
+        if self.guests:
+            return f"guests on {self.env.guest_cpu} and {self.env.switch_cpu}"
+        return f"from {self.env.guest_cpu} to {self.env.switch_cpu}"
+
+    def freeze(self):
+        """Stops everything until thaw().  Linux guests are left alone: they
+        sleep when nobody asks anything of them."""
+        for guest in self.guests:
+            guest.freeze()
+        if self.switch:
+            self.switch.freeze()
+
+    def thaw(self):
+        if self.switch:
+            self.switch.thaw()
+        for guest in self.guests:
+            guest.thaw()
 
     def close(self):
+        """May be called again."""
+        self.thaw()
         for guest in self.guests:
             guest.close()
+        self.guests.clear()
+        if self.linux:
+            self.linux.stop()
         if self.switch:
-            self.switch.remove_ports()
+            switch, self.switch = self.switch, None
+            switch.remove_ports()
+            switch.freeze()
 
 
 def virtio_user(path, server=True, queue_size=1024, packed=False, queues=1):

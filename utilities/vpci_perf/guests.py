@@ -31,12 +31,31 @@ def _remove_prefix(prefix):
         pass
 
 
-class PerfGuest:
+class _Guest:
+    """What all of them have: a conversation with a program."""
+
+    _talk = _prefix = None
+
+    def freeze(self):
+        self._talk.freeze()
+
+    def thaw(self):
+        self._talk.thaw()
+
+    def cpu_seconds(self):
+        return process.cpu_seconds(self._talk.pid)
+
+    def close(self):
+        self._talk.close()
+        _remove_prefix(self._prefix)
+
+
+class PerfGuest(_Guest):
     """Our own traffic program: one guest for each device."""
 
     def __init__(self, env, vdevs, cpu, sleep=False, queues=1):
-        args, self._prefix = _eal_args(env, vdevs, cpu,
-                                       128 + 16 * len(vdevs))
+        args, self._prefix = _eal_args(
+            env, vdevs, cpu, 32 + 3 * (queues + 2) * len(vdevs))
         self.n = len(vdevs)
         self._talk = process.Conversation(
             [env.helper("vpci-perf-guest"), *args, "--", str(self.n),
@@ -68,20 +87,13 @@ class PerfGuest:
     def stats(self):
         return self.parse(self.tell("stats"))
 
-    def cpu_seconds(self):
-        return process.cpu_seconds(self._talk.pid)
 
-    def close(self):
-        self._talk.close()
-        _remove_prefix(self._prefix)
-
-
-class Testpmd:
+class Testpmd(_Guest):
     """testpmd in 'io' mode: what comes on one of its two devices goes out on
     the other.  It begins with bursts of its own."""
 
     def __init__(self, env, vdevs, cpu, size):
-        args, self._prefix = _eal_args(env, vdevs, cpu, 256)
+        args, self._prefix = _eal_args(env, vdevs, cpu, 96)
         self._talk = process.Conversation(
             ["stdbuf", "-oL", "dpdk-testpmd", *args, "--", "--interactive",
              "--forward-mode=io", "--nb-cores=1", f"--txpkts={size}",
@@ -112,10 +124,3 @@ class Testpmd:
         now = time.monotonic()
         text = "\n".join(self.tell("show port stats all"))
         return now, [int(n) for n in re.findall(r"RX-packets:\s*(\d+)", text)]
-
-    def cpu_seconds(self):
-        return process.cpu_seconds(self._talk.pid)
-
-    def close(self):
-        self._talk.close()
-        _remove_prefix(self._prefix)

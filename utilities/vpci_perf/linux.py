@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real Linux guests: User-Mode Linux, by the functions of tests/guests."""
+import glob
 import os
 import shlex
 
@@ -25,8 +26,8 @@ def _script(env):
                         "tests/guests/guests.sh")
 
 
-def _environment(env):
-    return dict(os.environ, GUESTS_DIR=os.path.join(env.work_dir, "guests"),
+def _environment(env, directory=""):
+    return dict(os.environ, GUESTS_DIR=directory,
                 GUESTS_CACHE=os.path.join(env.build or "", "guests"),
                 GUESTS_CPUS=str(env.guest_cpu), GUEST_LIFETIME="900",
                 GUEST_TIMEOUT="120")
@@ -35,12 +36,15 @@ def _environment(env):
 class LinuxGuests:
     """Guests 10.0.0.1, 10.0.0.2 ... on sockets of switch ports."""
 
-    def __init__(self, env):
+    def __init__(self, env, name):
+        """Those of one 'name' at a time."""
         self._env = env
+        self._dir = os.path.join(env.work_dir, "linux-" + name)
 
     def call(self, *args, timeout=150):
         return process.run(["bash", _script(self._env), *args],
-                           timeout=timeout, env=_environment(self._env))
+                           timeout=timeout,
+                           env=_environment(self._env, self._dir))
 
     def start(self, number, socket):
         self.call("uml_start", f"vm{number}", socket,
@@ -62,6 +66,14 @@ class LinuxGuests:
         times = sorted(float(word[5:]) for word in text.split()
                        if word.startswith("time="))
         return times[len(times) // 2]
+
+    def cpu_seconds(self):
+        """Processor time of all guests with all of their helpers, so far."""
+        total = 0.0
+        for path in glob.glob(os.path.join(self._dir, "*/pid")):
+            with open(path, encoding="ascii") as f:
+                total += process.tree_cpu_seconds(int(f.read()))
+        return total
 
     def stop(self):
         self.call("guests_stop_all")

@@ -9,24 +9,31 @@ import time
 
 from . import process
 
-NEAR_NS = 200
-PROBE_SECONDS = 0.05
+NEAR, FAR, MIXED, ANY = "near", "far", "mixed", "any"
+NEAR_NS = 280
+PROBE_SECONDS = 0.02
+N_PROBES = 3
 # Share of all processors that others may use before it is said.
 BUSY_SHARE = 0.05
 
 
 def ping_pong_ns(env):
     """Nanoseconds for a cache line to the other processor and back: the best
-    of three probes, since all that can disturb one makes it longer."""
+    of several probes, since all that can disturb one makes it longer."""
     limit = env.helper("vpci-perf-limit")
     cpus = f"{env.guest_cpu},{env.switch_cpu}"
     return min(float(process.run([limit, "ping-pong", cpus,
                                   str(PROBE_SECONDS)], timeout=10))
-               for _ in range(3))
+               for _ in range(N_PROBES))
 
 
-def kind(nanoseconds):
-    return "near" if nanoseconds < NEAR_NS else "far"
+def kind(probes):
+    """What 'probes', in nanoseconds, have been: NEAR, FAR or MIXED, or ANY if
+    nobody cared."""
+    if not probes:
+        return ANY
+    kinds = {NEAR if p < NEAR_NS else FAR for p in probes}
+    return kinds.pop() if len(kinds) == 1 else MIXED
 
 
 def _stat():
@@ -42,6 +49,12 @@ def busy_share(seconds=0.3):
     spent = [b - a for a, b in zip(before, _stat())]
     idle = spent[3] + spent[4]
     return 1 - idle / max(sum(spent), 1)
+
+
+def busy_seconds():
+    """Processor time that all processes of the machine have used."""
+    stat = _stat()
+    return (sum(stat[:3]) + sum(stat[5:7])) / os.sysconf("SC_CLK_TCK")
 
 
 def steal_seconds():

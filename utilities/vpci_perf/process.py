@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """External processes: each has a bound, and none outlives this program."""
 import ctypes
+import glob
 import os
 import select
 import signal
@@ -16,10 +17,11 @@ class ProcessError(Exception):
     """An external program failed; the message says which, and what it said."""
 
 
-def _child(cpus):
+def _child(cpus, ends_alone=False):
     def prepare():
         os.setsid()
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if not ends_alone:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if cpus:
             os.sched_setaffinity(0, cpus)
     return prepare
@@ -47,9 +49,10 @@ class Conversation:
     """A program that is told lines and answers with lines.
 
     It is a session leader of its own, dies with this program, and is killed by
-    close()."""
+    close().  With 'ends_alone', the end of its standard input is enough to end
+    it, and it has something to clean up."""
 
-    def __init__(self, args, log, env=None, cpus=None):
+    def __init__(self, args, log, env=None, cpus=None, ends_alone=False):
         self.name = os.path.basename(args[0])
         self.log = log
         self._buffer = b""
@@ -57,7 +60,8 @@ class Conversation:
             try:
                 self.process = subprocess.Popen(
                     args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                    stderr=stderr, env=env, preexec_fn=_child(cpus))
+                    stderr=stderr, env=env,
+                    preexec_fn=_child(cpus, ends_alone))
             except OSError as error:
                 raise ProcessError(f"{args[0]}: {error.strerror}") from None
         _running.append(self)
@@ -103,12 +107,20 @@ class Conversation:
             said = []
         return f"{self.name} {what}" + (f": {said[-1]}" if said else "")
 
+    def freeze(self):
+        """Stops the program until thaw()."""
+        send_signal(self.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        send_signal(self.pid, signal.SIGCONT)
+
     def close(self, grace=0):
         """Ends the program: closes its standard input, and kills its session
         if it has not ended within 'grace' seconds."""
         if self not in _running:
             return
         _running.remove(self)
+        self.thaw()
         try:
             self.process.stdin.close()
         except OSError:
@@ -125,17 +137,56 @@ class Conversation:
         self.process.stdout.close()
 
 
+def send_signal(pid, signum):
+    """Sends a signal to process 'pid', unless it is gone."""
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        pass
+
+
 def close_all():
     """Ends all programs, those started last first."""
     for conversation in reversed(list(_running)):
         conversation.close(grace=8)
 
 
-def cpu_seconds(pid):
-    """Processor time that process 'pid' has used, 0 if it is gone."""
+def _stat(pid):
+    """Fields of /proc/PID/stat from the third on, or None."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-            fields = f.read().rsplit(")", 1)[1].split()
+        with open(f"/proc/{pid}/stat", encoding="ascii",
+                  errors="replace") as f:
+            return f.read().rsplit(")", 1)[1].split()
     except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return None
+
+
+def cpu_seconds(pid, name=""):
+    """Processor time that the living threads of process 'pid' have used whose
+    names begin with 'name'."""
+    total = 0
+    for task in glob.glob(f"/proc/{pid}/task/*"):
+        try:
+            with open(f"{task}/comm", encoding="ascii",
+                      errors="replace") as comm, \
+                    open(f"{task}/schedstat", encoding="ascii") as stat:
+                if comm.read().startswith(name):
+                    total += int(stat.read().split()[0])
+        except OSError:
+            pass
+    return total / 1e9
+
+
+def tree_cpu_seconds(pid):
+    """The same of 'pid' and all of its descendants, those that it has waited
+    for included."""
+    stats = {name: _stat(name) for name in os.listdir("/proc")
+             if name.isdigit()}
+    wanted, ticks = [str(pid)], 0
+    for parent in wanted:
+        stat = stats.get(parent)
+        if stat:
+            ticks += sum(map(int, stat[11:15]))
+            wanted += [name for name, s in stats.items()
+                       if s and s[1] == parent]
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -4,7 +4,7 @@ import html
 import os
 import time
 
-from . import plots, scenarios, systems
+from . import plots, scenarios, systems, table
 from .results import FIGURES
 
 STYLE = """
@@ -38,7 +38,7 @@ def _cell(summary, name, form):
         return ""
     values = summary.values(name)
     spread = ""
-    if name == "mpps" and len(values) > 1:
+    if name in summary.case.compared and len(values) > 1:
         spread = (f" <small>{form.format(min(values))}&ndash;"
                   f"{form.format(max(values))}</small>")
     return form.format(value) + spread
@@ -60,18 +60,22 @@ def _case(results, case):
             rows.append(f'<tr class="missing"><td>{_e(system)}</td><td '
                         f'colspan="{len(columns) + 2}">not run: {_e(why)}'
                         "</td></tr>")
-    return f"<h3>{_e(case.title())}</h3><table>{''.join(rows)}</table>"
+    return (f"<h3>{_e(case.title())}</h3><p><small>Processors: "
+            f"{_e(results.places(case))}.</small></p>"
+            f"<table>{''.join(rows)}</table>"
+            + _ratios(results.ratios(case)))
 
 
-def _ratios(results):
-    ratios = results.ratios()
+def _ratios(ratios):
     if not ratios:
         return ""
-    rows = [_row(["ratio, of the same round", "median", "minimum", "maximum"],
-                 "th")]
-    rows += [_row([_e(r.name()), f"{r.median:.3f}", f"{min(r.values):.3f}",
-                   f"{max(r.values):.3f}"]) for r in ratios]
-    return f"<h2>Ratios</h2><table>{''.join(rows)}</table>"
+    rows = [_row(["ratio, of the same round", "processors", "figure", "median",
+                  "minimum", "maximum"], "th")]
+    rows += [_row([_e(systems), kind, _e(heading), f"{r.median:.3f}",
+                   f"{min(r.values):.3f}", f"{max(r.values):.3f}"])
+             for systems, kind, figures in table.ratio_rows(ratios)
+             for heading, r in figures]
+    return f'<table class="ratios">{"".join(rows)}</table>'
 
 
 def _machine(results):
@@ -111,9 +115,9 @@ def write(results, directory, method):
     page = ("<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">"
             "<title>vpci-perf</title><style>" + STYLE + "</style></head><body>"
             "<h1>Packets between guests of one host</h1>" + _machine(results)
-            + warnings + figures + "<h2>Figures</h2><p>Medians of all rounds;"
-            " after Mpps, the lowest and the highest.</p>" + tables
-            + _ratios(results) + _method(results, method)
+            + warnings + figures + "<h2>Figures</h2><p>Medians of all rounds,"
+            " some with the lowest and the highest.</p>" + tables
+            + _method(results, method)
             + "</body></html>\n")
     path = os.path.join(directory, "index.html")
     with open(path, "w", encoding="utf-8") as f:

@@ -3,7 +3,11 @@
 import json
 import statistics
 
-BASE = "ovs-dpdk"
+from . import probe
+
+# What others are compared with: the first system that was measured, in the
+# order in which they are listed, and this one.
+LIMIT = "limit"
 # Name in JSON, heading, format, and whether less is better.
 FIGURES = (
     ("mpps", "Mpps", "{:.2f}", False),
@@ -15,25 +19,23 @@ FIGURES = (
     ("rtt_p99_us", "p99 us", "{:.1f}", True),
     ("rtt_p999_us", "p99.9 us", "{:.1f}", True),
     ("lost", "lost", "{:.2%}", True),
-    ("mbytes", "MB", "{:.1f}", True),
+    ("mbytes", "MB", "{:.2f}", True),
     ("seconds", "seconds", "{:.3f}", True),
 )
-COMPARED = ("mpps", "switch_cycles_per_packet", "rtt_p50_us", "rtt_p99_us",
-            "mbytes", "seconds")
-MAX_LOST_UNSAID = 0.0
+HEADINGS = {name: heading for name, heading, _, _ in FIGURES}
 
 
 class Measurement:
     """One case, measured once with one system."""
 
-    def __init__(self, case, system, round_, figures, notes, kind, ping_pong):
+    def __init__(self, case, system, round_, figures, notes, kind, probes):
         self.case = case
         self.system = system
         self.round = round_
         self.figures = figures
         self.notes = notes
-        self.kind = kind            # "near", "far" or "mixed".
-        self.ping_pong = ping_pong  # Nanoseconds.
+        self.kind = kind            # Of the whole round: see probe.kind().
+        self.probes = probes        # Nanoseconds, of the whole round.
 
 
 class Summary:
@@ -60,10 +62,10 @@ class Summary:
                 if note not in seen:
                     seen.append(note)
         lost = self.median("lost")
-        if lost and lost > MAX_LOST_UNSAID:
-            seen.append(f"lost {lost:.1%} of what was sent")
-        if self.kind == "mixed":
-            seen.append("not comparable")
+        if lost:
+            seen.append(f"lost {lost * 100:.2g} % of what was sent")
+        if self.kind == probe.MIXED:
+            seen.append("the processors moved: compare with nothing")
         return seen
 
     def to_json(self):
@@ -74,6 +76,7 @@ class Summary:
                   "case": case.label, "processors": self.kind}
         for name, _, _, _ in FIGURES:
             result[name] = self.median(name)
+        result["switch_mpps"] = self.median("switch_mpps")
         rates = self.values("mpps")
         result.update(rounds=len(self.measurements),
                       min_mpps=min(rates, default=None),
@@ -84,10 +87,11 @@ class Summary:
 
 class Ratio:
     """One figure of a system, divided by the same figure of another one in
-    the same round."""
+    the same round, for all rounds of one kind."""
 
-    def __init__(self, case, system, base, figure, values):
+    def __init__(self, case, kind, system, base, figure, values):
         self.case = case
+        self.kind = kind
         self.system = system
         self.base = base
         self.figure = figure
@@ -97,14 +101,11 @@ class Ratio:
     def median(self):
         return statistics.median(self.values)
 
-    def name(self):
-        return (f"{self.case.title()}: {self.system} / {self.base}, "
-                f"{self.figure}")
-
     def to_json(self):
-        return {"name": self.name(), "value": self.median,
-                "min": min(self.values), "max": max(self.values),
-                "rounds": len(self.values)}
+        return {"name": f"{self.case.title()}, {self.kind}: {self.system} / "
+                        f"{self.base}, {self.figure}",
+                "value": self.median, "min": min(self.values),
+                "max": max(self.values), "rounds": len(self.values)}
 
 
 class Results:
@@ -114,6 +115,7 @@ class Results:
         self.machine = machine
         self.measurements = []
         self.missing = {}           # (case, system): why
+        self.processors = {}        # case: {system: who is where}
         self.warnings = []
 
     def add(self, measurement):
@@ -121,6 +123,18 @@ class Results:
 
     def warn(self, text):
         self.warnings.append(text)
+
+    def describe(self, case, system, processors):
+        """Says who is on which processor."""
+        self.processors.setdefault(case, {})[system] = processors
+
+    def places(self, case):
+        """Who is on which processor, in one line."""
+        groups = {}
+        for system, text in self.processors.get(case, {}).items():
+            groups.setdefault(text, []).append(system)
+        return "; ".join(f"{', '.join(systems)}: {text}"
+                         for text, systems in groups.items())
 
     def not_run(self, case, system, why):
         self.missing[(case, system)] = why
@@ -146,30 +160,34 @@ class Results:
         return [Summary(case, system, kind, group)
                 for (system, kind), group in groups.items()]
 
-    def ratios(self):
-        """Of each system to OVS-DPDK, round by round."""
+    def ratios(self, case):
+        """Of systems to the first one and to the limit, of rounds of one
+        kind."""
+        rounds = {}
+        for m in self.measurements:
+            if m.case == case and m.kind != probe.MIXED:
+                rounds.setdefault(m.kind, {}).setdefault(
+                    m.round, {})[m.system] = m.figures
         found = []
-        for case in self.cases():
-            rounds = {}
-            for m in self.measurements:
-                if m.case == case and m.kind != "mixed":
-                    rounds.setdefault(m.round, {})[m.system] = m.figures
-            systems = list(dict.fromkeys(s for r in rounds.values()
+        for kind, of_kind in rounds.items():
+            systems = list(dict.fromkeys(s for r in of_kind.values()
                                          for s in r))
-            for system in systems:
-                if system != BASE:
-                    found += self._ratios_of(case, system, rounds)
+            bases = [systems[0]] + [LIMIT] * (LIMIT in systems[1:])
+            for base in bases:
+                for system in systems:
+                    if system not in (base, LIMIT):
+                        found += self._ratios_of(case, kind, system, base,
+                                                 of_kind.values())
         return found
 
     @staticmethod
-    def _ratios_of(case, system, rounds):
-        for figure in COMPARED:
-            values = [r[system][figure] / r[BASE][figure]
-                      for r in rounds.values()
+    def _ratios_of(case, kind, system, base, rounds):
+        for figure in case.compared:
+            values = [r[system][figure] / r[base][figure] for r in rounds
                       if r.get(system, {}).get(figure) is not None
-                      and r.get(BASE, {}).get(figure)]
+                      and r.get(base, {}).get(figure)]
             if values:
-                yield Ratio(case, system, BASE, figure, values)
+                yield Ratio(case, kind, system, base, figure, values)
 
     def complete(self):
         """False if something that could have been measured was not."""
@@ -182,7 +200,8 @@ class Results:
             "warnings": self.warnings,
             "results": [s.to_json() for case in self.cases()
                         for s in self.summaries(case)],
-            "ratios": [r.to_json() for r in self.ratios()],
+            "ratios": [r.to_json() for case in self.cases()
+                       for r in self.ratios(case)],
             "not_run": [{"case": case.title(), "system": system, "why": why}
                         for (case, system), why in self.missing.items()],
         }, indent=2) + "\n"

@@ -1,38 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds: what is measured when."""
+"""Rounds: what is measured when.
+
+All systems that can run a case are set up for it, each with a switch and
+guests of its own, and all are frozen.  Then they take turns: one is thawed,
+measured and frozen again.  So a round takes little longer than its
+measurements, and seldom does the machine change within it."""
 import contextlib
 import sys
 import time
 
 from . import probe, process
-from .linux import LinuxGuests
+from .fabric import Fabric
 from .results import Measurement, Results
-from .sandbox import Switch
+from .sandbox import Switch, SwitchError
 
-# How often a round is repeated whose processors moved half-way.
+# After so many rounds of a case everything is set up anew: where things lie in
+# memory matters.
+ROUNDS_PER_SETUP = 3
+# How often a round is repeated whose processors moved half-way, and what share
+# of all rounds may be repeats.
 MAX_REPEATS = 2
+MAX_REPEATED_SHARE = 0.25
 
 
 class Switches:
-    """The switches that run, one for each ovs-vswitchd program.  Only one at a
-    time has ports, and so a polling thread."""
+    """The switches that run: one for each system that has one."""
 
     def __init__(self, env):
         self._env = env
         self._switches = {}
         self._started = 0
 
-    def get(self, vswitchd, preload=None):
-        key = (vswitchd, preload)
-        if key not in self._switches:
+    def get(self, system, preload=None):
+        """The thawed switch of 'system', started if there is none yet."""
+        key = (system.name, preload)
+        if key in self._switches:
+            self._switches[key].thaw()
+        else:
             self._started += 1
-            self._switches[key] = Switch(self._env, vswitchd,
-                                         f"switch{self._started}", preload)
+            self._switches[key] = Switch(
+                self._env, system.vswitchd(self._env),
+                f"switch{self._started}", preload)
         return self._switches[key]
 
-    def forget(self, vswitchd):
-        """Ends switches of which one failed, so that the next ones are new."""
-        for key in [k for k in self._switches if k[0] == vswitchd]:
+    def forget(self, system):
+        """Ends switches of 'system', of which one failed, so that the next
+        ones are new."""
+        for key in [k for k in self._switches if k[0] == system.name]:
             self._switches.pop(key).close()
 
     def close(self):
@@ -42,45 +56,31 @@ class Switches:
 
 
 class Bench:
-    """What a scenario needs to measure one case."""
+    """What a scenario needs to measure one case with one system."""
 
     def __init__(self, env, switches, seconds, packed):
         self.env = env
-        self.switches = switches
         self.seconds = seconds
-        self.packed = packed
+        self._switches = switches
+        self._packed = packed
+        self._fabrics = []
 
-    @contextlib.contextmanager
     def open(self, system, n_ports, flows, **kwargs):
-        """Sets up 'system' with 'n_ports' guests and OpenFlow rules 'flows';
-        takes everything down in the end."""
-        fabric = system.open(self.env, self.switches, n_ports, flows,
-                             packed=self.packed, **kwargs)
-        try:
-            yield fabric
-        finally:
-            fabric.close()
+        """Sets up 'system' with 'n_ports' guests and OpenFlow rules 'flows'.
+        Returns a Fabric, which close() closes if nobody else does."""
+        self._fabrics.append(system.open(
+            self.env, self._switches, n_ports, flows, packed=self._packed,
+            **kwargs))
+        return self._fabrics[-1]
 
-
-    @contextlib.contextmanager
     def open_linux(self, system):
-        """Sets up 'system' with two Linux guests, 10.0.0.1 and 10.0.0.2, on
-        ports that forward to each other.  Yields the switch and them."""
-        switch = self.switches.get(system.vswitchd(self.env),
-                                   self.env.uml_preload())
-        guests = LinuxGuests(self.env)
-        try:
-            for i in range(2):
-                socket = switch.add_listening_port(system.linux_port_type)
-                guests.start(i, socket)
-            switch.set_flows(["in_port=1,actions=output:2",
-                              "in_port=2,actions=output:1"])
-            for i in range(2):
-                guests.wait(i)
-            yield switch, guests
-        finally:
-            guests.stop()
-            switch.remove_ports()
+        """The same with two Linux guests."""
+        self._fabrics.append(system.open_linux(self.env, self._switches))
+        return self._fabrics[-1]
+
+    def close(self):
+        while self._fabrics:
+            self._fabrics.pop().close()
 
 
 class Progress:
@@ -97,15 +97,53 @@ class Progress:
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def step(self, text):
-        self._done += 1
+    def step(self, text, amount):
+        """'text' begins; it is 'amount' of the total."""
         spent = time.monotonic() - self._began
         left = ""
-        if self._done > 3:
-            rest = spent / (self._done - 1) * (self._total - self._done + 1)
+        if self._done:
+            rest = spent / self._done * (self._total - self._done)
             left = f", about {rest:.0f} s left"
-        self.say(f"[{self._done}/{max(self._total, self._done)}, "
-                 f"{spent:.0f} s{left}] {text}")
+        self.say(f"[{self._done / self._total:4.0%}, {spent:.0f} s{left}] "
+                 f"{text}")
+        self._done += amount
+
+
+class Party:
+    """A system while it is set up for a case, frozen but when it is
+    measured."""
+
+    def __init__(self, system, scenario, case, bench):
+        self.system = system
+        self._scenario = scenario
+        self._case = case
+        self._bench = bench
+        if system.measures == "limit":
+            self.fabric = Fabric(bench.env)
+        else:
+            self.fabric = scenario.open(case, system, bench)
+        self.fabric.freeze()
+
+    @classmethod
+    def open(cls, system, scenario, case, bench):
+        try:
+            return cls(system, scenario, case, bench)
+        except BaseException:
+            bench.close()
+            raise
+
+    def measure(self):
+        """Returns figures and notes."""
+        if self.system.measures == "limit":
+            return self.system.figures(self._case, self._bench), []
+        self.fabric.thaw()
+        figures = self._scenario.measure(self._case, self.system, self.fabric,
+                                         self._bench)
+        self.fabric.freeze()
+        return figures
+
+    def close(self):
+        self._bench.close()
 
 
 class Runner:
@@ -118,37 +156,57 @@ class Runner:
         self.scenarios = scenarios
         self.systems = systems
         self.switches = Switches(env)
+        self._useless = {}          # Systems that don't even start: why.
         self.results = Results(env.machine())
 
     def run(self):
+        """Measures everything.  What has been measured is in 'results', also
+        if this is interrupted."""
         plan = [(scenario, case, self._systems_for(scenario, case))
                 for scenario in self.scenarios
                 for case in scenario.cases(self.options)]
-        total = sum(len(s) for _, _, s in plan) * self.options.rounds
-        self._progress = Progress(total, self.options.quiet)
+        passes = self._passes()
+        self._repeats = int(MAX_REPEATED_SHARE * self.options.rounds
+                            * len(plan))
+        self._progress = Progress(
+            self.options.rounds * sum(len(s) for _, _, s in plan) or 1,
+            self.options.quiet)
+        self._warn_if_busy()
+        try:
+            first = 1
+            for rounds in passes:
+                for scenario, case, systems in plan:
+                    self._run_case(scenario, case, systems,
+                                   range(first, first + rounds))
+                first += rounds
+        finally:
+            self.switches.close()
+
+    def _passes(self):
+        """How many rounds each pass through all cases has."""
+        n = max(1, self.options.rounds // ROUNDS_PER_SETUP)
+        return [self.options.rounds // n + (i < self.options.rounds % n)
+                for i in range(n)]
+
+    def _warn_if_busy(self):
         busy = probe.busy_share()
         if busy > probe.BUSY_SHARE:
             self.results.warn(f"the machine was busy before anything began: "
                               f"{busy:.0%} of its processors in use")
             self._progress.say("warning: " + self.results.warnings[-1])
-        try:
-            for round_ in range(1, self.options.rounds + 1):
-                for scenario, case, systems in plan:
-                    self._run_round(round_, scenario, case, systems)
-        finally:
-            self.switches.close()
-        return self.results
 
     def _systems_for(self, scenario, case):
         """Systems that can run 'case'; notes why others cannot."""
         usable = []
         for system in self.systems:
-            why = (system.missing(self.env)
-                   or getattr(scenario, "missing", lambda env: None)(self.env))
+            why = system.missing(self.env)
+            if not why and system.measures != "limit":
+                why = getattr(scenario, "missing",
+                              lambda env: None)(self.env)
             if not why and system.measures not in scenario.needs:
                 why = f"{scenario.name} needs " + " or ".join(
-                    {"switch": "a switch", "pair": "two guests",
-                     "limit": "no guests"}[n] for n in scenario.needs)
+                    {"switch": "a switch", "pair": "two guests"}[n]
+                    for n in scenario.needs if n != "limit")
             why = why or scenario.lacks(case, system)
             if why:
                 self.results.not_run(case, system.name, why)
@@ -156,38 +214,76 @@ class Runner:
                 usable.append(system)
         return usable
 
-    def _run_round(self, round_, scenario, case, systems):
+    def _run_case(self, scenario, case, systems, rounds):
+        parties = []
+        for system in systems:
+            if system.name in self._useless:
+                self.results.failed(case, system.name,
+                                    self._useless[system.name])
+        systems = [s for s in systems if s.name not in self._useless]
+        if not systems:
+            return
+        try:
+            self._progress.step(
+                f"{case.title()}: " + ", ".join(s.name for s in systems)
+                + f" (round {rounds[0]} to {rounds[-1]})",
+                len(systems) * len(rounds))
+            for system in systems:
+                party = self._try(case, system, lambda s=system: Party.open(
+                    s, scenario, case, self._bench()))
+                if party:
+                    parties.append(party)
+                    self.results.describe(case, system.name,
+                                          party.fabric.processors())
+            for round_ in rounds:
+                self._run_round(round_, case, parties)
+        finally:
+            for party in parties:
+                party.close()
+
+    def _bench(self):
+        return Bench(self.env, self.switches, self.options.duration,
+                     self.options.packed)
+
+    def _run_round(self, round_, case, parties):
         """All systems in turn, again if the processors moved meanwhile."""
         for repeat in range(MAX_REPEATS + 1):
-            measured = [self._measure(round_, scenario, case, system)
-                        for system in systems]
-            kinds = {m.kind for m in measured if m}
-            if len(kinds) <= 1 or repeat == MAX_REPEATS:
+            probes = self._probe(case)
+            measured = []
+            for party in list(parties):
+                figures = self._try(case, party.system, party.measure, party)
+                if figures:
+                    measured.append((party.system.name, *figures))
+                else:
+                    parties.remove(party)
+                probes += self._probe(case)
+            kind = probe.kind(probes)
+            if (kind != probe.MIXED or repeat == MAX_REPEATS
+                    or not self._repeats):
                 break
-            self._progress.say("    the processors moved: once more")
-        for m in measured:
-            if m:
-                if len(kinds) > 1:
-                    m.notes.append("the processors moved during this round")
-                    m.kind = "mixed"
-                self.results.add(m)
+            self._repeats -= 1
+            self._progress.say(f"    round {round_}: the processors moved, "
+                               "once more")
+        for system, figures, notes in measured:
+            self.results.add(Measurement(case, system, round_, figures, notes,
+                                         kind, probes))
 
-    def _measure(self, round_, scenario, case, system):
-        self._progress.step(f"round {round_}: {case.title()}, {system.name}")
-        bench = Bench(self.env, self.switches, self.options.duration,
-                      self.options.packed)
+    def _probe(self, case):
+        return [probe.ping_pong_ns(self.env)] if case.timed else []
+
+    def _try(self, case, system, action, party=None):
+        """Returns what action() returns, or None if it fails: then this system
+        is done with this case, and 'party' is closed."""
         try:
-            before = probe.ping_pong_ns(self.env)
-            figures, notes = scenario.run(case, system, bench)
-            after = probe.ping_pong_ns(self.env)
+            return action()
         except process.ProcessError as error:
             self.results.failed(case, system.name, str(error))
-            self._progress.say(f"    failed: {error}")
-            if hasattr(system, "vswitchd"):
-                self.switches.forget(system.vswitchd(self.env))
+            self._progress.say(f"    {system.name} failed: {error}")
+            with contextlib.suppress(process.ProcessError):
+                if party:
+                    party.close()
+            if isinstance(error, SwitchError):
+                self._useless[system.name] = str(error)
+            if system.measures == "switch":
+                self.switches.forget(system)
             return None
-        kind = probe.kind(before)
-        if probe.kind(after) != kind:
-            kind = "mixed"
-        return Measurement(case, system.name, round_, figures, notes, kind,
-                           (before + after) / 2)

@@ -2,12 +2,17 @@
 """A private switch: database and ovs-vswitchd in a directory of their own."""
 import os
 import re
+import signal
 import time
 
 from . import process
 
 START_TIMEOUT = 60
 PORT_TIMEOUT = 20
+
+
+class SwitchError(process.ProcessError):
+    """A switch did not even start."""
 
 
 class Switch:
@@ -27,17 +32,25 @@ class Switch:
             shell_env["LD_PRELOAD"] = preload
         self._shell = process.Conversation(
             ["bash", os.path.join(env.utilities, "sandbox.sh"), self.dir],
-            os.path.join(self.dir, "sandbox.log"), env=shell_env)
+            os.path.join(self.dir, "sandbox.log"), env=shell_env,
+            ends_alone=True)
         self.env_vars = dict(
             os.environ, OVS_RUNDIR=self.dir, OVS_LOGDIR=self.dir,
             OVS_DBDIR=self.dir, OVS_SYSCONFDIR=self.dir,
             PATH=f"{env.ovs_build}/utilities:{os.environ['PATH']}")
-        said = self._shell.read_until(lambda s: s.startswith("datapath="),
-                                      START_TIMEOUT)[-1]
+        try:
+            said = self._shell.read_until(
+                lambda s: s.startswith("datapath="), START_TIMEOUT)[-1]
+        except process.ProcessError:
+            raise SwitchError(f"{vswitchd} did not start"
+                              + self._last_words()) from None
         self.datapath = said.split("=")[1]
         self.pid = int(_read(os.path.join(self.dir, "ovs-vswitchd.pid")))
         self.vsctl("add-br", "br0", "--", "set", "Bridge", "br0",
-                   f"datapath_type={self.datapath}", "fail_mode=secure")
+                   f"datapath_type={self.datapath}", "fail_mode=secure",
+                   # Flows outlive the time in which others are measured.
+                   "--", "set", "Open_vSwitch", ".",
+                   "other_config:max-idle=3600000")
 
     def tool(self, *args, timeout=30):
         return process.run(list(args), timeout=timeout, env=self.env_vars)
@@ -124,37 +137,54 @@ class Switch:
         self.n_ports = 0
 
     def busy_cycles(self):
-        """TSC cycles in which the polling threads had packets, so far, and the
-        packets that they received from ports."""
+        """TSC cycles in which the polling threads had packets, so far, the
+        packets that they received from ports, and their processors."""
         text = self.appctl("dpif-netdev/pmd-stats-show")
         busy = packets = 0
+        cores = []
         for thread in text.split("pmd thread ")[1:]:
+            cores.append(int(re.search(r"core_id (\d+)", thread).group(1)))
             busy += int(re.search(r"processing cycles: (\d+)",
                                   thread).group(1))
             packets += int(re.search(r"packets received: (\d+)",
                                      thread).group(1))
-        return busy, packets
+        return busy, packets, cores
 
     def polling_cpu_seconds(self):
         """Processor time of the polling threads, so far."""
-        total = 0.0
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            name = _read(f"/proc/{self.pid}/task/{task}/comm")
-            if name.startswith("pmd-"):
-                total += process.cpu_seconds(f"{self.pid}/task/{task}")
-        return total
+        return process.cpu_seconds(self.pid, "pmd-")
 
     def cpu_seconds(self):
         """Processor time of the whole process, so far."""
         return process.cpu_seconds(self.pid)
 
+    def _last_words(self):
+        """The last error in the logs."""
+        for name in ("sandbox.log", "ovs-vswitchd.log", "ovs-vswitchd.out"):
+            lines = [line for line in _read(os.path.join(
+                self.dir, name)).splitlines() if line.strip()]
+            said = [line for line in lines if "|ERR|" in line
+                    or "|EMER|" in line] or (lines if name != "ovs-vswitchd.log"
+                                             else [])
+            if said:
+                return ": " + said[-1]
+        return ""
+
+    def freeze(self):
+        """Stops the switch until thaw(), so that its processor is free."""
+        process.send_signal(self.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        process.send_signal(self.pid, signal.SIGCONT)
+
     def close(self):
+        self.thaw()
         self._shell.close(grace=8)
 
 
 def _read(path):
     try:
-        with open(path, encoding="ascii") as f:
+        with open(path, encoding="utf-8", errors="replace") as f:
             return f.read()
     except OSError:
-        return "0"
+        return ""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results as text."""
-from .results import FIGURES
+from .results import FIGURES, HEADINGS
 
 
 def _cell(summary, name, form):
@@ -8,7 +8,7 @@ def _cell(summary, name, form):
     if value is None:
         return ""
     text = form.format(value)
-    if name == "mpps" and len(summary.measurements) > 1:
+    if name in summary.case.compared and len(summary.measurements) > 1:
         values = summary.values(name)
         text += f" ({form.format(min(values))}-{form.format(max(values))})"
     return text
@@ -38,23 +38,40 @@ def _case_table(results, case):
                     + [_cell(s, name, form) for name, _, form, _ in columns]
                     + ["; ".join(s.notes())])
     lines = [case.title()]
+    if results.places(case):
+        lines.append(f"  Processors: {results.places(case)}.")
     if summaries:
         lines += ["  " + line for line in _format(rows)]
     lines += [f"  {system}: not run: {why}"
               for (c, system), why in results.missing.items() if c == case]
-    return lines
+    return lines + _ratio_lines(results.ratios(case))
+
+
+def ratio_rows(ratios):
+    """Ratios of one case as rows: systems, kind of processors, figures as
+    pairs of a heading and a Ratio."""
+    rows = {}
+    for r in ratios:
+        rows.setdefault((f"{r.system} / {r.base}", r.kind), []).append(
+            (HEADINGS[r.figure], r))
+    return [(*key, figures) for key, figures in rows.items()]
+
+
+def _ratio_lines(ratios):
+    if not ratios:
+        return []
+    return ["  Ratios, each of one round: median (minimum-maximum)"] + [
+        f"    {systems}, {kind}: " + ", ".join(
+            f"{heading} {r.median:.3f} ({min(r.values):.3f}-"
+            f"{max(r.values):.3f})" for heading, r in figures)
+        for systems, kind, figures in ratio_rows(ratios)]
 
 
 def render(results):
-    """The whole table, with the ratios below."""
+    """All tables."""
     lines = []
     for warning in results.warnings:
         lines += [f"warning: {warning}", ""]
     for case in results.cases():
         lines += _case_table(results, case) + [""]
-    ratios = results.ratios()
-    if ratios:
-        lines.append("Ratios, of the same round: median (minimum-maximum)")
-        lines += [f"  {r.name()}: {r.median:.3f} ({min(r.values):.3f}-"
-                  f"{max(r.values):.3f})" for r in ratios]
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n")

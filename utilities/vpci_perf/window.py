@@ -4,136 +4,181 @@ import time
 
 from . import probe
 
-WARM_UP_SECONDS = 0.5
-DRAIN_SECONDS = 0.15
+WARM_UP_SECONDS = 0.25
+DRAIN_SECONDS = 0.1
 # Below this share of its processor a polling thread was disturbed.
 MIN_POLLING_SHARE = 0.97
 MAX_STEAL_SHARE = 0.01
+# Share of a processor that others may use before it is said.
+MAX_OTHERS_SHARE = 0.1
+# Clocks of the kernel's tick in steps of 0.01 seconds.
+MIN_SAID_SECONDS = 0.05
+# How far counters of guests and of the switch may be apart, and from how many
+# packets on.
+MAX_DISAGREEMENT = 0.15
+MIN_PACKETS = 1000
 
 
-class Reading:
-    """Counters of all parties at one time."""
+class Load:
+    """What switch, guests and everybody else do from now on.
+
+    Reading cycles takes some milliseconds and disturbs.  Packets are to be
+    counted just before this is made, and just before figures() is called."""
 
     def __init__(self, fabric):
-        self.guests = [PortCounters.parse(g.stats()) for g in fabric.guests]
-        self.guest_cpu = sum(g.cpu_seconds() for g in fabric.guests)
-        self.time = time.monotonic()
-        self.steal = probe.steal_seconds()
-        switch = fabric.switch
-        if switch:
-            self.busy_cycles, self.packets = switch.busy_cycles()
-            self.switch_cpu = switch.cpu_seconds()
-            self.polling_cpu = switch.polling_cpu_seconds()
+        self._fabric = fabric
+        self._cores = []
+        self._cycles_before = self._read_cycles()
+        self._before = self._read_processors()
+
+    def _read_cycles(self):
+        """Busy cycles of the switch, and the packets that it received."""
+        if not self._fabric.switch:
+            return 0, 0
+        *counters, self._cores = self._fabric.switch.busy_cycles()
+        return counters
+
+    def _read_processors(self):
+        """Seconds of processor time that parties have used."""
+        fabric = self._fabric
+        seconds = {
+            "time": time.monotonic(),
+            "polling": 0, "switch": 0,
+            "guests": sum(g.cpu_seconds() for g in fabric.all_guests()),
+            "busy": probe.busy_seconds(),
+            "steal": probe.steal_seconds(),
+            "ours": time.process_time(),
+        }
+        if fabric.switch:
+            seconds["switch"] = fabric.switch.cpu_seconds()
+            seconds["polling"] = fabric.switch.polling_cpu_seconds()
+        return seconds
+
+    def end(self):
+        """Ends the time that counts for processors."""
+        after = self._read_processors()
+        self._spent = {name: after[name] - self._before[name]
+                       for name in after}
+
+    def figures(self, packets, duration, sent=None):
+        """Figures, by the names of the JSON output, and notes, now that
+        'packets' (None: as the switch counts them) have crossed within
+        'duration' seconds, and guests have sent 'sent' (None: as many)."""
+        self._cycles, self._received = (
+            b - a for a, b in zip(self._cycles_before, self._read_cycles()))
+        packets = self._received if packets is None else packets
+        spent = self._spent
+        figures = {
+            "mpps": packets / duration / 1e6,
+            "guest_cpu": spent["guests"] / spent["time"],
+            "host_cpu": spent["switch"] / spent["time"],
+        }
+        notes = []
+        if self._fabric.switch:
+            figures["switch_cycles_per_packet"] = \
+                self._cycles / max(packets, 1)
+            figures["switch_mpps"] = self._received / duration / 1e6
+            notes += self._switch_notes(packets if sent is None else sent)
+        return figures, notes + self._machine_notes()
+
+    def _switch_notes(self, sent):
+        notes = []
+        share = self._spent["polling"] / self._spent["time"]
+        if share < MIN_POLLING_SHARE:
+            notes.append(f"polling thread had {share:.0%} of its processor")
+        if self._cores != [self._fabric.env.switch_cpu]:
+            notes.append("polling threads are on processors "
+                         f"{self._cores}, not on one of their own")
+        if (sent > MIN_PACKETS
+                and abs(self._received - sent) > MAX_DISAGREEMENT * sent):
+            notes.append(f"guests count {sent} packets sent, the switch "
+                         f"{self._received}")
+        return notes
+
+    def _machine_notes(self):
+        notes = []
+        spent, seconds = self._spent, self._spent["time"]
+        if spent["steal"] > max(MAX_STEAL_SHARE * seconds, MIN_SAID_SECONDS):
+            notes.append("the hypervisor took "
+                         f"{spent['steal'] / seconds:.0%} of a processor")
+        others = (spent["busy"] - spent["switch"] - spent["guests"]
+                  - spent["ours"])
+        if others > max(MAX_OTHERS_SHARE * seconds, MIN_SAID_SECONDS):
+            notes.append(f"others used {others / seconds:.0%} of a processor")
+        return notes
 
 
-class PortCounters:
-    """Packets and bytes of the ports of one guest process."""
+class Counters:
+    """Packets and bytes of all ports, by the guests' own counting."""
 
-    def __init__(self, time_, tx, rx):
-        self.time = time_
-        self.tx = tx
-        self.rx = rx
+    def __init__(self, fabric):
+        self._fabric = fabric
+        self._guests = {}
+        for guest in fabric.guests:
+            self._guests[guest] = guest.stats()
 
-    @classmethod
-    def parse(cls, values):
-        ports = sorted({int(name.split(":")[0]) for name in values
-                        if ":" in name})
-        return cls(values["time"][0], [values[f"{i}:tx"] for i in ports],
-                   [values[f"{i}:rx"] for i in ports])
+    def time(self):
+        """Seconds, of the guest that is asked first."""
+        return self._guests[self._fabric.guests[0]]["time"][0]
 
+    def of(self, port, way):
+        """Packets and bytes; 'way' is "tx" or "rx"."""
+        guest, number = self._fabric.place(port)
+        return self._guests[guest][f"{number}:{way}"][:2]
 
-def _received(fabric, reading, ports):
-    """Packets and bytes that 'ports' have received, and the time."""
-    packets = size = 0
-    for port in ports:
-        guest, number = fabric.place(port)
-        counters = reading.guests[fabric.guests.index(guest)]
-        packets += counters.rx[number][0]
-        size += counters.rx[number][1]
-        when = counters.time
-    return packets, size, when
+    def sum(self, ports, way):
+        counters = [self.of(port, way) for port in ports]
+        return sum(c[0] for c in counters), sum(c[1] for c in counters)
 
-
-def _sent(fabric, reading, ports):
-    total = 0
-    for port in ports:
-        guest, number = fabric.place(port)
-        total += reading.guests[fabric.guests.index(guest)].tx[number][0]
-    return total
+    def sent(self):
+        """Packets that all ports have sent."""
+        return sum(values[0] for guest in self._guests.values()
+                   for name, values in guest.items() if name.endswith(":tx"))
 
 
-def _switch_figures(before, after, packets):
-    seconds = after.time - before.time
-    notes = []
-    polling = (after.polling_cpu - before.polling_cpu) / seconds
-    if polling < MIN_POLLING_SHARE:
-        notes.append(f"polling thread had {polling:.0%} of its processor")
-    figures = {
-        "host_cpu": (after.switch_cpu - before.switch_cpu) / seconds,
-        "switch_cycles_per_packet":
-            (after.busy_cycles - before.busy_cycles) / max(packets, 1),
-    }
-    return figures, notes
-
-
-def measure(fabric, senders, receivers, seconds, warm_up=WARM_UP_SECONDS):
+def measure(fabric, senders, receivers, seconds, warm_up=WARM_UP_SECONDS,
+            latency=False):
     """Starts the guests' traffic, measures for 'seconds', and ends it.
-    Returns figures, by the names of the JSON output, and notes.
+    Returns figures, by the names of the JSON output, with 'latency' those of
+    latency too, and notes.
 
     A packet that crossed is one that reached one of the ports 'receivers'.
     Those that the ports 'senders' have sent since the start, and that did not
     arrive even after a pause, are lost."""
     fabric.tell_all("start")
     time.sleep(warm_up)
-    before = Reading(fabric)
+    before, load = Counters(fabric), Load(fabric)
+    fabric.tell_all("record")
     time.sleep(seconds)
-    after = Reading(fabric)
+    fabric.tell_all("hold")
+    load.end()
+    after = Counters(fabric)
+    packets, size = (a - b for a, b in zip(after.sum(receivers, "rx"),
+                                           before.sum(receivers, "rx")))
+    duration = after.time() - before.time()
+    figures, notes = load.figures(packets, duration,
+                                  after.sent() - before.sent())
     fabric.tell_all("pause")
     time.sleep(DRAIN_SECONDS)
-    last = Reading(fabric)
-    latencies = [PerfLatency(answer) for answer in fabric.tell_all("stop")]
+    last = Counters(fabric)
+    answers = fabric.tell_all("stop")
 
-    packets, size, since = _received(fabric, before, receivers)
-    packets_after, size_after, until = _received(fabric, after, receivers)
-    packets = packets_after - packets
-    duration = until - since
-    sent = _sent(fabric, last, senders)
-    arrived = _received(fabric, last, receivers)[0]
-    figures = {
-        "mpps": packets / duration / 1e6,
-        "gbps": (size_after - size) * 8 / duration / 1e9,
-        "lost": max(sent - arrived, 0) / max(sent, 1),
-        "guest_cpu": (after.guest_cpu - before.guest_cpu)
-        / (after.time - before.time),
-        "host_cpu": 0.0,
-        "switch_cycles_per_packet": None,
-    }
-    notes = []
-    if fabric.switch:
-        more, notes = _switch_figures(before, after, packets)
-        figures.update(more)
-    steal = (after.steal - before.steal) / (after.time - before.time)
-    if steal > MAX_STEAL_SHARE:
-        notes.append(f"the hypervisor took {steal:.0%} of a processor")
-    figures.update(PerfLatency.merge(latencies))
+    sent = last.sum(senders, "tx")[0]
+    figures["gbps"] = size * 8 / duration / 1e9
+    figures["lost"] = \
+        max(sent - last.sum(receivers, "rx")[0], 0) / max(sent, 1)
+    if latency:
+        figures.update(latency_figures(answers))
     return figures, notes
 
 
-class PerfLatency:
-    """Latency in microseconds, out of the answer to "stop"."""
-
-    def __init__(self, answer):
+def latency_figures(answers):
+    """Round trips in microseconds, out of the answers to "stop" of all guests,
+    of which one has received its own packets."""
+    for answer in answers:
         values = dict(word.split("=") for word in answer.split()[1:])
-        self.p50, self.p99, self.p999 = map(float,
-                                            values["latency"].split(","))
-        self.lost_pings = int(values["lost_pings"])
-
-    @staticmethod
-    def merge(latencies):
-        """Of the guest that has received at all."""
-        seen = [x for x in latencies if x.p50]
-        if not seen:
-            return {}
-        return {"rtt_p50_us": seen[0].p50, "rtt_p99_us": seen[0].p99,
-                "rtt_p999_us": seen[0].p999,
-                "lost_pings": seen[0].lost_pings}
+        p50, p99, p999 = map(float, values["latency"].split(","))
+        if p50:
+            return {"rtt_p50_us": p50, "rtt_p99_us": p99, "rtt_p999_us": p999,
+                    "lost_pings": int(values["lost_pings"])}
+    return {}

@@ -8,19 +8,30 @@ Each file here defines SCENARIO, an object with
     needs           the kinds of systems ("switch", "pair", "limit") that it
                     can measure
     cases(options)  the cases to measure: a list of Case
-    run(case, system, bench)
-                    measures 'case' once; returns figures (see results.FIGURES)
-                    and a list of notes
+    lacks(case, system)
+                    None, or why 'system' can't run 'case'
+    open(case, system, bench)
+                    sets 'system' up for 'case'; returns a Fabric
+    measure(case, system, fabric, bench)
+                    measures once with it; returns figures (see
+                    results.FIGURES) and a list of notes.  Called for each
+                    round, with the same 'fabric'
+
+Systems that measure "limit" need neither of the last two.
 
 'bench' is a runner.Bench."""
 import dataclasses
 import importlib
 import pkgutil
 
+# Figures of cases that are compared by these.
+ROUND_TRIPS = ("rtt_p50_us", "rtt_p99_us")
 ORDER = ["p2p", "flows", "chain", "pairs", "latency", "tcp", "memory",
          "startup"]
 IMIX = (64,) * 7 + (594,) * 4 + (1518,)
 IMIX_NAME = "imix"
+# OpenFlow rules: what port 0 sends goes to port 1, and the other way.
+PAIR = ("in_port=1,actions=output:2", "in_port=2,actions=output:1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +43,9 @@ class Case:
     flows: int = 1
     queues: int = 1
     n: int = 1                  # Masks, hops, pairs, as the scenario says.
+    compared: tuple = ("mpps", "switch_cycles_per_packet")   # Figures.
+    timed: bool = True          # Does it matter how far processors are apart?
+    crossings: int = 1          # How often a packet crosses the switch.
     label: str = ""             # What tells it from others, beyond size.
 
     def sizes(self):

@@ -9,29 +9,33 @@ HOPS = (1, 2, 3, 4, 5)
 class Chain:
     name = "chain"
     help = "one way through 1 to 5 guests that forward, between two that don't"
-    needs = ("switch",)
+    needs = ("switch", "limit")
 
     def cases(self, options):
         hops = (1, 3) if options.quick else HOPS
-        return [Case(self.name, size=s, n=n, label=f"{n} hops")
+        return [Case(self.name, size=s, n=n, crossings=n + 1,
+                     label=f"{n} hop" + "s" * (n > 1))
                 for s in (options.sizes or (64,)) for n in hops]
 
     def lacks(self, case, system):
         return None
 
-    def run(self, case, system, bench):
+    def open(self, case, system, bench):
         # Guest 0 sends, guest k has ports 2k - 1 and 2k, the last one
         # receives: each port with an even number sends to the next.
         last = 2 * case.n + 1
         flows = [f"in_port={i + 1},actions=output:{i + 2}"
                  for i in range(0, last, 2)]
-        with bench.open(system, last + 1, flows) as fabric:
-            fabric.tell(0, "stream", last, f"size={case.sizes()}",
-                        f"flows={case.flows}")
-            for i in range(1, last, 2):
-                fabric.tell(i, "forward", i + 1)
-            fabric.tell(last, "sink")
-            return measure(fabric, [0], [last], bench.seconds)
+        fabric = bench.open(system, last + 1, flows)
+        fabric.tell(0, "stream", last, f"size={case.sizes()}",
+                    f"flows={case.flows}")
+        for i in range(1, last, 2):
+            fabric.tell(i, "forward", i + 1)
+        fabric.tell(last, "sink")
+        return fabric
+
+    def measure(self, case, system, fabric, bench):
+        return measure(fabric, [0], [2 * case.n + 1], bench.seconds)
 
 
 SCENARIO = Chain()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Round trips."""
-from . import Case
+from . import PAIR, ROUND_TRIPS, Case
 from ..window import measure
 
 LOW_RATE = 10000
@@ -12,32 +12,35 @@ class Latency:
     name = "latency"
     help = ("round trip between two guests: at low load and at 80 % load, "
             "polling; one packet a time, sleeping on interrupts")
-    needs = ("switch", "pair")
+    needs = ("switch", "pair", "limit")
 
     def cases(self, options):
         kinds = ("low", "sleep") if options.quick else ("low", "80 %", "sleep")
-        return [Case(self.name, direction="round-trip", size=s, label=kind)
+        return [Case(self.name, direction="round-trip", size=s,
+                     compared=ROUND_TRIPS, label=kind)
                 for s in (options.sizes or (64,)) for kind in kinds]
 
     def lacks(self, case, system):
+        if case.label != "low" and system.measures == "limit":
+            return "one cache line a time, polling"
         if case.label == "sleep":
             return system.lacks.get("latency-sleep")
         return None
 
-    def run(self, case, system, bench):
-        flows = ["in_port=1,actions=output:2", "in_port=2,actions=output:1"]
+    def open(self, case, system, bench):
         sleepers = (0, 1) if case.label == "sleep" else ()
-        with bench.open(system, 2, flows, sleepers=sleepers) as fabric:
-            if case.label == "80 %":
-                self._prepare(fabric, case, 0)
-                most, _ = measure(fabric, [0], [0], 0.5)
-                rate = int(most["mpps"] * 1e6 * HIGH_LOAD)
-            else:
-                rate = LOW_RATE
-            self._prepare(fabric, case, rate)
-            if case.label == "sleep":
-                fabric.guests[0].tell(f"ping {SLEEP_INTERVAL_US}")
-            return measure(fabric, [0], [0], bench.seconds)
+        return bench.open(system, 2, PAIR, sleepers=sleepers)
+
+    def measure(self, case, system, fabric, bench):
+        rate = LOW_RATE
+        if case.label == "80 %":
+            self._prepare(fabric, case, 0)
+            most, _ = measure(fabric, [0], [0], bench.seconds)
+            rate = int(most["mpps"] * 1e6 * HIGH_LOAD)
+        self._prepare(fabric, case, rate)
+        if case.label == "sleep":
+            fabric.guests[0].tell(f"ping {SLEEP_INTERVAL_US}")
+        return measure(fabric, [0], [0], bench.seconds, latency=True)
 
     @staticmethod
     def _prepare(fabric, case, rate):

@@ -11,38 +11,47 @@ QUEUES = 4
 class Memory:
     name = "memory"
     help = ("memory of the switch for each further port with a guest, and for "
-            "each further queue pair")
+            "each further queue pair of a port")
     needs = ("switch",)
 
     def cases(self, options):
-        return [Case(self.name, direction="idle", size="-", label="a port"),
-                Case(self.name, direction="idle", size="-", queues=QUEUES,
-                     label="a queue pair")]
+        return [Case(self.name, direction="idle", size="-", queues=queues,
+                     compared=("mbytes",), timed=False, label=label)
+                for queues, label in ((1, "a port"), (QUEUES, "a queue pair"))]
 
     def lacks(self, case, system):
         return None
 
+    def open(self, case, system, bench):
+        """Ports come and go in each measurement; for now, one, for what the
+        first one costs alone."""
+        bench.open(system, FEW, ["actions=drop"]).close()
+        return bench.open(system, 0, ["actions=drop"])
+
     @staticmethod
     def _used_mb(switch):
-        """Resident memory and huge pages of the switch, in MB."""
+        """What the switch has taken of DPDK's heap, which is in huge pages,
+        and its other resident memory, in MB."""
         with open(f"/proc/{switch.pid}/status", encoding="ascii") as f:
-            text = f.read()
-        return sum(int(n) for n in re.findall(
-            r"^(?:VmRSS|HugetlbPages):\s+(\d+) kB", text, re.MULTILINE)) / 1024
+            resident = re.search(r"^VmRSS:\s+(\d+) kB", f.read(),
+                                 re.MULTILINE).group(1)
+        heap = re.findall(r"Alloc_size:\s*(\d+)",
+                          switch.appctl("dpdk/get-malloc-stats"))
+        return int(resident) / 1024 + sum(map(int, heap)) / 2**20
 
-    def _measure(self, system, bench, n_ports, queues):
-        with bench.open(system, n_ports, ["actions=drop"],
-                        queues=queues) as fabric:
+    def _use(self, system, bench, n_ports, queues):
+        fabric = bench.open(system, n_ports, ["actions=drop"], queues=queues)
+        try:
             return self._used_mb(fabric.switch)
+        finally:
+            fabric.close()
 
-    def run(self, case, system, bench):
-        # Once before, for what the first port costs alone.
-        self._measure(system, bench, FEW, 1)
-        few = self._measure(system, bench, FEW, 1)
+    def measure(self, case, system, fabric, bench):
+        few = self._use(system, bench, FEW, 1)
         if case.queues > 1:
-            more = self._measure(system, bench, FEW, case.queues)
+            more = self._use(system, bench, FEW, case.queues)
             return {"mbytes": (more - few) / (case.queues - 1)}, []
-        many = self._measure(system, bench, MANY, 1)
+        many = self._use(system, bench, MANY, 1)
         return {"mbytes": (many - few) / (MANY - FEW)}, []
 
 

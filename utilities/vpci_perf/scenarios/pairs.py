@@ -9,27 +9,31 @@ PAIRS = (1, 2, 4, 8)
 class Pairs:
     name = "pairs"
     help = "1 to 8 pairs of guests, both ways, on one polling thread"
-    needs = ("switch",)
+    needs = ("switch", "limit")
 
     def cases(self, options):
         pairs = (1, 4) if options.quick else PAIRS
         return [Case(self.name, direction="both", size=s, n=n,
-                     label=f"{n} pairs")
+                     label=f"{n} pair" + "s" * (n > 1))
                 for s in (options.sizes or (64,)) for n in pairs]
 
     def lacks(self, case, system):
         return None
 
-    def run(self, case, system, bench):
+    def open(self, case, system, bench):
         ports = range(2 * case.n)
         flows = [f"in_port={i + 1},actions=output:{(i ^ 1) + 1}"
                  for i in ports]
-        with bench.open(system, len(ports), flows) as fabric:
-            for i in ports:
-                fabric.tell(i, "stream", i ^ 1, f"size={case.sizes()}",
-                            f"flows={case.flows}")
-                fabric.tell(i, "sink")
-            return measure(fabric, ports, ports, bench.seconds)
+        fabric = bench.open(system, len(ports), flows)
+        for i in ports:
+            fabric.tell(i, "stream", i ^ 1, f"size={case.sizes()}",
+                        f"flows={case.flows}")
+            fabric.tell(i, "sink")
+        return fabric
+
+    def measure(self, case, system, fabric, bench):
+        ports = range(2 * case.n)
+        return measure(fabric, ports, ports, bench.seconds)
 
 
 SCENARIO = Pairs()

@@ -2,7 +2,7 @@
 """How soon a port carries packets."""
 import time
 
-from . import Case
+from . import PAIR, Case
 from ..process import ProcessError
 
 LIMIT_SECONDS = 20
@@ -16,30 +16,33 @@ class Startup:
     needs = ("switch",)
 
     def cases(self, options):
-        return [Case(self.name)]
+        return [Case(self.name, compared=("seconds",))]
 
     def lacks(self, case, system):
         return None
 
-    def run(self, case, system, bench):
-        flows = ["in_port=1,actions=output:2"]
-        with bench.open(system, 2, flows) as fabric:
-            switch = fabric.switch
-            fabric.tell(0, "stream", 1, f"rate={RATE}")
-            fabric.tell(1, "sink")
-            switch.vsctl("del-port", "br0", "p1")
-            fabric.tell_all("start")
-            time.sleep(0.5)
-            before = self._received(fabric)
-            began = time.monotonic()
-            switch.readd_port(1, system.port_type)
-            while self._received(fabric) == before:
-                if time.monotonic() - began > LIMIT_SECONDS:
-                    raise ProcessError(f"no packet {LIMIT_SECONDS} s after "
-                                       "add-port")
-            seconds = time.monotonic() - began
-            fabric.tell_all("stop")
-            return {"seconds": seconds}, []
+    def open(self, case, system, bench):
+        fabric = bench.open(system, 2, PAIR)
+        fabric.tell(0, "stream", 1, f"rate={RATE}")
+        fabric.tell(1, "sink")
+        return fabric
+
+    def measure(self, case, system, fabric, bench):
+        switch = fabric.switch
+        switch.vsctl("del-port", "br0", "p1")
+        fabric.tell_all("start")
+        # The guest listens again, and the other one sends.
+        time.sleep(0.5)
+        before = self._received(fabric)
+        began = time.monotonic()
+        switch.readd_port(1, system.port_type)
+        while self._received(fabric) == before:
+            if time.monotonic() - began > LIMIT_SECONDS:
+                raise ProcessError(f"no packet {LIMIT_SECONDS} s after "
+                                   "add-port")
+        seconds = time.monotonic() - began
+        fabric.tell_all("stop")
+        return {"seconds": seconds}, []
 
     @staticmethod
     def _received(fabric):

@@ -3,9 +3,11 @@
 import json
 import time
 
-from . import Case
+from . import ROUND_TRIPS, Case
 from ..linux import missing
+from ..window import Load
 
+MIN_SECONDS = 2
 PINGS = 20
 MANY_STREAMS = 8
 # What iperf3 is told, by case.
@@ -26,8 +28,10 @@ class Tcp:
     needs = ("switch",)
 
     def cases(self, options):
-        labels = list(IPERF)[:2] if options.quick else list(IPERF)
-        return [Case(self.name, direction="linux", size="-", label=label)
+        labels = list(IPERF)[:1] if options.quick else list(IPERF)
+        return [Case(self.name, direction="linux", size="-", label=label,
+                     compared=ROUND_TRIPS if label == PING
+                     else ("gbps", "switch_cycles_per_packet"))
                 for label in labels + [PING]]
 
     def lacks(self, case, system):
@@ -36,28 +40,24 @@ class Tcp:
     def missing(self, env):
         return missing(env)
 
-    def run(self, case, system, bench):
-        with bench.open_linux(system) as (switch, guests):
-            if case.label == PING:
-                guests.ping(0, "10.0.0.2", 2)
-                return {"rtt_p50_us":
-                        guests.ping(0, "10.0.0.2", PINGS) * 1e3}, []
-            guests.run(1, "iperf3 -s -D")
-            seconds = max(1, round(bench.seconds))
-            busy, packets = switch.busy_cycles()
-            cpu, since = switch.cpu_seconds(), time.monotonic()
-            text = guests.run(0, f"iperf3 -J -c 10.0.0.2 -t {seconds} "
-                              + IPERF[case.label])
-            spent = time.monotonic() - since
-            busy_after, packets_after = switch.busy_cycles()
-            packets = packets_after - packets
-            return {
-                "gbps": self._gbps(json.loads(text[text.index("{"):])),
-                "mpps": packets / spent / 1e6,
-                "switch_cycles_per_packet":
-                    (busy_after - busy) / max(packets, 1),
-                "host_cpu": (switch.cpu_seconds() - cpu) / spent,
-            }, []
+    def open(self, case, system, bench):
+        fabric = bench.open_linux(system)
+        fabric.linux.run(1, "iperf3 -s -D")
+        fabric.linux.ping(0, "10.0.0.2", 2)
+        return fabric
+
+    def measure(self, case, system, fabric, bench):
+        if case.label == PING:
+            return {"rtt_p50_us":
+                    fabric.linux.ping(0, "10.0.0.2", PINGS) * 1e3}, []
+        seconds = max(MIN_SECONDS, round(bench.seconds))
+        load, since = Load(fabric), time.monotonic()
+        text = fabric.linux.run(0, f"iperf3 -J -c 10.0.0.2 -t {seconds} "
+                                + IPERF[case.label])
+        load.end()
+        figures, notes = load.figures(None, time.monotonic() - since)
+        figures["gbps"] = self._gbps(json.loads(text[text.index("{"):]))
+        return figures, notes
 
     @staticmethod
     def _gbps(report):

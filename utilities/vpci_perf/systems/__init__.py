@@ -15,7 +15,7 @@ import importlib
 import pkgutil
 
 ORDER = ["ovs-dpdk", "ovs-dpdk-debian", "vpci-flow", "vhost", "memif",
-         "limit"]
+         "memif-zero-copy", "limit"]
 
 
 def _place(system):

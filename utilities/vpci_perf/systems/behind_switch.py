@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What systems with a switch share.  Not a system itself."""
 from ..fabric import Fabric, virtio_user
+from ..linux import LinuxGuests
+from ..scenarios import PAIR
 
 
 class BehindSwitch:
-    """Guests on virtio-user devices, on ports of one type of a switch.
-    Switches that run the same program are one process."""
+    """Guests on virtio-user devices, on ports of one type of a switch."""
 
     measures = "switch"
     lacks = {}
@@ -31,7 +32,7 @@ class BehindSwitch:
         sleep; 'testpmd' is a packet size, if testpmd is to be the guest of
         the two ports.  Guests have 'queues' queue pairs, of which one
         has traffic."""
-        switch = switches.get(self.vswitchd(env))
+        switch = switches.get(self)
         fabric = Fabric(env, switch)
         try:
             vdevs = [virtio_user(switch.socket(i), packed=packed,
@@ -42,7 +43,7 @@ class BehindSwitch:
             elif sleepers:
                 for vdev in vdevs:
                     fabric.add_guest([vdev], env.guest_cpu, sleep=True)
-            else:
+            elif vdevs:
                 fabric.add_guest(vdevs, env.guest_cpu, queues=queues)
             for _ in range(n_ports):
                 switch.add_port(self.port_type)
@@ -50,6 +51,24 @@ class BehindSwitch:
             for guest in fabric.guests:
                 guest.wait()
             switch.wait_for_guests()
+        except BaseException:
+            fabric.close()
+            raise
+        return fabric
+
+    def open_linux(self, env, switches):
+        """Sets up two Linux guests, 10.0.0.1 and 10.0.0.2, on ports that
+        forward to each other."""
+        switch = switches.get(self, env.uml_preload())
+        fabric = Fabric(env, switch)
+        fabric.linux = LinuxGuests(env, self.name)
+        try:
+            for i in range(2):
+                fabric.linux.start(
+                    i, switch.add_listening_port(self.linux_port_type))
+            switch.set_flows(PAIR)
+            for i in range(2):
+                fabric.linux.wait(i)
         except BaseException:
             fabric.close()
             raise

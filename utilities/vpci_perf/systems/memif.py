@@ -5,10 +5,15 @@ from ..fabric import Fabric, fresh_path
 
 
 class Memif:
-    name = "memif"
-    help = "DPDK memif between two processes, no switch and no policy"
     measures = "pair"
     lacks = {"latency-sleep": "memif's driver has no receive interrupts"}
+
+    def __init__(self, name, help_, zero_copy):
+        """With 'zero_copy', the memif client, whose buffers are shared, is
+        the one that sends."""
+        self.name = name
+        self.help = help_
+        self._zero_copy = zero_copy
 
     def missing(self, env):
         return dpdk_driver_missing("memif")
@@ -18,16 +23,20 @@ class Memif:
         """See BehindSwitch.open()."""
         socket = fresh_path(env, "memif.sock")
         device = f"socket={socket},socket-abstract=no,rsize=10,bsize=2048"
+        sender = "role=client" + (",zero-copy=yes" if self._zero_copy else "")
         fabric = Fabric(env)
         try:
-            fabric.add_guest([f"net_memif0,role=server,{device}"],
-                             env.guest_cpu).wait()
-            fabric.add_guest([f"net_memif1,role=client,{device}"],
+            # A client needs a server to connect to.
+            fabric.add_guest([f"net_memif1,role=server,{device}"],
                              env.switch_cpu).wait()
+            fabric.add_guest([f"net_memif0,{sender},{device}"],
+                             env.guest_cpu).wait()
+            fabric.reverse()
         except BaseException:
             fabric.close()
             raise
         return fabric
 
 
-SYSTEM = Memif()
+SYSTEM = Memif("memif", "DPDK memif between two processes, no switch and no "
+               "policy", zero_copy=False)
