@@ -14,33 +14,36 @@ from .runner import Runner
 DESCRIPTION = """\
 Measures packet rates, switch cycles and latencies of vpci ports beside other
 ways to join two guests, in one run, by turns.  Starts and stops everything
-itself, in a switch of its own; no other switch is touched.  Needs root, two
-processors and 1 GB of free huge pages.
+itself, in switches of its own; no other switch is touched.  Needs root, two
+processors and up to 2 GB of free huge pages.
 """
 
 METHOD = """\
-In each round every system measures the same case, one after the other.  Each
-measurement sets up switch ports and guests, warms up, reads all counters,
-waits for --duration, and reads them again.  Figures are medians of all rounds;
-ratios are medians of the ratios within each round.
+For each case all systems are set up, each with a switch and guests of its own,
+and stopped (SIGSTOP).  In each round they take turns: one is let go, warms up,
+all counters are read, --duration passes, and they are read again.  After three
+rounds all is set up anew.  Figures are medians of all rounds; a ratio is
+computed within each round, and the median of these is shown.
 
-Mpps counts packets that reached the last guest.  "cycles/pkt" are TSC cycles
-in which the switch's polling threads had packets ("processing cycles" of
-ovs-appctl dpif-netdev/pmd-stats-show) divided by these packets; systems
+Mpps counts packets that reached the guest at the end.  "cycles/pkt" are TSC
+cycles in which the switch's polling threads had packets ("processing cycles"
+of ovs-appctl dpif-netdev/pmd-stats-show) divided by these packets; systems
 without a switch have none.  "host CPU" is the processor time of ovs-vswitchd,
 all threads, in processors; "guest CPU" that of all guests.  "lost" is the
-share of packets that a guest put on its ring and that never reached the other:
+share of packets that a guest's device took and that never reached the other:
 unless a rate is set guests send as much as they can, so that a slow switch
-loses some.  Latency is measured from making a packet to having it back; at
-full load it says how long queues are.  Sizes are those of frames without CRC.
+loses some.  Latency is measured from making a packet to having it back.  Sizes
+are those of frames without CRC; guests write and read headers only.
 
 The polling thread has a processor for itself.  All guests share another one:
 they are devices of one program, which serves them in turn, burst by burst.
-Without a switch each guest has a processor.
+Without a switch each of the two guests has a processor.
 
-"processors" says whether a cache line took less than 200 ns to the other
-processor and back ("near") or more ("far"), before and after: on virtual
-machines this changes, and with it all figures.  Compare only like with like.
+"processors" says whether a cache line took less than 280 ns to the other
+processor and back ("near") or more ("far"), before and after each measurement
+of a round: on virtual machines this changes, and with it all figures.  A round
+in which it changed is repeated, or marked "mixed" and compared with nothing.
+Compare only like with like.
 """
 
 
@@ -102,7 +105,7 @@ def _parser():
     add("--rounds", type=_number(1, 1000), metavar="N",
         help="rounds (9; with --quick: 6)")
     add("--quick", action="store_true",
-        help="fewer and shorter measurements: some minutes become one or two")
+        help="fewer cases, shorter measurements: ends within 3 minutes")
     add("--json", metavar="FILE", help="write figures to FILE")
     add("--report", metavar="DIR",
         help="write a page with tables and plots, DIR/index.html")
@@ -173,7 +176,7 @@ def _run(options, work_dir):
     chosen_scenarios = _choose(options.scenario, scenarios.load(), "scenario")
     chosen_systems = _choose(options.system, systems.load(), "system")
     _check_output(options)
-    env.check()
+    env.check(chosen_systems)
     runner = Runner(env, options, chosen_scenarios, chosen_systems)
     try:
         runner.run()

@@ -7,7 +7,6 @@ import re
 import shutil
 
 HUGE_PAGE_MB = 2
-MIN_HUGE_MB = 1000
 
 
 class Missing(Exception):
@@ -80,8 +79,9 @@ class Environment:
         """What lets User-Mode Linux attach to ports of any type."""
         return self.helper("vpci-perf-uml.so")
 
-    def check(self):
-        """Raises Missing if nothing can be measured here."""
+    def check(self, systems):
+        """Raises Missing if 'systems' can't be measured here, even those that
+        lack nothing of their own."""
         if os.geteuid():
             raise Missing("needs root, for huge pages and to pin polling "
                           "threads: run it with sudo")
@@ -95,11 +95,13 @@ class Environment:
                 raise Missing(f"{path} is missing: run ./quickstart.sh build,"
                               " then give --build _build")
         free = self.free_huge_mb()
-        if free < MIN_HUGE_MB:
-            pages = (MIN_HUGE_MB - free) // HUGE_PAGE_MB + self.huge_pages()
-            raise Missing(f"needs {MIN_HUGE_MB} MB of free huge pages of 2 MB,"
-                          f" there are {free} MB: "
-                          f"echo {pages} > /proc/sys/vm/nr_hugepages")
+        needed = sum(s.huge_mb for s in systems if not s.missing(self))
+        if free < needed:
+            pages = self.huge_pages() + (needed - free) // HUGE_PAGE_MB + 1
+            raise Missing(f"needs {needed} MB of free huge pages of 2 MB for "
+                          f"these systems, there are {free} MB: echo {pages} "
+                          "> /proc/sys/vm/nr_hugepages, or choose fewer with "
+                          "--system")
 
     @staticmethod
     def huge_pages():

@@ -2,7 +2,7 @@
 """Plots, drawn by gnuplot as SVG."""
 import re
 
-from . import process
+from . import probe, process
 from .scenarios import IMIX_NAME
 
 # Colours that are told apart by most eyes (Okabe and Ito).
@@ -47,24 +47,31 @@ def _quote(text):
 
 def _draw(commands):
     """Runs gnuplot and returns an SVG element."""
-    script = ("set terminal svg size 860,400 dynamic "
-              "background 'white' font 'sans,13'\nset grid lc rgb '#dddddd'\nset key outside "
-              "right top\n" + commands)
+    script = ("set terminal svg size 860,400 dynamic background 'white' "
+              "font 'sans,13'\nset grid lc rgb '#dddddd'\n"
+              "set key outside right top\n" + commands)
     svg = process.run(["gnuplot"], timeout=60, text=script)
     return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)
+
+
+def _comparable(results, cases):
+    """Each of 'cases', a name for a system and a kind of processors, and the
+    summary of both."""
+    kinds = {m.kind for m in results.measurements
+             if m.case in cases and m.kind != probe.MIXED}
+    return [(case, s.system + (f" ({s.kind})" if len(kinds) > 1 else ""), s)
+            for case in cases for s in results.summaries(case)
+            if s.kind != probe.MIXED]
 
 
 def _series(results, cases, x, figure):
     """Points by name of series: one for each system and kind of
     processors."""
-    kinds = {m.kind for m in results.measurements if m.case in cases}
     series = {}
-    for case in cases:
-        for s in results.summaries(case):
-            value = s.median(figure)
-            if value is not None:
-                name = s.system + (f" ({s.kind})" if len(kinds) > 1 else "")
-                series.setdefault(name, []).append((x(case), value))
+    for case, name, s in _comparable(results, cases):
+        value = s.median(figure)
+        if value is not None:
+            series.setdefault(name, []).append((x(case), value))
     return {name: sorted(points) for name, points in series.items()}
 
 
@@ -84,14 +91,14 @@ def _plot_lines(title, xlabel, ylabel, scale, series):
 
 def _plot_latency(results, case):
     """Bars: percentiles of each system."""
-    summaries = [s for s in results.summaries(case)
-                 if s.median("rtt_p50_us") is not None]
-    if not summaries:
-        return None
     rows = "".join(
-        f"{_quote(s.system)} "
-        + " ".join(str(s.median(name) or 0) for name, _ in LATENCIES) + "\n"
-        for s in summaries)
+        f"{_quote(name)} "
+        + " ".join(str(s.median(figure) or "NaN") for figure, _ in LATENCIES)
+        + "\n"
+        for _, name, s in _comparable(results, [case])
+        if s.median("rtt_p50_us") is not None)
+    if not rows:
+        return None
     plots = ", ".join(
         f"$d using {i + 2}:xtic(1) title {_quote(label)} lc rgb "
         f"'{COLOURS[i]}'" for i, (_, label) in enumerate(LATENCIES))

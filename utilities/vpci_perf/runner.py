@@ -92,10 +92,17 @@ class Progress:
         self._done = 0
         self._began = time.monotonic()
         self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
 
     def say(self, text):
         if not self._quiet:
+            self.tick("")
             print(text, file=sys.stderr, flush=True)
+
+    def tick(self, text):
+        """What goes on just now, on a terminal, until something else does."""
+        if self._terminal and not self._quiet:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
     def step(self, text, amount):
         """'text' begins; it is 'amount' of the total."""
@@ -180,6 +187,7 @@ class Runner:
                                    range(first, first + rounds))
                 first += rounds
         finally:
+            self._progress.tick("")
             self.switches.close()
 
     def _passes(self):
@@ -229,6 +237,7 @@ class Runner:
                 + f" (round {rounds[0]} to {rounds[-1]})",
                 len(systems) * len(rounds))
             for system in systems:
+                self._progress.tick(f"    set-up: {system.name}")
                 party = self._try(case, system, lambda s=system: Party.open(
                     s, scenario, case, self._bench()))
                 if party:
@@ -251,6 +260,7 @@ class Runner:
             probes = self._probe(case)
             measured = []
             for party in list(parties):
+                self._progress.tick(f"    round {round_}: {party.system.name}")
                 figures = self._try(case, party.system, party.measure, party)
                 if figures:
                     measured.append((party.system.name, *figures))

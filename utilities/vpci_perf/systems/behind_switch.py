@@ -9,6 +9,7 @@ class BehindSwitch:
     """Guests on virtio-user devices, on ports of one type of a switch."""
 
     measures = "switch"
+    huge_mb = 400
     lacks = {}
 
     def __init__(self, name, help_, port_type, linux_port_type):

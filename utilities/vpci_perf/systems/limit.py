@@ -11,6 +11,7 @@ class Limit:
     help = ("what no design with a copy can beat: packets in a bare ring, "
             "copied once by the processor that takes them out")
     measures = "limit"
+    huge_mb = 0
     lacks = {}
 
     def missing(self, env):

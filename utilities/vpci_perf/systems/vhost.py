@@ -8,6 +8,7 @@ class Vhost:
     name = "vhost"
     help = "DPDK's vhost driver against a virtio-user guest: the library alone"
     measures = "pair"
+    huge_mb = 160
     lacks = {"latency-sleep": "the vhost end has no receive interrupts here"}
 
     def missing(self, env):
