@@ -92,8 +92,9 @@ void traffic_clear(void);
 struct traffic_counters traffic_counters(uint16_t port);
 
 /* Microseconds from the time that a packet was made to the time that a sink of
- * this process received it, of those received while this was recorded: what a share of 'fraction' (0 to 1) of all packets
- * did not exceed.  0 if there were none.  Only while stopped. */
+ * this process received it: what a share of 'fraction' (0 to 1) of all packets
+ * that were received while this was recorded did not exceed.  0 if there were
+ * none.  Only while stopped. */
 double traffic_latency_us(double fraction);
 
 /* Pings without an answer. */

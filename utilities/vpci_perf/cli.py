@@ -21,7 +21,7 @@ processors and up to 2 GB of free huge pages.
 METHOD = """\
 For each case all systems are set up, each with a switch and guests of its own,
 and stopped (SIGSTOP).  In each round they take turns: one is let go, warms up,
-all counters are read, --duration passes, and they are read again.  After three
+all counters are read, --duration passes, and they are read again.  After seven
 rounds all is set up anew.  Figures are medians of all rounds; a ratio is
 computed within each round, and the median of these is shown.
 
@@ -40,10 +40,10 @@ they are devices of one program, which serves them in turn, burst by burst.
 Without a switch each of the two guests has a processor.
 
 "processors" says whether a cache line took less than 280 ns to the other
-processor and back ("near") or more ("far"), before and after each measurement
-of a round: on virtual machines this changes, and with it all figures.  A round
-in which it changed is repeated, or marked "mixed" and compared with nothing.
-Compare only like with like.
+processor and back ("near") or more ("far"), before and after each measurement:
+on virtual machines this changes, and with it all figures.  A round in which it
+changed is repeated once or twice; if it changes again, its figures are kept
+apart, and what changed during a measurement ("mixed") is compared with none.
 """
 
 
@@ -92,7 +92,8 @@ def _parser():
         help="list scenarios and systems, and what is missing here, and exit")
     add("--scenario", type=_names, metavar="S,...",
         help="scenarios to run (all; with --quick: p2p,latency)")
-    add("--system", type=_names, metavar="S,...", help="systems (all)")
+    add("--system", type=_names, metavar="S,...",
+        help="systems (all; with --quick: not those that resemble others)")
     add("--size", type=_sizes, dest="sizes", metavar="N,...",
         help="frame sizes in bytes, 60 to 1518, or imix")
     add("--flows", type=_number(1, 1000000), metavar="N",
@@ -100,10 +101,10 @@ def _parser():
     add("--masks", type=_number(1, 64), default=16, metavar="N",
         help="masks in scenario flows (%(default)s)")
     add("--packed", action="store_true", help="packed rings, not split ones")
-    add("--duration", type=_number(0.2, 3600, float), metavar="S",
-        help="seconds of each measurement (1; with --quick: 0.3)")
+    add("--duration", type=_number(0.1, 3600, float), metavar="S",
+        help="seconds of each measurement (0.5; with --quick: 0.15)")
     add("--rounds", type=_number(1, 1000), metavar="N",
-        help="rounds (9; with --quick: 6)")
+        help="rounds (15; with --quick: 14)")
     add("--quick", action="store_true",
         help="fewer cases, shorter measurements: ends within 3 minutes")
     add("--json", metavar="FILE", help="write figures to FILE")
@@ -158,13 +159,14 @@ def _list(env):
 
 def _set_defaults(options):
     quick = options.quick
-    options.duration = options.duration or (0.3 if quick else 1)
-    options.rounds = options.rounds or (6 if quick else 9)
+    options.duration = options.duration or (0.15 if quick else 0.5)
+    options.rounds = options.rounds or (14 if quick else 15)
     if not options.scenario:
         options.scenario = ["p2p", "latency"] if quick \
             else list(scenarios.load())
     if not options.system:
-        options.system = list(systems.load())
+        options.system = [s.name for s in systems.load().values()
+                          if s.quick or not quick]
 
 
 def _run(options, work_dir):

@@ -11,7 +11,7 @@ from . import process
 
 NEAR, FAR, MIXED, ANY = "near", "far", "mixed", "any"
 NEAR_NS = 280
-PROBE_SECONDS = 0.02
+PROBE_SECONDS = 0.01
 N_PROBES = 3
 # Share of all processors that others may use before it is said.
 BUSY_SHARE = 0.05

@@ -34,8 +34,8 @@ class Measurement:
         self.round = round_
         self.figures = figures
         self.notes = notes
-        self.kind = kind            # Of the whole round: see probe.kind().
-        self.probes = probes        # Nanoseconds, of the whole round.
+        self.kind = kind            # See probe.kind().
+        self.probes = probes        # Nanoseconds, before and after.
 
 
 class Summary:

@@ -16,7 +16,7 @@ from .sandbox import Switch, SwitchError
 
 # After so many rounds of a case everything is set up anew: where things lie in
 # memory matters.
-ROUNDS_PER_SETUP = 3
+ROUNDS_PER_SETUP = 7
 # How often a round is repeated whose processors moved half-way, and what share
 # of all rounds may be repeats.
 MAX_REPEATS = 2
@@ -257,26 +257,25 @@ class Runner:
     def _run_round(self, round_, case, parties):
         """All systems in turn, again if the processors moved meanwhile."""
         for repeat in range(MAX_REPEATS + 1):
-            probes = self._probe(case)
-            measured = []
+            probes, measured = self._probe(case), []
             for party in list(parties):
                 self._progress.tick(f"    round {round_}: {party.system.name}")
                 figures = self._try(case, party.system, party.measure, party)
+                probes += self._probe(case)
                 if figures:
-                    measured.append((party.system.name, *figures))
+                    measured.append(Measurement(
+                        case, party.system.name, round_, *figures,
+                        probe.kind(probes[-2:]), probes[-2:]))
                 else:
                     parties.remove(party)
-                probes += self._probe(case)
-            kind = probe.kind(probes)
-            if (kind != probe.MIXED or repeat == MAX_REPEATS
+            if (probe.kind(probes) != probe.MIXED or repeat == MAX_REPEATS
                     or not self._repeats):
                 break
             self._repeats -= 1
             self._progress.say(f"    round {round_}: the processors moved, "
                                "once more")
-        for system, figures, notes in measured:
-            self.results.add(Measurement(case, system, round_, figures, notes,
-                                         kind, probes))
+        for measurement in measured:
+            self.results.add(measurement)
 
     def _probe(self, case):
         return [probe.ping_pong_ns(self.env)] if case.timed else []

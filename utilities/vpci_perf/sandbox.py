@@ -163,11 +163,11 @@ class Switch:
         for name in ("sandbox.log", "ovs-vswitchd.log", "ovs-vswitchd.out"):
             lines = [line for line in _read(os.path.join(
                 self.dir, name)).splitlines() if line.strip()]
-            said = [line for line in lines if "|ERR|" in line
-                    or "|EMER|" in line] or (lines if name != "ovs-vswitchd.log"
-                                             else [])
-            if said:
-                return ": " + said[-1]
+            if name == "ovs-vswitchd.log":
+                lines = [line for line in lines
+                         if "|ERR|" in line or "|EMER|" in line]
+            if lines:
+                return ": " + lines[-1]
         return ""
 
     def freeze(self):

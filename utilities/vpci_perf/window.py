@@ -4,8 +4,10 @@ import time
 
 from . import probe
 
-WARM_UP_SECONDS = 0.25
-DRAIN_SECONDS = 0.1
+WARM_UP_SECONDS = 0.15
+DRAIN_SECONDS = 0.05
+# Open vSwitch's counters.
+COUNTER_RANGE = 2**64
 # Below this share of its processor a polling thread was disturbed.
 MIN_POLLING_SHARE = 0.97
 MAX_STEAL_SHARE = 0.01
@@ -13,6 +15,7 @@ MAX_STEAL_SHARE = 0.01
 MAX_OTHERS_SHARE = 0.1
 # Clocks of the kernel's tick in steps of 0.01 seconds.
 MIN_SAID_SECONDS = 0.05
+MAX_CYCLES_PER_SECOND = 1e10
 # How far counters of guests and of the switch may be apart, and from how many
 # packets on.
 MAX_DISAGREEMENT = 0.15
@@ -65,8 +68,10 @@ class Load:
         'packets' (None: as the switch counts them) have crossed within
         'duration' seconds, and guests have sent 'sent' (None: as many)."""
         self._cycles, self._received = (
-            b - a for a, b in zip(self._cycles_before, self._read_cycles()))
+            (b - a) % COUNTER_RANGE
+            for a, b in zip(self._cycles_before, self._read_cycles()))
         packets = self._received if packets is None else packets
+        sent = packets if sent is None else sent
         spent = self._spent
         figures = {
             "mpps": packets / duration / 1e6,
@@ -75,14 +80,19 @@ class Load:
         }
         notes = []
         if self._fabric.switch:
+            # Both counters of the switch are read at once, those of guests a
+            # little earlier: so it is cycles for each packet that the switch
+            # received, times how many of these it takes for one that crossed.
             figures["switch_cycles_per_packet"] = \
-                self._cycles / max(packets, 1)
+                self._cycles / max(self._received, 1) * sent / max(packets, 1)
             figures["switch_mpps"] = self._received / duration / 1e6
-            notes += self._switch_notes(packets if sent is None else sent)
+            notes += self._switch_notes(sent)
         return figures, notes + self._machine_notes()
 
     def _switch_notes(self, sent):
         notes = []
+        if self._cycles > MAX_CYCLES_PER_SECOND * self._spent["time"]:
+            notes.append("the switch's cycle counter jumped")
         share = self._spent["polling"] / self._spent["time"]
         if share < MIN_POLLING_SHARE:
             notes.append(f"polling thread had {share:.0%} of its processor")

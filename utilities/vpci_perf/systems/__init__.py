@@ -8,6 +8,7 @@ Each file here but this one defines SYSTEM, an object with
     measures      what it can measure: "switch" (any number of guests behind a
                   switch), "pair" (two guests), "limit" (no guests)
     huge_mb       huge pages, in MB, that it needs at the least
+    quick         is it measured with --quick by default?
     missing(env)  None, or a sentence: why it can't run here and what to do
     open(...)     sets up what is measured; returns a Fabric
 

@@ -10,6 +10,7 @@ class BehindSwitch:
 
     measures = "switch"
     huge_mb = 400
+    quick = True
     lacks = {}
 
     def __init__(self, name, help_, port_type, linux_port_type):

@@ -14,6 +14,7 @@ class Memif:
         the one that sends."""
         self.name = name
         self.help = help_
+        self.quick = not zero_copy
         self._zero_copy = zero_copy
 
     def missing(self, env):

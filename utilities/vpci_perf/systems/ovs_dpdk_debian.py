@@ -8,6 +8,8 @@ PATH = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 
 
 class Debian(BehindSwitch):
+    quick = False
+
     def missing(self, env):
         if not os.access(PATH, os.X_OK):
             return (f"{PATH} is not installed: "

@@ -9,6 +9,7 @@ class Vhost:
     help = "DPDK's vhost driver against a virtio-user guest: the library alone"
     measures = "pair"
     huge_mb = 160
+    quick = True
     lacks = {"latency-sleep": "the vhost end has no receive interrupts here"}
 
     def missing(self, env):
