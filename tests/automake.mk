@@ -117,7 +117,8 @@ TESTSUITE_AT = \
 OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
-EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py
+EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
+	tests/perf-figures.py tests/perf-results.py
 
 ## Real guests for the test suite.
 EXTRA_DIST += \

@@ -9,7 +9,7 @@ import time
 
 from . import process
 
-NEAR, FAR, MIXED, ANY = "near", "far", "mixed", "any"
+KINDS = NEAR, FAR, MIXED, ANY = "near", "far", "mixed", "any"
 NEAR_NS = 280
 PROBE_SECONDS = 0.01
 N_PROBES = 3

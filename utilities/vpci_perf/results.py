@@ -111,8 +111,10 @@ class Ratio:
 class Results:
     """Everything that was measured, and what was not, and why."""
 
-    def __init__(self, machine):
+    def __init__(self, machine, systems):
+        """'systems' are names, in the order in which they are shown."""
         self.machine = machine
+        self.systems = systems
         self.measurements = []
         self.missing = {}           # (case, system): why
         self.processors = {}        # case: {system: who is where}
@@ -151,14 +153,14 @@ class Results:
         return seen
 
     def summaries(self, case):
-        """One for each system and kind of processors, in the order in which
-        systems took their turns."""
+        """One for each system and kind of processors, in order."""
         groups = {}
         for m in self.measurements:
             if m.case == case:
                 groups.setdefault((m.system, m.kind), []).append(m)
-        return [Summary(case, system, kind, group)
-                for (system, kind), group in groups.items()]
+        return [Summary(case, *key, groups[key])
+                for key in sorted(groups, key=lambda k: (
+                    probe.KINDS.index(k[1]), self.systems.index(k[0])))]
 
     def ratios(self, case):
         """Of systems to the first one and to the limit, of rounds of one
@@ -170,8 +172,8 @@ class Results:
                     m.round, {})[m.system] = m.figures
         found = []
         for kind, of_kind in rounds.items():
-            systems = list(dict.fromkeys(s for r in of_kind.values()
-                                         for s in r))
+            systems = [s for s in self.systems
+                       if any(s in r for r in of_kind.values())]
             bases = [systems[0]] + [LIMIT] * (LIMIT in systems[1:])
             for base in bases:
                 for system in systems:

@@ -164,7 +164,7 @@ class Runner:
         self.systems = systems
         self.switches = Switches(env)
         self._useless = {}          # Systems that don't even start: why.
-        self.results = Results(env.machine())
+        self.results = Results(env.machine(), [s.name for s in systems])
 
     def run(self):
         """Measures everything.  What has been measured is in 'results', also
