@@ -10,6 +10,7 @@
 #     sandbox_schema      its vswitch.ovsschema
 #     sandbox_vswitchd    the ovs-vswitchd to run
 #     sandbox_pmd_cpu     the processor for the switch's polling thread
+#     sandbox_memory      the most that its DPDK may take, in MB; no limit
 # and then calls sandbox_start DIRECTORY and, in the end, sandbox_stop.
 # Bridges must be of datapath type $sandbox_datapath.
 #
@@ -77,7 +78,8 @@ sandbox_configure () {
     ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . \
         other_config:dpdk-init=true \
         other_config:dpdk-extra="$dpdk" \
-        other_config:pmd-cpu-mask="$pmd_mask"
+        other_config:pmd-cpu-mask="$pmd_mask" \
+        ${sandbox_memory:+"other_config:dpdk-socket-limit=$sandbox_memory"}
 }
 
 # Decides how to keep the tap devices of the userspace datapath (ovs-netdev and

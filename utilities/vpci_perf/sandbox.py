@@ -7,6 +7,9 @@ import time
 
 from . import process
 
+# MB of huge pages that a switch may have: half of what its pools of packets
+# would take if there were no other switches.
+MEMORY = 448
 START_TIMEOUT = 60
 PORT_TIMEOUT = 20
 
@@ -27,7 +30,8 @@ class Switch:
         self.n_ports = 0
         shell_env = dict(os.environ, sandbox_ovs_build=env.ovs_build,
                          sandbox_schema=env.schema, sandbox_vswitchd=vswitchd,
-                         sandbox_pmd_cpu=str(env.switch_cpu))
+                         sandbox_pmd_cpu=str(env.switch_cpu),
+                         sandbox_memory=str(MEMORY))
         if preload:
             shell_env["LD_PRELOAD"] = preload
         self._shell = process.Conversation(

@@ -9,7 +9,7 @@ class BehindSwitch:
     """Guests on virtio-user devices, on ports of one type of a switch."""
 
     measures = "switch"
-    huge_mb = 400
+    huge_mb = 500               # sandbox.MEMORY, and two guests.
     quick = True
     lacks = {}
 

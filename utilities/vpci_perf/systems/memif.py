@@ -6,7 +6,7 @@ from ..fabric import Fabric, fresh_path
 
 class Memif:
     measures = "pair"
-    huge_mb = 160
+    huge_mb = 120
     lacks = {"latency-sleep": "memif's driver has no receive interrupts"}
 
     def __init__(self, name, help_, zero_copy):

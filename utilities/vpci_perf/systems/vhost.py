@@ -8,7 +8,7 @@ class Vhost:
     name = "vhost"
     help = "DPDK's vhost driver against a virtio-user guest: the library alone"
     measures = "pair"
-    huge_mb = 160
+    huge_mb = 120
     quick = True
     lacks = {"latency-sleep": "the vhost end has no receive interrupts here"}
 
