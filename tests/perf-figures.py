@@ -39,7 +39,7 @@ assert {"case": "startup 64 one-way", "system": "limit",
 # between two readings, which may be long on a busy machine.
 for r in results:
     if r["system"] in SYSTEMS[:2] and r["scenario"] == "p2p":
-        assert 0.5 < r["mpps"] / r["switch_mpps"] < 2, r
+        assert 0 < r["mpps"] < 2 * r["switch_mpps"], r
 
 # Ratios are of what was measured on processors of one kind, if it was.
 kinds = [of(system, "p2p", "one-way")["processors"] for system in SYSTEMS[:2]]

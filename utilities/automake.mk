@@ -16,7 +16,8 @@ utilities_vpci_perf_guest_SOURCES = \
 	utilities/perf-guest/traffic.c \
 	utilities/perf-guest/traffic.h
 utilities_vpci_perf_guest_CPPFLAGS = -D_GNU_SOURCE
-utilities_vpci_perf_guest_CFLAGS = $(AM_CFLAGS) $(DPDK_CFLAGS)
+utilities_vpci_perf_guest_CFLAGS = \
+	$(DPDK_CFLAGS) $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
 utilities_vpci_perf_guest_LDADD = $(DPDK_LIBS)
 utilities_vpci_perf_limit_SOURCES = tests/bench/limit.c
 utilities_vpci_perf_limit_LDADD = -lpthread

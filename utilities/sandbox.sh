@@ -74,11 +74,13 @@ sandbox_configure () {
     # DPDK makes a directory of this name in /run/dpdk, which stays empty.
     sandbox_prefix=$(basename "$sandbox_dir")
     dpdk+=" --file-prefix=$sandbox_prefix"
-    pmd_mask=$(printf '0x%x' $((1 << ${sandbox_pmd_cpu:?})))
+    # One hexadecimal digit, and zeros behind it.
+    pmd_mask=$(printf '%x%*s' $((1 << ${sandbox_pmd_cpu:?} % 4)) \
+                      $((sandbox_pmd_cpu / 4)) '' | tr ' ' 0)
     ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . \
         other_config:dpdk-init=true \
         other_config:dpdk-extra="$dpdk" \
-        other_config:pmd-cpu-mask="$pmd_mask" \
+        other_config:pmd-cpu-mask="0x$pmd_mask" \
         ${sandbox_memory:+"other_config:dpdk-socket-limit=$sandbox_memory"}
 }
 

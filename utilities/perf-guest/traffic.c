@@ -33,6 +33,10 @@ struct stamp {
     uint64_t tsc;
 } __attribute__((packed));
 
+/* UDP ports of a class's flows. */
+#define FIRST_PORT 1024
+#define N_PORTS 50000
+
 #define STAMP_MAGIC 0x76706369u     /* "vpci" */
 
 struct stream {
@@ -168,8 +172,6 @@ fill_head(struct stream *s)
     s->head.ip.version_ihl = RTE_IPV4_VHL_DEF;
     s->head.ip.time_to_live = 64;
     s->head.ip.next_proto_id = IPPROTO_UDP;
-    s->head.udp.src_port = RTE_BE16(9);
-    s->head.udp.dst_port = RTE_BE16(9);
     s->head.stamp.magic = STAMP_MAGIC;
 }
 
@@ -217,11 +219,12 @@ static void
 next_flow(struct stream *s, uint16_t size)
 {
     uint32_t class = s->flow % s->cfg.classes;
-    uint32_t host = s->flow / s->cfg.classes;
+    uint32_t pair = s->flow / s->cfg.classes;
 
-    s->head.ip.src_addr = rte_cpu_to_be_32(RTE_IPV4(10, class, 0, 0) + host);
-    s->head.ip.dst_addr = rte_cpu_to_be_32(RTE_IPV4(10, 128 + class, 0, 0)
-                                           + host);
+    s->head.ip.src_addr = rte_cpu_to_be_32(RTE_IPV4(10, class, 0, 1));
+    s->head.ip.dst_addr = rte_cpu_to_be_32(RTE_IPV4(10, 128 + class, 0, 1));
+    s->head.udp.src_port = rte_cpu_to_be_16(FIRST_PORT + pair % N_PORTS);
+    s->head.udp.dst_port = rte_cpu_to_be_16(FIRST_PORT + pair / N_PORTS);
     s->head.ip.total_length = rte_cpu_to_be_16(size
                                                - sizeof(struct rte_ether_hdr));
     s->head.udp.dgram_len

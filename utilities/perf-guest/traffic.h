@@ -32,9 +32,9 @@ struct traffic_stream {
     uint16_t sizes[TRAFFIC_MAX_SIZES];
     unsigned int n_sizes;
 
-    uint32_t flows;             /* UDP five-tuples, taken in turn.  They differ
-                                 * in addresses: 10.K.x.y to 10.128+K.x.y,
-                                 * where K is below 'classes'. */
+    uint32_t flows;             /* UDP five-tuples, taken in turn: from
+                                 * 10.K.0.1 to 10.128+K.0.1, where K is below
+                                 * 'classes', with ports that differ. */
     uint32_t classes;
     uint64_t rate;              /* Packets per second; 0: as many as can be. */
 };

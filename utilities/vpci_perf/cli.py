@@ -28,7 +28,9 @@ computed within each round, and the median of these is shown.
 Mpps counts packets that reached the guest at the end.  "cycles/pkt" are TSC
 cycles in which the switch's polling threads had packets ("processing cycles"
 of ovs-appctl dpif-netdev/pmd-stats-show) divided by these packets; systems
-without a switch have none.  "host CPU" is the processor time of ovs-vswitchd,
+without a switch have none, and "limit" those of its receiving processor while
+it has packets, once for each time that a packet would cross a switch.  A
+thread that has more packets at a time spends less on each.  "host CPU" is the processor time of ovs-vswitchd,
 all threads, in processors; "guest CPU" that of all guests.  "lost" is the
 share of packets that a guest's device took and that never reached the other:
 unless a rate is set guests send as much as they can, so that a slow switch
@@ -82,6 +84,15 @@ def _number(low, high, kind=int):
     return parse
 
 
+def _cpus(text):
+    words = text.split(",")
+    if len(words) != 2 or not all(map(str.isdigit, words)) \
+            or len(set(words)) != 2:
+        raise argparse.ArgumentTypeError(
+            f"{text}: two numbers of processors, such as 2,3")
+    return tuple(map(int, words))
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="vpci-perf", description=DESCRIPTION,
@@ -98,8 +109,8 @@ def _parser():
         help="frame sizes in bytes, 60 to 1518, or imix")
     add("--flows", type=_number(1, 1000000), metavar="N",
         help="UDP five-tuples (1; scenario flows: 1 to 1000000)")
-    add("--masks", type=_number(1, 64), default=16, metavar="N",
-        help="masks in scenario flows (%(default)s)")
+    add("--masks", type=_number(1, 64), metavar="N",
+        help="masks in scenario flows (16)")
     add("--packed", action="store_true", help="packed rings, not split ones")
     add("--duration", type=_number(0.1, 3600, float), metavar="S",
         help="seconds of each measurement (0.5; with --quick: 0.15)")
@@ -110,6 +121,9 @@ def _parser():
     add("--json", metavar="FILE", help="write figures to FILE")
     add("--report", metavar="DIR",
         help="write a page with tables and plots, DIR/index.html")
+    add("--cpus", type=_cpus, metavar="G,S",
+        help="processors of guests and of the switch's polling thread (the "
+        "first two that this process may use)")
     add("--build", metavar="DIR", help="build tree of ovs-vpci (./_build)")
     add("--quiet", action="store_true", help="no progress")
     return parser
@@ -126,13 +140,6 @@ def _choose(wanted, known, what):
 
 def _check_output(options):
     """Finds out now, and not in an hour, that results can't be written."""
-    if options.json:
-        try:
-            with open(options.json, "a", encoding="utf-8"):
-                pass
-        except OSError as error:
-            raise UsageError(f"cannot write {options.json}: "
-                             f"{error.strerror}") from None
     if options.report:
         try:
             os.makedirs(options.report, exist_ok=True)
@@ -144,6 +151,19 @@ def _check_output(options):
         if not shutil.which("gnuplot"):
             raise Missing("--report draws plots with gnuplot, which is not "
                           "installed: apt-get install gnuplot-nox")
+    if options.json:
+        _check_file(options.json)
+
+
+def _check_file(path):
+    new = not os.path.exists(path)
+    try:
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    if new:
+        os.unlink(path)
 
 
 def _list(env):
@@ -169,21 +189,38 @@ def _set_defaults(options):
                           if s.quick or not quick]
 
 
+def _ignored(options, chosen):
+    """What the command line asks for and nobody does."""
+    given = [name for name in ("sizes", "flows", "masks", "packed")
+             if getattr(options, name)]
+    return [f"scenario {scenario.name} has no use for --"
+            + name.replace("sizes", "size")
+            for scenario in chosen for name in given
+            if name not in scenario.uses]
+
+
 def _run(options, work_dir):
-    env = Environment(options.build, work_dir)
+    env = Environment(options.build, work_dir, options.cpus)
     if options.list:
         _list(env)
         return 0
     _set_defaults(options)
     chosen_scenarios = _choose(options.scenario, scenarios.load(), "scenario")
     chosen_systems = _choose(options.system, systems.load(), "system")
+    ignored = _ignored(options, chosen_scenarios)
+    options.masks = options.masks or 16
     _check_output(options)
     env.check(chosen_systems)
     runner = Runner(env, options, chosen_scenarios, chosen_systems)
+    for text in ignored:
+        runner.results.warn(text)
+        print("vpci-perf: warning:", text, file=sys.stderr)
     try:
         runner.run()
-    except KeyboardInterrupt:
-        runner.results.warn("interrupted before everything was measured")
+    except BaseException as error:
+        runner.results.warn("interrupted before everything was measured"
+                            if isinstance(error, KeyboardInterrupt)
+                            else f"ended by an error: {error}")
         if runner.results.measurements:
             _show(runner.results, options)
         raise
@@ -192,12 +229,14 @@ def _run(options, work_dir):
 
 
 def _show(results, options):
-    print(table.render(results))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as f:
             f.write(results.to_json())
-    if options.report:
-        print("Report:", report.write(results, options.report, METHOD))
+    page = (report.write(results, options.report, METHOD)
+            if options.report else None)
+    print(table.render(results))
+    if page:
+        print("Report:", page)
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

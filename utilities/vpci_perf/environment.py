@@ -4,7 +4,8 @@ import glob
 import os
 import platform
 import re
-import shutil
+
+from . import process
 
 HUGE_PAGE_MB = 2
 
@@ -33,7 +34,7 @@ class Environment:
     all guests share the other.  Where two guests are measured without a switch
     between them, each has one."""
 
-    def __init__(self, build, work_dir):
+    def __init__(self, build, work_dir, cpus=None):
         self.work_dir = work_dir
         here = os.path.dirname(os.path.realpath(__file__))
         self.utilities = os.path.dirname(here)
@@ -47,20 +48,24 @@ class Environment:
             self.ovs_build = ovs
             self.schema = os.path.join(source, "vswitchd/vswitch.ovsschema")
         else:
-            prefix = os.path.dirname(self.utilities)
-            self.vswitchd = shutil.which("ovs-vswitchd") or "ovs-vswitchd"
-            self.helpers = os.path.join(prefix, "../libexec/ovs-vpci")
+            prefix = os.path.dirname(os.path.dirname(self.utilities))
+            self.vswitchd = os.path.join(prefix, "sbin/ovs-vswitchd")
+            self.helpers = os.path.join(prefix, "libexec/ovs-vpci")
             self.ovs_build = "/nonexistent"
             self.schema = "/usr/share/openvswitch/vswitch.ovsschema"
-        cpus = sorted(os.sched_getaffinity(0))
-        self.guest_cpu, self.switch_cpu = (cpus + cpus)[:2]
-        self.n_cpus = len(cpus)
+        allowed = sorted(os.sched_getaffinity(0))
+        for cpu in cpus or ():
+            if cpu not in allowed:
+                raise Missing(f"this process may not use processor {cpu}, "
+                              f"only {', '.join(map(str, allowed))}")
+        self.guest_cpu, self.switch_cpu = cpus or (allowed + allowed)[:2]
+        self.n_cpus = len(allowed)
 
     def _find_build(self, build):
         top = os.path.dirname(self.utilities)
         places = [build] if build else [
-            os.environ.get("VPCI_BUILD"), ".", os.path.join(top, "_build"),
-            top]
+            os.environ.get("VPCI_BUILD"), os.path.join(top, "_build"), top,
+            "."]
         for place in places:
             if place and os.access(os.path.join(place,
                                                 "vswitchd/ovs-vswitchd"),
@@ -113,6 +118,10 @@ class Environment:
         match = re.search(r"HugePages_Free:\s+(\d+)", _read("/proc/meminfo"))
         return int(match.group(1)) * HUGE_PAGE_MB if match else 0
 
+    def version(self):
+        """What ovs-vswitchd says of itself."""
+        return process.run([self.vswitchd, "--version"]).split("\n")[:3]
+
     def machine(self):
         """What the figures were measured on."""
         model = re.search(r"model name\s*:\s*(.*)", _read("/proc/cpuinfo"))
@@ -125,12 +134,17 @@ class Environment:
             "virtual": "hypervisor" in _read("/proc/cpuinfo"),
             "switch_processor": self.switch_cpu,
             "guest_processor": self.guest_cpu,
+            "switch_processor_siblings": _read(
+                f"/sys/devices/system/cpu/cpu{self.switch_cpu}/topology/"
+                "thread_siblings_list").strip(),
         }
 
 
 def dpdk_driver_missing(name):
     """Returns null if DPDK has driver 'name', or what to do."""
-    if glob.glob(f"/usr/lib/*/dpdk/pmds-*/librte_net_{name}.so*"):
-        return None
+    for place in ("/usr/lib/*", "/usr/lib", "/usr/lib64", "/usr/local/lib",
+                  "/usr/local/lib/*", "/usr/local/lib64"):
+        if glob.glob(f"{place}/dpdk/pmds-*/librte_net_{name}.so*"):
+            return None
     return (f"DPDK's driver {name} is not installed: "
             f"apt-get install librte-net-{name}23")

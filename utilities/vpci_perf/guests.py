@@ -35,6 +35,7 @@ class _Guest:
     """What all of them have: a conversation with a program."""
 
     _talk = _prefix = None
+    polls = True
 
     def freeze(self):
         self._talk.freeze()
@@ -57,6 +58,7 @@ class PerfGuest(_Guest):
         args, self._prefix = _eal_args(
             env, vdevs, cpu, 32 + 3 * (queues + 2) * len(vdevs))
         self.n = len(vdevs)
+        self.polls = not sleep
         self._talk = process.Conversation(
             [env.helper("vpci-perf-guest"), *args, "--", str(self.n),
              str(queues)] + (["sleep"] if sleep else []),

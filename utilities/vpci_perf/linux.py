@@ -7,6 +7,9 @@ import shlex
 from . import process
 
 BOOT_SECONDS = 60
+# Bounds of one command in a guest, and of a guest's life.
+COMMAND_SECONDS = 3700
+LIFETIME_SECONDS = 2 * 3600
 
 
 def missing(env):
@@ -29,8 +32,9 @@ def _script(env):
 def _environment(env, directory=""):
     return dict(os.environ, GUESTS_DIR=directory,
                 GUESTS_CACHE=os.path.join(env.build or "", "guests"),
-                GUESTS_CPUS=str(env.guest_cpu), GUEST_LIFETIME="900",
-                GUEST_TIMEOUT="120")
+                GUESTS_CPUS=str(env.guest_cpu),
+                GUEST_LIFETIME=str(LIFETIME_SECONDS),
+                GUEST_TIMEOUT=str(COMMAND_SECONDS))
 
 
 class LinuxGuests:

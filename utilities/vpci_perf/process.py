@@ -119,7 +119,6 @@ class Conversation:
         if it has not ended within 'grace' seconds."""
         if self not in _running:
             return
-        _running.remove(self)
         self.thaw()
         try:
             self.process.stdin.close()
@@ -135,6 +134,7 @@ class Conversation:
             pass
         self.process.wait()
         self.process.stdout.close()
+        _running.remove(self)
 
 
 def send_signal(pid, signum):

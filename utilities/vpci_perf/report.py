@@ -48,18 +48,16 @@ def _case(results, case):
     summaries = results.summaries(case)
     columns = [f for f in FIGURES
                if any(s.median(f[0]) is not None for s in summaries)]
-    rows = [_row(["", "processors"] + [c[1] for c in columns] + ["notes"],
-                 "th")]
+    rows = [_row(["", "processors", "rounds"] + [c[1] for c in columns]
+                 + ["notes"], "th")]
     for s in summaries:
-        cells = [_e(s.system), s.kind] + [_cell(s, n, f)
+        cells = [_e(s.system), s.kind, len(s.measurements)] + [_cell(s, n, f)
                                           for n, _, f, _ in columns]
         rows.append(_row(cells)[:-5] + '<td class="notes">'
                     + _e("; ".join(s.notes())) + "</td></tr>")
-    for (c, system), why in results.missing.items():
-        if c == case:
-            rows.append(f'<tr class="missing"><td>{_e(system)}</td><td '
-                        f'colspan="{len(columns) + 2}">not run: {_e(why)}'
-                        "</td></tr>")
+    for system, why in results.absent(case):
+        rows.append(f'<tr class="missing"><td>{_e(system)}</td><td '
+                    f'colspan="{len(columns) + 3}">{_e(why)}</td></tr>')
     return (f"<h3>{_e(case.title())}</h3><p><small>Processors: "
             f"{_e(results.places(case))}.</small></p>"
             f"<table>{''.join(rows)}</table>"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures: medians, ratios of what was measured in the same round, JSON."""
 import json
+import re
 import statistics
 
 from . import probe
@@ -56,14 +57,21 @@ class Summary:
         return statistics.median(values) if values else None
 
     def notes(self):
-        seen = []
+        """Each note once, with how often there was one that differs from it
+        in numbers alone."""
+        alike = {}
         for m in self.measurements:
             for note in m.notes:
-                if note not in seen:
-                    seen.append(note)
+                alike.setdefault(re.sub(r"\d+", "N", note), []).append(note)
+        n = len(self.measurements)
+        seen = [notes[0] + (f" ({len(notes)} of {n} rounds)" if n > 1 else "")
+                for notes in alike.values()]
         lost = self.median("lost")
         if lost:
             seen.append(f"lost {lost * 100:.2g} % of what was sent")
+        unanswered = sum(self.values("lost_pings"))
+        if unanswered:
+            seen.append(f"{unanswered} pings had no answer")
         if self.kind == probe.MIXED:
             seen.append("the processors moved: compare with nothing")
         return seen
@@ -115,6 +123,7 @@ class Results:
         """'systems' are names, in the order in which they are shown."""
         self.machine = machine
         self.systems = systems
+        self.options = {}
         self.measurements = []
         self.missing = {}           # (case, system): why
         self.processors = {}        # case: {system: who is where}
@@ -143,6 +152,13 @@ class Results:
 
     def failed(self, case, system, why):
         self.missing[(case, system)] = f"failed: {why}"
+
+    def absent(self, case):
+        """Systems without figures of 'case', or of all its rounds, and why."""
+        measured = {m.system for m in self.measurements if m.case == case}
+        return [(system, ("later rounds " if system in measured
+                          else "not run: ") + why)
+                for (c, system), why in self.missing.items() if c == case]
 
     def cases(self):
         seen = []
@@ -199,6 +215,7 @@ class Results:
     def to_json(self):
         return json.dumps({
             "machine": self.machine,
+            "options": self.options,
             "warnings": self.warnings,
             "results": [s.to_json() for case in self.cases()
                         for s in self.summaries(case)],

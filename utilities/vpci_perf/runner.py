@@ -21,6 +21,9 @@ ROUNDS_PER_SETUP = 7
 # of all rounds may be repeats.
 MAX_REPEATS = 2
 MAX_REPEATED_SHARE = 0.25
+# What a system may do wrong: its programs fail, or say what nobody expects.
+FAILURES = (process.ProcessError, OSError, ValueError, LookupError,
+            AttributeError)
 
 
 class Switches:
@@ -36,11 +39,13 @@ class Switches:
         key = (system.name, preload)
         if key in self._switches:
             self._switches[key].thaw()
-        else:
-            self._started += 1
-            self._switches[key] = Switch(
-                self._env, system.vswitchd(self._env),
-                f"switch{self._started}", preload)
+            return self._switches[key]
+        # They would share the system's part of the huge pages.
+        self.forget(system)
+        self._started += 1
+        self._switches[key] = Switch(
+            self._env, system.vswitchd(self._env), f"switch{self._started}",
+            preload)
         return self._switches[key]
 
     def forget(self, system):
@@ -77,6 +82,11 @@ class Bench:
         """The same with two Linux guests."""
         self._fabrics.append(system.open_linux(self.env, self._switches))
         return self._fabrics[-1]
+
+    def renew(self, system):
+        """Ends the switch of 'system', so that open() starts a new one."""
+        self.close()
+        self._switches.forget(system)
 
     def close(self):
         while self._fabrics:
@@ -165,6 +175,10 @@ class Runner:
         self.switches = Switches(env)
         self._useless = {}          # Systems that don't even start: why.
         self.results = Results(env.machine(), [s.name for s in systems])
+        self.results.options = {
+            "duration": options.duration, "rounds": options.rounds,
+            "packed": options.packed, "masks": options.masks,
+            "version": env.version()}
 
     def run(self):
         """Measures everything.  What has been measured is in 'results', also
@@ -192,7 +206,7 @@ class Runner:
 
     def _passes(self):
         """How many rounds each pass through all cases has."""
-        n = max(1, self.options.rounds // ROUNDS_PER_SETUP)
+        n = -(-self.options.rounds // ROUNDS_PER_SETUP)
         return [self.options.rounds // n + (i < self.options.rounds % n)
                 for i in range(n)]
 
@@ -215,7 +229,8 @@ class Runner:
                 why = f"{scenario.name} needs " + " or ".join(
                     {"switch": "a switch", "pair": "two guests"}[n]
                     for n in scenario.needs if n != "limit")
-            why = why or scenario.lacks(case, system)
+            why = why or scenario.lacks(case, system) or getattr(
+                system, "refuses", lambda case: None)(case)
             if why:
                 self.results.not_run(case, system.name, why)
             else:
@@ -248,7 +263,12 @@ class Runner:
                 self._run_round(round_, case, parties)
         finally:
             for party in parties:
-                party.close()
+                self._close(party)
+
+    @staticmethod
+    def _close(party):
+        with contextlib.suppress(*FAILURES):
+            party.close()
 
     def _bench(self):
         return Bench(self.env, self.switches, self.options.duration,
@@ -285,12 +305,12 @@ class Runner:
         is done with this case, and 'party' is closed."""
         try:
             return action()
-        except process.ProcessError as error:
-            self.results.failed(case, system.name, str(error))
+        except FAILURES as error:
+            self.results.failed(case, system.name,
+                                str(error) or type(error).__name__)
             self._progress.say(f"    {system.name} failed: {error}")
-            with contextlib.suppress(process.ProcessError):
-                if party:
-                    party.close()
+            if party:
+                self._close(party)
             if isinstance(error, SwitchError):
                 self._useless[system.name] = str(error)
             if system.measures == "switch":

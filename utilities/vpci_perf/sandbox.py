@@ -38,6 +38,13 @@ class Switch:
             ["bash", os.path.join(env.utilities, "sandbox.sh"), self.dir],
             os.path.join(self.dir, "sandbox.log"), env=shell_env,
             ends_alone=True)
+        try:
+            self._start(env, vswitchd)
+        except BaseException:
+            self._shell.close(grace=8)
+            raise
+
+    def _start(self, env, vswitchd):
         self.env_vars = dict(
             os.environ, OVS_RUNDIR=self.dir, OVS_LOGDIR=self.dir,
             OVS_DBDIR=self.dir, OVS_SYSCONFDIR=self.dir,
@@ -109,6 +116,8 @@ class Switch:
 
     def wait_for_guests(self):
         """Waits until all ports have a guest."""
+        if not self.n_ports:
+            return
         ports = [f"p{i}" for i in range(self.n_ports)]
         deadline = time.monotonic() + PORT_TIMEOUT
         while True:
@@ -153,6 +162,12 @@ class Switch:
             packets += int(re.search(r"packets received: (\d+)",
                                      thread).group(1))
         return busy, packets, cores
+
+    def dropped(self):
+        """Packets that the switch could not put on a guest's ring, so far."""
+        text = self.ofctl("dump-ports", "br0")
+        return sum(int(n) for n in re.findall(r"tx pkts=\S+ bytes=\S+ "
+                                              r"drop=(\d+)", text))
 
     def polling_cpu_seconds(self):
         """Processor time of the polling threads, so far."""

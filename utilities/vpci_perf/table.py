@@ -32,9 +32,9 @@ def _format(rows):
 def _case_table(results, case):
     summaries = results.summaries(case)
     columns = _columns(summaries)
-    rows = [["", "processors"] + [c[1] for c in columns] + ["notes"]]
+    rows = [["", "processors", "rounds"] + [c[1] for c in columns] + ["notes"]]
     for s in summaries:
-        rows.append([s.system, s.kind]
+        rows.append([s.system, s.kind, str(len(s.measurements))]
                     + [_cell(s, name, form) for name, _, form, _ in columns]
                     + ["; ".join(s.notes())])
     lines = [case.title()]
@@ -42,8 +42,7 @@ def _case_table(results, case):
         lines.append(f"  Processors: {results.places(case)}.")
     if summaries:
         lines += ["  " + line for line in _format(rows)]
-    lines += [f"  {system}: not run: {why}"
-              for (c, system), why in results.missing.items() if c == case]
+    lines += [f"  {system}: {why}" for system, why in results.absent(case)]
     return lines + _ratio_lines(results.ratios(case))
 
 

@@ -8,7 +8,7 @@ WARM_UP_SECONDS = 0.15
 DRAIN_SECONDS = 0.05
 # Open vSwitch's counters.
 COUNTER_RANGE = 2**64
-# Below this share of its processor a polling thread was disturbed.
+# Below this share of its processor somebody who polls was disturbed.
 MIN_POLLING_SHARE = 0.97
 MAX_STEAL_SHARE = 0.01
 # Share of a processor that others may use before it is said.
@@ -87,7 +87,16 @@ class Load:
                 self._cycles / max(self._received, 1) * sent / max(packets, 1)
             figures["switch_mpps"] = self._received / duration / 1e6
             notes += self._switch_notes(sent)
-        return figures, notes + self._machine_notes()
+        return (figures, notes + self._guest_notes()
+                + self._machine_notes())
+
+    def _guest_notes(self):
+        polling = [g for g in self._fabric.guests if g.polls]
+        share = self._spent["guests"] / self._spent["time"] \
+            / max(len(polling), 1)
+        if polling and share < MIN_POLLING_SHARE:
+            return [f"guests had {share:.0%} of their processor"]
+        return []
 
     def _switch_notes(self, sent):
         notes = []

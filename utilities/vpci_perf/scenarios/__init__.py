@@ -7,6 +7,8 @@ Each file here defines SCENARIO, an object with
     help            one line
     needs           the kinds of systems ("switch", "pair", "limit") that it
                     can measure
+    uses            the options that matter to it, of "sizes", "flows", "masks"
+                    and "packed"
     cases(options)  the cases to measure: a list of Case
     lacks(case, system)
                     None, or why 'system' can't run 'case'

@@ -10,10 +10,12 @@ class Chain:
     name = "chain"
     help = "one way through 1 to 5 guests that forward, between two that don't"
     needs = ("switch", "limit")
+    uses = ("sizes", "flows", "packed")
 
     def cases(self, options):
         hops = (1, 3) if options.quick else HOPS
-        return [Case(self.name, size=s, n=n, crossings=n + 1,
+        return [Case(self.name, size=s, flows=options.flows or 1, n=n,
+                     crossings=n + 1,
                      label=f"{n} hop" + "s" * (n > 1))
                 for s in (options.sizes or (64,)) for n in hops]
 

@@ -13,10 +13,12 @@ class Latency:
     help = ("round trip between two guests: at low load and at 80 % load, "
             "polling; one packet a time, sleeping on interrupts")
     needs = ("switch", "pair", "limit")
+    uses = ("sizes", "flows", "packed")
 
     def cases(self, options):
         kinds = ("low", "sleep") if options.quick else ("low", "80 %", "sleep")
         return [Case(self.name, direction="round-trip", size=s,
+                     flows=options.flows or 1,
                      compared=ROUND_TRIPS, label=kind)
                 for s in (options.sizes or (64,)) for kind in kinds]
 
@@ -36,7 +38,7 @@ class Latency:
         if case.label == "80 %":
             self._prepare(fabric, case, 0)
             most, _ = measure(fabric, [0], [0], bench.seconds)
-            rate = int(most["mpps"] * 1e6 * HIGH_LOAD)
+            rate = max(1, int(most["mpps"] * 1e6 * HIGH_LOAD))
         self._prepare(fabric, case, rate)
         if case.label == "sleep":
             fabric.guests[0].tell(f"ping {SLEEP_INTERVAL_US}")
@@ -46,7 +48,8 @@ class Latency:
     def _prepare(fabric, case, rate):
         """Port 0 sends, port 1 sends back."""
         fabric.tell_all("reset")
-        fabric.tell(0, "stream", 1, f"size={case.sizes()}", f"rate={rate}")
+        fabric.tell(0, "stream", 1, f"size={case.sizes()}",
+                    f"flows={case.flows}", f"rate={rate}")
         fabric.tell(0, "sink")
         fabric.tell(1, "reflect")
 

@@ -3,6 +3,7 @@
 import re
 
 from . import Case
+from ..fabric import Fabric
 
 FEW, MANY = 1, 9
 QUEUES = 4
@@ -13,6 +14,7 @@ class Memory:
     help = ("memory of the switch for each further port with a guest, and for "
             "each further queue pair of a port")
     needs = ("switch",)
+    uses = ("packed",)
 
     def cases(self, options):
         return [Case(self.name, direction="idle", size="-", queues=queues,
@@ -23,10 +25,9 @@ class Memory:
         return None
 
     def open(self, case, system, bench):
-        """Ports come and go in each measurement; for now, one, for what the
-        first one costs alone."""
-        bench.open(system, FEW, ["actions=drop"]).close()
-        return bench.open(system, 0, ["actions=drop"])
+        """Each measurement has a switch of its own, since memory that was
+        used once is not always given back."""
+        return Fabric(bench.env)
 
     @staticmethod
     def _used_mb(switch):
@@ -47,6 +48,9 @@ class Memory:
             fabric.close()
 
     def measure(self, case, system, fabric, bench):
+        bench.renew(system)
+        # Once before, for what the first port costs alone.
+        self._use(system, bench, FEW, 1)
         few = self._use(system, bench, FEW, 1)
         if case.queues > 1:
             more = self._use(system, bench, FEW, case.queues)

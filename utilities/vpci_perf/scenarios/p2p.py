@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two guests."""
+import shutil
 import time
 
 from . import IMIX_NAME, PAIR, Case
-from ..window import Load, measure
+from ..window import WARM_UP_SECONDS, Load, measure
 
 SIZES = (64, 128, 256, 512, 1024, 1280, 1518, IMIX_NAME)
 QUICK_SIZES = (64, 1518)
@@ -16,6 +17,7 @@ class PointToPoint:
     help = ("two guests, as much as can be sent: one way, both ways, and in a "
             "loop of testpmd's")
     needs = ("switch", "pair", "limit")
+    uses = ("sizes", "flows", "packed")
 
     def cases(self, options):
         quick, flows = options.quick, options.flows or 1
@@ -31,10 +33,10 @@ class PointToPoint:
     def lacks(self, case, system):
         if case.direction == "loop" and system.measures != "switch":
             return "testpmd's loop needs a switch"
+        if case.direction == "loop" and not shutil.which("dpdk-testpmd"):
+            return "dpdk-testpmd is not installed: apt-get install dpdk-dev"
         if case.direction == "both" and system.measures == "limit":
             return "a ring has one direction"
-        if case.size == IMIX_NAME and system.measures == "limit":
-            return "measured with one size"
         return None
 
     @staticmethod
@@ -67,6 +69,8 @@ class PointToPoint:
         that its first bursts go round and round.  The rate is that of its own
         counters."""
         guest = fabric.guests[0]
+        time.sleep(WARM_UP_SECONDS)
+        dropped = fabric.switch.dropped()
         since, before = guest.stats()
         load = Load(fabric)
         time.sleep(bench.seconds)
@@ -75,6 +79,8 @@ class PointToPoint:
         packets = sum(after) - sum(before)
         figures, notes = load.figures(packets, until - since)
         figures["gbps"] = figures["mpps"] * case.size * 8 / 1e3
+        figures["lost"] = ((fabric.switch.dropped() - dropped)
+                           / max(packets, 1))
         return figures, notes
 
 

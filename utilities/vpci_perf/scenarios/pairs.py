@@ -10,10 +10,12 @@ class Pairs:
     name = "pairs"
     help = "1 to 8 pairs of guests, both ways, on one polling thread"
     needs = ("switch", "limit")
+    uses = ("sizes", "flows", "packed")
 
     def cases(self, options):
         pairs = (1, 4) if options.quick else PAIRS
-        return [Case(self.name, direction="both", size=s, n=n,
+        return [Case(self.name, direction="both", size=s,
+                     flows=options.flows or 1, n=n,
                      label=f"{n} pair" + "s" * (n > 1))
                 for s in (options.sizes or (64,)) for n in pairs]
 

@@ -14,6 +14,7 @@ class Startup:
     help = ("time from add-port to the first packet that a guest, which "
             "listens already, receives")
     needs = ("switch",)
+    uses = ("packed",)
 
     def cases(self, options):
         return [Case(self.name, compared=("seconds",))]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real Linux guests."""
 import json
-import time
 
 from . import ROUND_TRIPS, Case
 from ..linux import missing
@@ -26,6 +25,7 @@ class Tcp:
     help = ("two Linux guests with the stock virtio_net driver (User-Mode "
             "Linux): iperf3 with TCP and small UDP packets, ping")
     needs = ("switch",)
+    uses = ()
 
     def cases(self, options):
         labels = list(IPERF)[:1] if options.quick else list(IPERF)
@@ -51,18 +51,23 @@ class Tcp:
             return {"rtt_p50_us":
                     fabric.linux.ping(0, "10.0.0.2", PINGS) * 1e3}, []
         seconds = max(MIN_SECONDS, round(bench.seconds))
-        load, since = Load(fabric), time.monotonic()
+        load = Load(fabric)
         text = fabric.linux.run(0, f"iperf3 -J -c 10.0.0.2 -t {seconds} "
-                                + IPERF[case.label])
+                                + IPERF[case.label], timeout=seconds + 30)
         load.end()
-        figures, notes = load.figures(None, time.monotonic() - since)
-        figures["gbps"] = self._gbps(json.loads(text[text.index("{"):]))
+        end = json.loads(text[text.index("{"):])["end"]
+        figures, notes = load.figures(None, self._seconds(end))
+        figures["gbps"] = self._gbps(end)
         return figures, notes
 
     @staticmethod
-    def _gbps(report):
+    def _seconds(end):
+        """For how long something was sent."""
+        return (end.get("sum_sent") or end["sum"])["seconds"]
+
+    @staticmethod
+    def _gbps(end):
         """What arrived, both ways together."""
-        end = report["end"]
         sums = [end[name] for name in ("sum_received",
                                        "sum_received_bidir_reverse")
                 if name in end] or [end["sum"]]

@@ -12,7 +12,8 @@ Each file here but this one defines SYSTEM, an object with
     missing(env)  None, or a sentence: why it can't run here and what to do
     open(...)     sets up what is measured; returns a Fabric
 
-It may also have 'lacks', scenarios that it can't run, with the reason."""
+It may also have 'lacks', scenarios that it can't run, with the reason, and
+refuses(case), which returns the same for one case."""
 import importlib
 import pkgutil
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What no design can beat: see tests/bench/limit.c."""
 from .. import probe, process
+from ..scenarios import IMIX_NAME
 
 # Guests write headers and a time stamp, and no more.
 WRITTEN = 66
@@ -17,6 +18,10 @@ class Limit:
 
     def missing(self, env):
         return None
+
+    @staticmethod
+    def refuses(case):
+        return "measured with one size" if case.size == IMIX_NAME else None
 
     def figures(self, case, bench):
         """What a switch, if there is one, has to do at the least: to take each
