@@ -97,8 +97,10 @@ class Environment:
                      self.helper("vpci-perf-guest"),
                      self.helper("vpci-perf-limit")):
             if not os.path.exists(path):
-                raise Missing(f"{path} is missing: run ./quickstart.sh build,"
-                              " then give --build _build")
+                raise Missing(f"{path} is missing: " + (
+                    "run ./quickstart.sh build" if self.build
+                    else "install Open vSwitch (openvswitch-switch) and "
+                    "ovs-vpci, or give --build with a build tree"))
         free = self.free_huge_mb()
         needed = sum(s.huge_mb for s in systems if not s.missing(self))
         if free < needed:
