@@ -4,7 +4,7 @@ import html
 import os
 import time
 
-from . import plots, scenarios, systems, table
+from . import plots, probe, scenarios, systems, table
 from .results import FIGURES
 
 STYLE = """
@@ -83,7 +83,11 @@ def _machine(results):
             f"Linux {_e(m['kernel'])}, {virtual}.  The switch polls on "
             f"processor {m['switch_processor']}, guests are on processor "
             f"{m['guest_processor']}; without a switch each of two guests has "
-            f"one.  {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}</p>")
+            f"one.  {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}</p>"
+            "<p>Near and far: how long a cache line takes from one processor "
+            "to the other and back, less or more than "
+            f"{probe.NEAR_NS} ns just then.  Limit: what no design that "
+            "copies a packet once can beat on this machine.</p>")
 
 
 def _glossary(title, things, used):
