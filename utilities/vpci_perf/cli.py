@@ -30,12 +30,13 @@ cycles in which the switch's polling threads had packets ("processing cycles"
 of ovs-appctl dpif-netdev/pmd-stats-show) divided by these packets; systems
 without a switch have none, and "limit" those of its receiving processor while
 it has packets, once for each time that a packet would cross a switch.  A
-thread that has more packets at a time spends less on each.  "host CPU" is the processor time of ovs-vswitchd,
-all threads, in processors; "guest CPU" that of all guests.  "lost" is the
-share of packets that a guest's device took and that never reached the other:
-unless a rate is set guests send as much as they can, so that a slow switch
-loses some.  Latency is measured from making a packet to having it back.  Sizes
-are those of frames without CRC; guests write and read headers only.
+thread that has more packets at a time spends less on each.  "host CPU" is the
+processor time of ovs-vswitchd, all threads, in processors; "guest CPU" that of
+all guests.  "lost" is the share of packets that a guest's device took and that
+never reached the other: unless a rate is set guests send as much as they can,
+so that a slow switch loses some.  Latency is measured from making a packet to
+having it back.  Sizes are those of frames without CRC; guests write and read
+headers only.
 
 The polling thread has a processor for itself.  All guests share another one:
 they are devices of one program, which serves them in turn, burst by burst.
@@ -167,14 +168,13 @@ def _check_file(path):
 
 
 def _list(env):
-    print("Scenarios:")
-    for scenario in scenarios.load().values():
-        print(f"  {scenario.name:<16} {scenario.help}")
-    print("Systems:")
-    for system in systems.load().values():
-        why = system.missing(env)
-        print(f"  {system.name:<16} {system.help}"
-              + (f"\n{'':<19}can't run here: {why}" if why else ""))
+    for title, known in (("Scenarios:", scenarios.load()),
+                         ("Systems:", systems.load())):
+        print(title)
+        for each in known.values():
+            why = each.missing(env)
+            print(f"  {each.name:<16} {each.help}"
+                  + (f"\n{'':<19}can't run here: {why}" if why else ""))
 
 
 def _set_defaults(options):

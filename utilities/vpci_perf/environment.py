@@ -14,14 +14,6 @@ class Missing(Exception):
     """Something is missing; the message says what and how to mend it."""
 
 
-def _read(path):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            return f.read()
-    except OSError:
-        return ""
-
-
 def _makefile_variable(makefile, name):
     match = re.search(rf"^{name} = (.*)$", makefile, re.MULTILINE)
     return match.group(1) if match else None
@@ -40,7 +32,7 @@ class Environment:
         self.utilities = os.path.dirname(here)
         self.build = self._find_build(build)
         if self.build:
-            makefile = _read(os.path.join(self.build, "Makefile"))
+            makefile = process.read_file(os.path.join(self.build, "Makefile"))
             ovs = _makefile_variable(makefile, "ovs_builddir") or ""
             source = _makefile_variable(makefile, "ovs_srcdir") or ovs
             self.vswitchd = os.path.join(self.build, "vswitchd/ovs-vswitchd")
@@ -101,24 +93,22 @@ class Environment:
                     "run ./quickstart.sh build" if self.build
                     else "install Open vSwitch (openvswitch-switch) and "
                     "ovs-vpci, or give --build with a build tree"))
-        free = self.free_huge_mb()
+        free = self.huge_pages("Free") * HUGE_PAGE_MB
         needed = sum(s.huge_mb for s in systems if not s.missing(self))
         if free < needed:
-            pages = self.huge_pages() + (needed - free) // HUGE_PAGE_MB + 1
+            pages = self.huge_pages("Total") \
+                + (needed - free) // HUGE_PAGE_MB + 1
             raise Missing(f"needs {needed} MB of free huge pages of 2 MB for "
                           f"these systems, there are {free} MB: echo {pages} "
                           "> /proc/sys/vm/nr_hugepages, or choose fewer with "
                           "--system")
 
     @staticmethod
-    def huge_pages():
-        match = re.search(r"HugePages_Total:\s+(\d+)", _read("/proc/meminfo"))
+    def huge_pages(which):
+        """Huge pages of 2 MB: "Total" or "Free"."""
+        match = re.search(rf"HugePages_{which}:\s+(\d+)",
+                          process.read_file("/proc/meminfo"))
         return int(match.group(1)) if match else 0
-
-    @staticmethod
-    def free_huge_mb():
-        match = re.search(r"HugePages_Free:\s+(\d+)", _read("/proc/meminfo"))
-        return int(match.group(1)) * HUGE_PAGE_MB if match else 0
 
     def version(self):
         """What ovs-vswitchd says of itself."""
@@ -126,17 +116,18 @@ class Environment:
 
     def machine(self):
         """What the figures were measured on."""
-        model = re.search(r"model name\s*:\s*(.*)", _read("/proc/cpuinfo"))
-        mhz = re.search(r"cpu MHz\s*:\s*(.*)", _read("/proc/cpuinfo"))
+        cpuinfo = process.read_file("/proc/cpuinfo")
+        model = re.search(r"model name\s*:\s*(.*)", cpuinfo)
+        mhz = re.search(r"cpu MHz\s*:\s*(.*)", cpuinfo)
         return {
             "processor": model.group(1) if model else platform.machine(),
             "mhz": float(mhz.group(1)) if mhz else None,
             "processors": self.n_cpus,
             "kernel": platform.release(),
-            "virtual": "hypervisor" in _read("/proc/cpuinfo"),
+            "virtual": "hypervisor" in cpuinfo,
             "switch_processor": self.switch_cpu,
             "guest_processor": self.guest_cpu,
-            "switch_processor_siblings": _read(
+            "switch_processor_siblings": process.read_file(
                 f"/sys/devices/system/cpu/cpu{self.switch_cpu}/topology/"
                 "thread_siblings_list").strip(),
         }

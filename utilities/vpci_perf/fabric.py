@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What joins guests while something is measured."""
+import itertools
 import os
 
 from . import guests
+
+_numbers = itertools.count()
 
 
 class Fabric:
@@ -13,9 +16,9 @@ class Fabric:
     processor: guests in processes of their own would take turns there by the
     scheduler's time slices, in which rings overflow."""
 
-    def __init__(self, env, switch=None):
+    def __init__(self, env):
         self.env = env
-        self.switch = switch
+        self.switch = None
         self.guests = []
         self.linux = None
         self._places = []
@@ -94,8 +97,8 @@ class Fabric:
 
 def virtio_user(path, server=True, queue_size=1024, packed=False, queues=1):
     """DPDK's device for a vhost-user guest at the socket 'path'."""
-    number = virtio_user.count = getattr(virtio_user, "count", 0) + 1
-    return (f"net_virtio_user{number},path={path},queue_size={queue_size}"
+    return (f"net_virtio_user{next(_numbers)},path={path}"
+            f",queue_size={queue_size}"
             + (",server=1" if server else "")
             + (",packed_vq=1" if packed else "")
             + (f",queues={queues}" if queues > 1 else ""))

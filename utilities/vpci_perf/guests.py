@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What sends and receives: DPDK programs with guests' devices."""
+import itertools
 import os
 import re
 import time
@@ -8,14 +9,12 @@ from . import process
 
 START_TIMEOUT = 30
 ANSWER_TIMEOUT = 20
-_counter = 0
+_numbers = itertools.count()
 
 
 def _eal_args(env, vdevs, cpu, memory):
     """EAL options of a process that has both of its threads on 'cpu'."""
-    global _counter
-    _counter += 1
-    prefix = f"{os.path.basename(env.work_dir)}-{_counter}"
+    prefix = f"{os.path.basename(env.work_dir)}-{next(_numbers)}"
     args = ["--lcores", f"0@{cpu},1@{cpu}", "--no-pci", "--in-memory",
             "--single-file-segments", "-m", str(memory), "--no-telemetry",
             f"--file-prefix={prefix}"]

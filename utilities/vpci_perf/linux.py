@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real Linux guests: User-Mode Linux, by the functions of tests/guests."""
+import functools
 import glob
 import os
 import shlex
@@ -12,6 +13,7 @@ COMMAND_SECONDS = 3700
 LIFETIME_SECONDS = 2 * 3600
 
 
+@functools.cache
 def missing(env):
     """None, or why there can be no Linux guests here."""
     if not env.build or not os.path.exists(_script(env)):
@@ -75,8 +77,7 @@ class LinuxGuests:
         """Processor time of all guests with all of their helpers, so far."""
         total = 0.0
         for path in glob.glob(os.path.join(self._dir, "*/pid")):
-            with open(path, encoding="ascii") as f:
-                total += process.tree_cpu_seconds(int(f.read()))
+            total += process.tree_cpu_seconds(int(process.read_file(path)))
         return total
 
     def stop(self):

@@ -151,14 +151,19 @@ def close_all():
         conversation.close(grace=8)
 
 
+def read_file(path):
+    """The text of file 'path', "" if it can't be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
 def _stat(pid):
     """Fields of /proc/PID/stat from the third on, or None."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii",
-                  errors="replace") as f:
-            return f.read().rsplit(")", 1)[1].split()
-    except OSError:
-        return None
+    text = read_file(f"/proc/{pid}/stat")
+    return text.rsplit(")", 1)[1].split() if text else None
 
 
 def cpu_seconds(pid, name=""):

@@ -5,7 +5,6 @@ import os
 import time
 
 from . import plots, probe, scenarios, systems, table
-from .results import FIGURES
 
 STYLE = """
 body { font: 15px/1.45 sans-serif; color: #222; max-width: 1000px;
@@ -46,13 +45,12 @@ def _cell(summary, name, form):
 
 def _case(results, case):
     summaries = results.summaries(case)
-    columns = [f for f in FIGURES
-               if any(s.median(f[0]) is not None for s in summaries)]
+    columns = table.columns_of(summaries)
     rows = [_row(["", "processors", "rounds"] + [c[1] for c in columns]
                  + ["notes"], "th")]
     for s in summaries:
         cells = [_e(s.system), s.kind, len(s.measurements)] + [_cell(s, n, f)
-                                          for n, _, f, _ in columns]
+                                          for n, _, f in columns]
         rows.append(_row(cells)[:-5] + '<td class="notes">'
                     + _e("; ".join(s.notes())) + "</td></tr>")
     for system, why in results.absent(case):

@@ -9,21 +9,21 @@ from . import probe
 # What others are compared with: the first system that was measured, in the
 # order in which they are listed, and this one.
 LIMIT = "limit"
-# Name in JSON, heading, format, and whether less is better.
+# Name in JSON, heading, format.
 FIGURES = (
-    ("mpps", "Mpps", "{:.2f}", False),
-    ("gbps", "Gbit/s", "{:.2f}", False),
-    ("switch_cycles_per_packet", "cycles/pkt", "{:.0f}", True),
-    ("host_cpu", "host CPU", "{:.2f}", True),
-    ("guest_cpu", "guest CPU", "{:.2f}", True),
-    ("rtt_p50_us", "p50 us", "{:.1f}", True),
-    ("rtt_p99_us", "p99 us", "{:.1f}", True),
-    ("rtt_p999_us", "p99.9 us", "{:.1f}", True),
-    ("lost", "lost", "{:.2%}", True),
-    ("mbytes", "MB", "{:.2f}", True),
-    ("seconds", "seconds", "{:.3f}", True),
+    ("mpps", "Mpps", "{:.2f}"),
+    ("gbps", "Gbit/s", "{:.2f}"),
+    ("switch_cycles_per_packet", "cycles/pkt", "{:.0f}"),
+    ("host_cpu", "host CPU", "{:.2f}"),
+    ("guest_cpu", "guest CPU", "{:.2f}"),
+    ("rtt_p50_us", "p50 us", "{:.1f}"),
+    ("rtt_p99_us", "p99 us", "{:.1f}"),
+    ("rtt_p999_us", "p99.9 us", "{:.1f}"),
+    ("lost", "lost", "{:.2%}"),
+    ("mbytes", "MB", "{:.2f}"),
+    ("seconds", "seconds", "{:.3f}"),
 )
-HEADINGS = {name: heading for name, heading, _, _ in FIGURES}
+HEADINGS = {name: heading for name, heading, _ in FIGURES}
 
 
 class Measurement:
@@ -82,9 +82,11 @@ class Summary:
                   "size": case.size, "flows": case.flows,
                   "queues": case.queues, "direction": case.direction,
                   "case": case.label, "processors": self.kind}
-        for name, _, _, _ in FIGURES:
+        for name, _, _ in FIGURES:
             result[name] = self.median(name)
         result["switch_mpps"] = self.median("switch_mpps")
+        probes = [ns for m in self.measurements for ns in m.probes]
+        result["ping_pong_ns"] = statistics.median(probes) if probes else None
         rates = self.values("mpps")
         result.update(rounds=len(self.measurements),
                       min_mpps=min(rates, default=None),

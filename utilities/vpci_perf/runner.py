@@ -73,14 +73,19 @@ class Bench:
     def open(self, system, n_ports, flows, **kwargs):
         """Sets up 'system' with 'n_ports' guests and OpenFlow rules 'flows'.
         Returns a Fabric, which close() closes if nobody else does."""
-        self._fabrics.append(system.open(
-            self.env, self._switches, n_ports, flows, packed=self._packed,
-            **kwargs))
-        return self._fabrics[-1]
+        fabric = self._add_fabric()
+        system.open(fabric, self._switches, n_ports, flows,
+                    packed=self._packed, **kwargs)
+        return fabric
 
     def open_linux(self, system):
         """The same with two Linux guests."""
-        self._fabrics.append(system.open_linux(self.env, self._switches))
+        fabric = self._add_fabric()
+        system.open_linux(fabric, self._switches)
+        return fabric
+
+    def _add_fabric(self):
+        self._fabrics.append(Fabric(self.env))
         return self._fabrics[-1]
 
     def renew(self, system):
@@ -223,14 +228,13 @@ class Runner:
         for system in self.systems:
             why = system.missing(self.env)
             if not why and system.measures != "limit":
-                why = getattr(scenario, "missing",
-                              lambda env: None)(self.env)
+                why = scenario.missing(self.env)
             if not why and system.measures not in scenario.needs:
                 why = f"{scenario.name} needs " + " or ".join(
                     {"switch": "a switch", "pair": "two guests"}[n]
                     for n in scenario.needs if n != "limit")
-            why = why or scenario.lacks(case, system) or getattr(
-                system, "refuses", lambda case: None)(case)
+            why = (why or scenario.refuses(case, system)
+                   or system.refuses(case))
             if why:
                 self.results.not_run(case, system.name, why)
             else:
@@ -257,8 +261,9 @@ class Runner:
                     s, scenario, case, self._bench()))
                 if party:
                     parties.append(party)
-                    self.results.describe(case, system.name,
-                                          party.fabric.processors())
+                    if case.timed:
+                        self.results.describe(case, system.name,
+                                              party.fabric.processors())
             for round_ in rounds:
                 self._run_round(round_, case, parties)
         finally:

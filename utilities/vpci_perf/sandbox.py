@@ -56,7 +56,8 @@ class Switch:
             raise SwitchError(f"{vswitchd} did not start"
                               + self._last_words()) from None
         self.datapath = said.split("=")[1]
-        self.pid = int(_read(os.path.join(self.dir, "ovs-vswitchd.pid")))
+        self.pid = int(process.read_file(
+            os.path.join(self.dir, "ovs-vswitchd.pid")))
         self.vsctl("add-br", "br0", "--", "set", "Bridge", "br0",
                    f"datapath_type={self.datapath}", "fail_mode=secure",
                    # Flows outlive the time in which others are measured.
@@ -116,8 +117,6 @@ class Switch:
 
     def wait_for_guests(self):
         """Waits until all ports have a guest."""
-        if not self.n_ports:
-            return
         ports = [f"p{i}" for i in range(self.n_ports)]
         deadline = time.monotonic() + PORT_TIMEOUT
         while True:
@@ -180,7 +179,7 @@ class Switch:
     def _last_words(self):
         """The last error in the logs."""
         for name in ("sandbox.log", "ovs-vswitchd.log", "ovs-vswitchd.out"):
-            lines = [line for line in _read(os.path.join(
+            lines = [line for line in process.read_file(os.path.join(
                 self.dir, name)).splitlines() if line.strip()]
             if name == "ovs-vswitchd.log":
                 lines = [line for line in lines
@@ -199,11 +198,3 @@ class Switch:
     def close(self):
         self.thaw()
         self._shell.close(grace=8)
-
-
-def _read(path):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            return f.read()
-    except OSError:
-        return ""

@@ -14,7 +14,7 @@ def _cell(summary, name, form):
     return text
 
 
-def _columns(summaries):
+def columns_of(summaries):
     """Figures that at least one of 'summaries' has."""
     return [f for f in FIGURES
             if any(s.median(f[0]) is not None for s in summaries)]
@@ -31,11 +31,11 @@ def _format(rows):
 
 def _case_table(results, case):
     summaries = results.summaries(case)
-    columns = _columns(summaries)
+    columns = columns_of(summaries)
     rows = [["", "processors", "rounds"] + [c[1] for c in columns] + ["notes"]]
     for s in summaries:
         rows.append([s.system, s.kind, str(len(s.measurements))]
-                    + [_cell(s, name, form) for name, _, form, _ in columns]
+                    + [_cell(s, name, form) for name, _, form in columns]
                     + ["; ".join(s.notes())])
     lines = [case.title()]
     if results.places(case):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenarios of vpci-perf.
 
-Each file here defines SCENARIO, an object with
+Each file here defines SCENARIO, a Scenario with
 
     name            as for --scenario
     help            one line
@@ -10,7 +10,8 @@ Each file here defines SCENARIO, an object with
     uses            the options that matter to it, of "sizes", "flows", "masks"
                     and "packed"
     cases(options)  the cases to measure: a list of Case
-    lacks(case, system)
+    missing(env)    None, or why it can't run here and what to do
+    refuses(case, system)
                     None, or why 'system' can't run 'case'
     open(case, system, bench)
                     sets 'system' up for 'case'; returns a Fabric
@@ -32,6 +33,8 @@ ORDER = ["p2p", "flows", "chain", "pairs", "latency", "tcp", "memory",
          "startup"]
 IMIX = (64,) * 7 + (594,) * 4 + (1518,)
 IMIX_NAME = "imix"
+# Label of cases whose guests sleep until an interrupt comes.
+SLEEP = "sleep"
 # OpenFlow rules: what port 0 sends goes to port 1, and the other way.
 PAIR = ("in_port=1,actions=output:2", "in_port=2,actions=output:1")
 
@@ -61,6 +64,17 @@ class Case:
         if self.flows > 1:
             words.append(f"{self.flows} flows")
         return " ".join(words + ([self.label] if self.label else []))
+
+
+class Scenario:
+    """What most of them have in common.  See above."""
+    uses = ("sizes", "flows", "packed")
+
+    def missing(self, env):
+        return None
+
+    def refuses(self, case, system):
+        return None
 
 
 def load():

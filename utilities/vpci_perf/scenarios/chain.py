@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Service chains."""
-from . import Case
+from . import Case, Scenario
 from ..window import measure
 
 HOPS = (1, 2, 3, 4, 5)
 
 
-class Chain:
+class Chain(Scenario):
     name = "chain"
     help = "one way through 1 to 5 guests that forward, between two that don't"
     needs = ("switch", "limit")
-    uses = ("sizes", "flows", "packed")
 
     def cases(self, options):
         hops = (1, 3) if options.quick else HOPS
@@ -18,9 +17,6 @@ class Chain:
                      crossings=n + 1,
                      label=f"{n} hop" + "s" * (n > 1))
                 for s in (options.sizes or (64,)) for n in hops]
-
-    def lacks(self, case, system):
-        return None
 
     def open(self, case, system, bench):
         # Guest 0 sends, guest k has ports 2k - 1 and 2k, the last one

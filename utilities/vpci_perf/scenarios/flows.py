@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many flows."""
-from . import Case
+from . import Case, Scenario
 from ..window import WARM_UP_SECONDS, measure
 
 # Packets per second that every system can carry.
@@ -8,7 +8,7 @@ SLOWEST = 1e6
 FLOWS = (1, 1000, 10000, 100000, 1000000)
 
 
-class Flows:
+class Flows(Scenario):
     name = "flows"
     help = ("one way, 1 to 1,000,000 UDP five-tuples: one megaflow, and as "
             "many masks as --masks")
@@ -23,9 +23,6 @@ class Flows:
                      label=f"{m} masks" if m > 1 else "one megaflow")
                 for s in options.sizes or (64,)
                 for m in masks for f in flows if f >= m]
-
-    def lacks(self, case, system):
-        return None
 
     @staticmethod
     def rules(n_masks):

@@ -2,14 +2,14 @@
 """What a port costs the switch in memory."""
 import re
 
-from . import Case
+from . import Case, Scenario
 from ..fabric import Fabric
 
 FEW, MANY = 1, 9
 QUEUES = 4
 
 
-class Memory:
+class Memory(Scenario):
     name = "memory"
     help = ("memory of the switch for each further port with a guest, and for "
             "each further queue pair of a port")
@@ -20,9 +20,6 @@ class Memory:
         return [Case(self.name, direction="idle", size="-", queues=queues,
                      compared=("mbytes",), timed=False, label=label)
                 for queues, label in ((1, "a port"), (QUEUES, "a queue pair"))]
-
-    def lacks(self, case, system):
-        return None
 
     def open(self, case, system, bench):
         """Each measurement has a switch of its own, since memory that was

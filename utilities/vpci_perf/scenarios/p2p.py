@@ -3,7 +3,7 @@
 import shutil
 import time
 
-from . import IMIX_NAME, PAIR, Case
+from . import IMIX_NAME, PAIR, Case, Scenario
 from ..window import WARM_UP_SECONDS, Load, measure
 
 SIZES = (64, 128, 256, 512, 1024, 1280, 1518, IMIX_NAME)
@@ -12,12 +12,11 @@ LOOP_SIZES = (64, 1518)
 LOOP_BURSTS = 16
 
 
-class PointToPoint:
+class PointToPoint(Scenario):
     name = "p2p"
     help = ("two guests, as much as can be sent: one way, both ways, and in a "
             "loop of testpmd's")
     needs = ("switch", "pair", "limit")
-    uses = ("sizes", "flows", "packed")
 
     def cases(self, options):
         quick, flows = options.quick, options.flows or 1
@@ -30,7 +29,7 @@ class PointToPoint:
              for d in (("one-way",) if quick else ("one-way", "both"))
              for s in sizes]
 
-    def lacks(self, case, system):
+    def refuses(self, case, system):
         if case.direction == "loop" and system.measures != "switch":
             return "testpmd's loop needs a switch"
         if case.direction == "loop" and not shutil.which("dpdk-testpmd"):

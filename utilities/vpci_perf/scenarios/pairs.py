@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many ports on one polling thread."""
-from . import Case
+from . import Case, Scenario
 from ..window import measure
 
 PAIRS = (1, 2, 4, 8)
 
 
-class Pairs:
+class Pairs(Scenario):
     name = "pairs"
     help = "1 to 8 pairs of guests, both ways, on one polling thread"
     needs = ("switch", "limit")
-    uses = ("sizes", "flows", "packed")
 
     def cases(self, options):
         pairs = (1, 4) if options.quick else PAIRS
@@ -18,9 +17,6 @@ class Pairs:
                      flows=options.flows or 1, n=n,
                      label=f"{n} pair" + "s" * (n > 1))
                 for s in (options.sizes or (64,)) for n in pairs]
-
-    def lacks(self, case, system):
-        return None
 
     def open(self, case, system, bench):
         ports = range(2 * case.n)

@@ -2,14 +2,14 @@
 """How soon a port carries packets."""
 import time
 
-from . import PAIR, Case
+from . import PAIR, Case, Scenario
 from ..process import ProcessError
 
 LIMIT_SECONDS = 20
 RATE = 10000
 
 
-class Startup:
+class Startup(Scenario):
     name = "startup"
     help = ("time from add-port to the first packet that a guest, which "
             "listens already, receives")
@@ -18,9 +18,6 @@ class Startup:
 
     def cases(self, options):
         return [Case(self.name, compared=("seconds",))]
-
-    def lacks(self, case, system):
-        return None
 
     def open(self, case, system, bench):
         fabric = bench.open(system, 2, PAIR)

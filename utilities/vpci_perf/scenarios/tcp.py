@@ -2,7 +2,7 @@
 """Real Linux guests."""
 import json
 
-from . import ROUND_TRIPS, Case
+from . import ROUND_TRIPS, Case, Scenario
 from ..linux import missing
 from ..window import Load
 
@@ -20,7 +20,7 @@ IPERF = {
 PING = "ping"
 
 
-class Tcp:
+class Tcp(Scenario):
     name = "tcp"
     help = ("two Linux guests with the stock virtio_net driver (User-Mode "
             "Linux): iperf3 with TCP and small UDP packets, ping")
@@ -33,9 +33,6 @@ class Tcp:
                      compared=ROUND_TRIPS if label == PING
                      else ("gbps", "switch_cycles_per_packet"))
                 for label in labels + [PING]]
-
-    def lacks(self, case, system):
-        return system.lacks.get("tcp")
 
     def missing(self, env):
         return missing(env)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Systems that vpci-perf compares.
 
-Each file here but this one defines SYSTEM, an object with
+Each file here but this one defines SYSTEM, a System with
 
     name          as for --system
     help          one line
@@ -10,15 +10,25 @@ Each file here but this one defines SYSTEM, an object with
     huge_mb       huge pages, in MB, that it needs at the least
     quick         is it measured with --quick by default?
     missing(env)  None, or a sentence: why it can't run here and what to do
-    open(...)     sets up what is measured; returns a Fabric
-
-It may also have 'lacks', scenarios that it can't run, with the reason, and
-refuses(case), which returns the same for one case."""
+    refuses(case) None, or why it can't run 'case'
+    open(fabric, ...)
+                  sets up what is measured, see BehindSwitch.open()"""
 import importlib
 import pkgutil
 
 ORDER = ["ovs-dpdk", "ovs-dpdk-debian", "vpci-flow", "vhost", "memif",
          "memif-zero-copy", "limit"]
+
+
+class System:
+    """What most of them have in common.  See above."""
+    quick = True
+
+    def missing(self, env):
+        return None
+
+    def refuses(self, case):
+        return None
 
 
 def _place(system):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What no design can beat: see tests/bench/limit.c."""
+from . import System
 from .. import probe, process
 from ..scenarios import IMIX_NAME
 
@@ -7,20 +8,14 @@ from ..scenarios import IMIX_NAME
 WRITTEN = 66
 
 
-class Limit:
+class Limit(System):
     name = "limit"
     help = ("what no design with a copy can beat: packets in a bare ring, "
             "copied once by the processor that takes them out")
     measures = "limit"
     huge_mb = 0
-    quick = True
-    lacks = {}
 
-    def missing(self, env):
-        return None
-
-    @staticmethod
-    def refuses(case):
+    def refuses(self, case):
         return "measured with one size" if case.size == IMIX_NAME else None
 
     def figures(self, case, bench):
