@@ -5,6 +5,8 @@ vpciinclude_HEADERS = \
 	include/vpci/doorbell.h \
 	include/vpci/gate.h \
 	include/vpci/guard.h \
+	include/vpci/key.h \
 	include/vpci/memory.h \
 	include/vpci/peer.h \
+	include/vpci/steer.h \
 	include/vpci/vring.h

@@ -11,8 +11,12 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/doorbell.c \
 	lib/vpci/gate.c \
 	lib/vpci/guard.c \
+	lib/vpci/key.c \
 	lib/vpci/memory.c \
 	lib/vpci/peer.c \
+	lib/vpci/steer-lookup.c \
+	lib/vpci/steer-private.h \
+	lib/vpci/steer.c \
 	lib/vpci/vring-packed.c \
 	lib/vpci/vring-peek.h \
 	lib/vpci/vring-private.h \

@@ -8,6 +8,8 @@ check_PROGRAMS += \
 	tests/fuzz-vring-standalone \
 	tests/test-doorbell \
 	tests/test-gate \
+	tests/test-key \
+	tests/test-steer \
 	tests/test-vring \
 	tests/vhost-guest
 
@@ -15,9 +17,17 @@ tests_test_doorbell_SOURCES = tests/test-doorbell.c
 tests_test_doorbell_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_doorbell_LDADD = lib/libvpci.la
 
-tests_test_gate_SOURCES = tests/test-gate.c
+tests_test_gate_SOURCES = tests/test-gate.c tests/unit-test.h
 tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_gate_LDADD = lib/libvpci.la
+
+tests_test_key_SOURCES = tests/test-key.c tests/unit-test.h
+tests_test_key_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_key_LDADD = lib/libvpci.la
+
+tests_test_steer_SOURCES = tests/test-steer.c tests/unit-test.h
+tests_test_steer_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_steer_LDADD = lib/libvpci.la
 
 tests_test_vring_SOURCES = \
 	tests/test-vring-faults.c \
@@ -77,7 +87,10 @@ endif
 
 ## Micro-benchmarks: 'make bench' builds them, for whoever wants to run them.
 
-EXTRA_PROGRAMS += tests/bench/vring-bench
+EXTRA_PROGRAMS += tests/bench/steer-bench tests/bench/vring-bench
+tests_bench_steer_bench_SOURCES = tests/bench/steer-bench.c
+tests_bench_steer_bench_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_bench_steer_bench_LDADD = lib/libvpci.la
 tests_bench_vring_bench_SOURCES = \
 	tests/bench/vring-bench.c \
 	tests/vring-driver.c \
@@ -89,7 +102,7 @@ EXTRA_DIST += \
 	tests/bench/flow-path.sh \
 	tests/bench/half-load.sh \
 	tests/bench/switch.sh
-bench: tests/bench/vring-bench
+bench: tests/bench/steer-bench tests/bench/vring-bench
 .PHONY: bench
 
 ## The test suite.

@@ -23,15 +23,7 @@
 
 #include "vpci/gate.h"
 #include "vpci/guard.h"
-
-#define CHECK(CONDITION)                                                \
-    do {                                                                \
-        if (!(CONDITION)) {                                             \
-            fprintf(stderr, "%s:%d: %s: is not so\n", __FILE__,         \
-                    __LINE__, #CONDITION);                              \
-            return false;                                               \
-        }                                                               \
-    } while (0)
+#include "unit-test.h"
 
 /* A worker that changes two words together behind a gate.  Whoever shut the
  * gate must never see them differ, nor move. */
@@ -245,10 +237,7 @@ test_guard_table_is_bounded(void)
     return true;
 }
 
-static const struct test {
-    const char *name;
-    bool (*run)(void);
-} tests[] = {
+static const struct unit_test tests[] = {
     { "gate-starts-shut", test_gate_starts_shut },
     { "gate-excludes", test_gate_excludes },
     { "gate-excludes-with-fences", test_gate_excludes_with_fences },
@@ -259,36 +248,8 @@ static const struct test {
     { "guard-table-is-bounded", test_guard_table_is_bounded },
 };
 
-static bool
-wanted(const char *name, int argc, char *argv[])
-{
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], name)) {
-            return true;
-        }
-    }
-    return argc < 2;
-}
-
 int
 main(int argc, char *argv[])
 {
-    int n_run = 0, n_failed = 0;
-
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
-        if (argc > 1 && !strcmp(argv[1], "--list")) {
-            puts(tests[i].name);
-        } else if (wanted(tests[i].name, argc, argv)) {
-            bool ok = tests[i].run();
-
-            printf("%s: %s\n", tests[i].name, ok ? "ok" : "FAILED");
-            n_run++;
-            n_failed += !ok;
-        }
-    }
-    if (argc > 1 && !n_run && strcmp(argv[1], "--list")) {
-        fprintf(stderr, "%s: no such test; see --list\n", argv[1]);
-        return 1;
-    }
-    return n_failed > 0;
+    return unit_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

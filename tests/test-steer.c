@@ -20,15 +20,7 @@
 
 #include "vpci/gate.h"
 #include "vpci/steer.h"
-
-#define CHECK(CONDITION)                                                \
-    do {                                                                \
-        if (!(CONDITION)) {                                             \
-            fprintf(stderr, "%s:%d: %s: is not so\n", __FILE__,         \
-                    __LINE__, #CONDITION);                              \
-            return false;                                               \
-        }                                                               \
-    } while (0)
+#include "unit-test.h"
 
 /* A mask of UDP ports and, for 'i' > 0, of a prefix of 'i' bits. */
 static union vpci_key
@@ -496,10 +488,7 @@ test_readers_beside_writer_with_fences(void)
     return check_stress();
 }
 
-static const struct test {
-    const char *name;
-    bool (*run)(void);
-} tests[] = {
+static const struct unit_test tests[] = {
     { "finds-what-was-inserted", test_finds_what_was_inserted },
     { "one-mask", test_one_mask },
     { "many-masks", test_many_masks },
@@ -513,36 +502,8 @@ static const struct test {
       test_readers_beside_writer_with_fences },
 };
 
-static bool
-wanted(const char *name, int argc, char *argv[])
-{
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], name)) {
-            return true;
-        }
-    }
-    return argc < 2;
-}
-
 int
 main(int argc, char *argv[])
 {
-    int n_run = 0, n_failed = 0;
-
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
-        if (argc > 1 && !strcmp(argv[1], "--list")) {
-            puts(tests[i].name);
-        } else if (wanted(tests[i].name, argc, argv)) {
-            bool ok = tests[i].run();
-
-            printf("%s: %s\n", tests[i].name, ok ? "ok" : "FAILED");
-            n_run++;
-            n_failed += !ok;
-        }
-    }
-    if (argc > 1 && !n_run && strcmp(argv[1], "--list")) {
-        fprintf(stderr, "%s: no such test; see --list\n", argv[1]);
-        return 1;
-    }
-    return n_failed > 0;
+    return unit_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
