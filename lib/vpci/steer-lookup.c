@@ -19,8 +19,11 @@
 #include "steer-private.h"
 #include "vpci/gate.h"
 
-#define GUESSES_LOG2 14
-#define N_GUESSES (1u << GUESSES_LOG2)
+/* Guesses come in sets.  A guess is 12 bits of hash, never 0, and an entry. */
+#define SETS_LOG2 14
+#define WAYS 4
+#define GUESS_ENTRY_BITS 20
+#define GUESS_ENTRY ((1u << GUESS_ENTRY_BITS) - 1)
 
 /* How often a lookup is repeated because entries moved meanwhile. */
 #define MAX_TRIES 16
@@ -31,8 +34,14 @@ struct vpci_steer_reader {
     struct steer_counters *counters;
     enum vpci_key_depth depth;          /* Since vpci_steer_enter(). */
     uint32_t last;                      /* What was found last, plus 1. */
-    uint32_t guesses[N_GUESSES];        /* Entries, plus 1. */
+    unsigned int next_way;              /* Which guess of a set is replaced. */
+    struct guess_set {
+        uint32_t ways[WAYS] __attribute__((aligned(16)));
+    } sets[1u << SETS_LOG2];
 };
+
+_Static_assert(VPCI_STEER_MAX_ENTRIES <= GUESS_ENTRY + 1,
+               "an entry fits into a guess");
 
 /* Packets of a burst that were not found yet. */
 struct pending {
@@ -45,13 +54,15 @@ struct pending {
 struct vpci_steer_reader *
 vpci_steer_reader_create(struct vpci_steer *t, uint32_t id)
 {
-    struct vpci_steer_reader *r = calloc(1, sizeof *r);
+    struct vpci_steer_reader *r;
 
-    if (r) {
-        r->hdr = t->hdr;
-        r->presence = &t->presence[id];
-        r->counters = steer_counters(t->hdr, id, 0);
+    if (posix_memalign((void **) &r, 64, sizeof *r)) {
+        return NULL;
     }
+    memset(r, 0, sizeof *r);
+    r->hdr = t->hdr;
+    r->presence = &t->presence[id];
+    r->counters = steer_counters(t->hdr, id, 0);
     return r;
 }
 
@@ -150,17 +161,56 @@ search_bucket(const struct vpci_steer_reader *r, const struct steer_bucket *b,
     return 0;
 }
 
-/* Where the last packet with the same key was found. */
-static uint32_t *
-guess_of(struct vpci_steer_reader *r, const union vpci_key *key)
+/* A hash of all of 'key'. */
+static uint64_t
+hash_key(const struct vpci_steer_reader *r, const union vpci_key *key)
 {
-    uint64_t h = r->hdr->seed;
+    uint64_t a = r->hdr->seed, b = ~a;
 
-    for (int i = 0; i < VPCI_KEY_WORDS; i++) {
-        h = (h ^ key->words[i]) * UINT64_C(0x9e3779b97f4a7c15);
-        h ^= h >> 32;
+    /* Two chains, which the processor works on at once. */
+    for (int i = 0; i < VPCI_KEY_WORDS; i += 2) {
+        a = steer_mix(a, key->words[i]);
+        b = steer_mix(b, key->words[i + 1]);
     }
-    return &r->guesses[h >> (64 - GUESSES_LOG2)];
+    return steer_mix(a, b);
+}
+
+/* The bits of a guess that say whose it is. */
+static uint32_t
+guess_tag(uint64_t hash)
+{
+    return (uint32_t) (hash | 1) << GUESS_ENTRY_BITS;
+}
+
+static struct guess_set *
+guess_set(struct vpci_steer_reader *r, uint64_t hash)
+{
+    return &r->sets[hash >> (64 - SETS_LOG2)];
+}
+
+/* The guess of a set that has the tag of 'hash', or -1. */
+static int
+find_guess(const struct guess_set *set, uint64_t hash)
+{
+    uint32_t tag = guess_tag(hash);
+    unsigned int bits = 0;
+
+    for (unsigned int i = 0; i < WAYS; i++) {
+        bits |= ((set->ways[i] ^ tag) <= GUESS_ENTRY) << i;
+    }
+    return bits ? __builtin_ctz(bits) : -1;
+}
+
+static void
+set_guess(struct vpci_steer_reader *r, uint64_t hash, uint32_t entry)
+{
+    struct guess_set *set = guess_set(r, hash);
+    int way = find_guess(set, hash);
+
+    if (way < 0) {
+        way = r->next_way++ % WAYS;
+    }
+    set->ways[way] = guess_tag(hash) | entry;
 }
 
 /* Looks for all of 'p' under one mask. */
@@ -190,6 +240,7 @@ search_mask(const struct vpci_steer_reader *r, uint32_t number, uint32_t log2,
             if (value && value <= hdr->max_entries) {
                 __builtin_prefetch(steer_entry(hdr, value - 1));
                 __builtin_prefetch(&steer_entry(hdr, value - 1)->seq);
+                __builtin_prefetch(&r->counters[value - 1], 1);
             }
         }
     }
@@ -244,19 +295,25 @@ search_all(const struct vpci_steer_reader *r, const union vpci_key keys[],
     }
 }
 
-/* Fetches what has been guessed.  Returns the guesses in 'guess'. */
+/* Guesses for 'n' packets, or VPCI_STEER_NONE, whose entries are fetched. */
 static void
-fetch_guesses(struct vpci_steer_reader *r, const union vpci_key keys[],
-              unsigned int n, uint32_t *guess[])
+make_guesses(struct vpci_steer_reader *r, const union vpci_key keys[],
+             unsigned int n, uint64_t hashes[], uint32_t guesses[])
 {
     for (unsigned int i = 0; i < n; i++) {
-        guess[i] = guess_of(r, &keys[i]);
-        __builtin_prefetch(guess[i]);
+        hashes[i] = hash_key(r, &keys[i]);
+        __builtin_prefetch(guess_set(r, hashes[i]));
     }
     for (unsigned int i = 0; i < n; i++) {
-        if (*guess[i]) {
-            __builtin_prefetch(steer_entry(r->hdr, *guess[i] - 1));
-            __builtin_prefetch(&steer_entry(r->hdr, *guess[i] - 1)->seq);
+        const struct guess_set *set = guess_set(r, hashes[i]);
+        int way = find_guess(set, hashes[i]);
+
+        guesses[i] = VPCI_STEER_NONE;
+        if (way >= 0) {
+            guesses[i] = set->ways[way] & GUESS_ENTRY;
+            __builtin_prefetch(steer_entry(r->hdr, guesses[i]));
+            __builtin_prefetch(&steer_entry(r->hdr, guesses[i])->seq);
+            __builtin_prefetch(&r->counters[guesses[i]], 1);
         }
     }
 }
@@ -266,25 +323,25 @@ static void
 lookup_mixed(struct vpci_steer_reader *r, const union vpci_key keys[],
              unsigned int n, uint32_t entries[], uint64_t verdicts[])
 {
-    uint32_t *guess[VPCI_STEER_BURST];
+    uint64_t hashes[VPCI_STEER_BURST];
+    uint32_t guesses[VPCI_STEER_BURST];
     struct pending p = { .n = 0 };
-    unsigned int n_missed;
 
-    fetch_guesses(r, keys, n, guess);
+    make_guesses(r, keys, n, hashes, guesses);
     for (unsigned int i = 0; i < n; i++) {
-        if (*guess[i] && verify(r, *guess[i] - 1, &keys[i], &verdicts[i])) {
-            entries[i] = *guess[i] - 1;
+        entries[i] = VPCI_STEER_NONE;
+        if (guesses[i] < r->hdr->max_entries
+            && verify(r, guesses[i], &keys[i], &verdicts[i])) {
+            entries[i] = guesses[i];
         } else {
-            entries[i] = VPCI_STEER_NONE;
             p.packets[p.n++] = i;
         }
     }
-    n_missed = p.n;
-    if (n_missed) {
+    if (p.n) {
         search_all(r, keys, &p, entries, verdicts);
         for (unsigned int i = 0; i < n; i++) {
-            if (entries[i] != VPCI_STEER_NONE) {
-                *guess[i] = entries[i] + 1;
+            if (entries[i] != guesses[i] && entries[i] != VPCI_STEER_NONE) {
+                set_guess(r, hashes[i], entries[i]);
             }
         }
     }

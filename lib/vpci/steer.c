@@ -18,6 +18,10 @@
 #include "steer-private.h"
 #include "vpci/gate.h"
 
+/* A table that grows beyond so many buckets lies in huge pages, if there are
+ * any: lookups in all of it would miss the TLB each time. */
+#define HUGE_LOG2 13
+
 /* Entries that one bucket may have on average before the array grows. */
 #define MAX_LOAD 5
 
@@ -312,7 +316,7 @@ static void
 begin_moves(struct steer_hdr *hdr)
 {
     __atomic_store_n(&hdr->moves, hdr->moves + 1, __ATOMIC_RELAXED);
-    /* (C) pairs with (D) in the reader's lookup_all(): who sees an entry moved
+    /* (C) pairs with (D) in the reader's search_all(): who sees an entry moved
      * sees this. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -425,6 +429,9 @@ grow(struct vpci_steer *t)
     if (log2 > hdr->max_log2) {
         return false;
     }
+    if (log2 == HUGE_LOG2) {
+        madvise(hdr, hdr->size, MADV_HUGEPAGE);
+    }
     /* A try that failed, and left something there. */
     memset(steer_buckets(hdr, log2), 0, sizeof(struct steer_bucket) << log2);
     for (uint32_t i = 0; i < t->n_used; i++) {
@@ -435,7 +442,7 @@ grow(struct vpci_steer *t)
             return false;
         }
     }
-    /* (E) pairs with (F) in the reader's lookup_all(). */
+    /* (E) pairs with (F) in the reader's search_all(). */
     __atomic_store_n(&hdr->log2, log2, __ATOMIC_RELEASE);
     return true;
 }
