@@ -31,11 +31,15 @@ lib_libvpci_la_SOURCES = \
 NETDEV_VPCI_CPPFLAGS = $(OVS_CPPFLAGS) $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib
 NETDEV_VPCI_CFLAGS = $(DPDK_CFLAGS) $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
 NETDEV_VPCI_SOURCES = \
+	lib/netdev-vpci-actions.c \
+	lib/netdev-vpci-actions.h \
 	lib/netdev-vpci-closer.c \
 	lib/netdev-vpci-config.c \
 	lib/netdev-vpci-fds.c \
 	lib/netdev-vpci-filter.c \
 	lib/netdev-vpci-memory.c \
+	lib/netdev-vpci-match.c \
+	lib/netdev-vpci-match.h \
 	lib/netdev-vpci-mempool.c \
 	lib/netdev-vpci-message.h \
 	lib/netdev-vpci-private.h \

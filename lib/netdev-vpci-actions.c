@@ -47,7 +47,9 @@ check_set(const struct nlattr *key)
 static const char *
 check_edit(const struct nlattr *a)
 {
-    switch ((enum ovs_action_attr) nl_attr_type(a)) {
+    enum ovs_action_attr type = nl_attr_type(a);
+
+    switch (type) {
     case OVS_ACTION_ATTR_PUSH_VLAN:
     case OVS_ACTION_ATTR_POP_VLAN:
         return NULL;

@@ -14,6 +14,8 @@
  *     netdev-vpci-rings.c    which rings run, which queue uses which ring
  *     netdev-vpci-rxtx.c     the flow path: receive and send
  *     netdev-vpci-mempool.c  mbufs
+ *     netdev-vpci-match.c    matches of megaflows as keys of steering tables
+ *     netdev-vpci-actions.c  actions of megaflows as programs
  *     netdev-vpci-qos.c      policers
  *     netdev-vpci-stats.c    statistics and status
  *     netdev-vpci-show.c     ovs-appctl vpci/...
