@@ -9,6 +9,7 @@ check_PROGRAMS += \
 	tests/test-doorbell \
 	tests/test-gate \
 	tests/test-key \
+	tests/test-match \
 	tests/test-steer \
 	tests/test-vring \
 	tests/vhost-guest
@@ -24,6 +25,21 @@ tests_test_gate_LDADD = lib/libvpci.la
 tests_test_key_SOURCES = tests/test-key.c tests/unit-test.h
 tests_test_key_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_key_LDADD = lib/libvpci.la
+
+## Beside Open vSwitch, which is the judge.
+tests_test_match_SOURCES = \
+	lib/netdev-vpci-actions.c \
+	lib/netdev-vpci-match.c \
+	tests/test-match.c \
+	tests/unit-test.h
+tests_test_match_CPPFLAGS = $(NETDEV_VPCI_CPPFLAGS) -I$(top_srcdir)/tests
+tests_test_match_CFLAGS = $(NETDEV_VPCI_CFLAGS)
+tests_test_match_LDADD = \
+	lib/libvpci.la \
+	$(OVS_LIBS) \
+	$(DPDK_LIBS) \
+	$(NUMA_LIBS)
+$(tests_test_match_OBJECTS): $(OVS_STAMP)
 
 tests_test_steer_SOURCES = tests/test-steer.c tests/unit-test.h
 tests_test_steer_CPPFLAGS = $(TESTS_CPPFLAGS)
