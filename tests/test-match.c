@@ -141,9 +141,10 @@ check_packet(const uint8_t *data, uint32_t len, enum vpci_key_depth depth,
     extract(data, len, &match);
     CHECK(!vpci_match_to_key(&match, &mask, &wanted));
     if (depth < VPCI_DEPTH_L4) {
-        mask.l4_src = mask.l4_dst = mask.tcp_flags = 0;
+        mask.l4_src = mask.l4_dst = 0;
     }
     if (depth < VPCI_DEPTH_IP) {
+        mask.tcp_flags = 0;
         mask.kind &= ~FLOW_NW_FRAG_MASK;
         mask.ip_proto = mask.ip_tos = mask.ip_ttl = 0;
         mask.ipv6_label = 0;

@@ -265,8 +265,14 @@ test_counters(void)
         CHECK(r[i]);
     }
     CHECK(!vpci_steer_insert(t, &mask, &key, 1, &entry));
-    vpci_steer_count(r[0], entry, 3, 300, htons(2), 77);
-    vpci_steer_count(r[1], entry, 2, 140, htons(16), 76);
+    vpci_steer_get_stats(t, entry, &stats);
+    CHECK(!stats.packets && !stats.used);
+    for (int i = 0; i < 2; i++) {
+        vpci_steer_enter(r[i]);
+        vpci_steer_count(r[i], entry, 3 - i, 300 - 160 * i,
+                         htons(i ? 16 : 2), 77 - i);
+        vpci_steer_leave(r[i]);
+    }
     vpci_steer_get_stats(t, entry, &stats);
     CHECK(stats.packets == 5 && stats.bytes == 440 && stats.used == 77);
     CHECK(stats.tcp_flags == htons(18));

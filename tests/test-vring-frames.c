@@ -4,6 +4,8 @@
 
 #include "test-vring.h"
 
+#include <string.h>
+
 #include "test-vring-harness.h"
 
 static void
@@ -113,6 +115,24 @@ test_to_driver(void)
     for_each_ring(run_to_driver);
 }
 
+/* Gives the frame of 'pkt' a head of random length, and spoils what it
+ * replaces, as a guest may that changes what has been looked at. */
+static void
+make_head(struct vpci_pkt *pkt, uint8_t *head, uint32_t max)
+{
+    uint32_t n = random_below((pkt->len < max ? pkt->len : max) + 1);
+
+    vpci_pkt_copy_head(pkt, head, n);
+    pkt->head = head;
+    pkt->head_len = pkt->skip = n;
+    for (uint32_t i = 0; n; i++) {
+        uint32_t piece = n < pkt->iov[i].len ? n : pkt->iov[i].len;
+
+        memset(pkt->iov[i].base, 0xee, piece);
+        n -= piece;
+    }
+}
+
 /* The engine's own frames, from one ring to another. */
 void
 test_ring_to_ring(void)
@@ -121,6 +141,7 @@ test_ring_to_ring(void)
         struct vpci_pkt pkts[VPCI_VRING_BURST];
         struct guest from, to;
         uint32_t lens[MAX_PIECES];
+        uint8_t head[200];
 
         guest_init(&from, MODERN | (bits & 1 ? VRING_F_PACKED : 0), 64, 60,
                    true);
@@ -138,6 +159,9 @@ test_ring_to_ring(void)
             }
             vring_driver_publish(to.drv);
             CHECK(vpci_vring_peek(from.vr, pkts, 32) == 1);
+            if (random_below(3)) {
+                make_head(&pkts[0], head, sizeof head);
+            }
             CHECK(vpci_vring_push(to.vr, pkts, 1) == 1);
             CHECK(pkts[0].fate == VPCI_PKT_SENT);
             vpci_vring_release(from.vr, 1);

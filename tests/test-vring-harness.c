@@ -301,7 +301,8 @@ check_take(struct guest *g, uint32_t seed, uint32_t len)
     CHECK(!reaped.len);
 }
 
-/* A frame to be pushed, in 1 to 4 pieces. */
+/* A frame to be pushed, in 1 to 4 pieces, with or without a head that stands
+ * for a longer or shorter beginning of them. */
 struct frame {
     uint8_t *data;
     struct vpci_iov iov[4];
@@ -314,6 +315,9 @@ frame_init(struct frame *f, uint32_t seed, uint32_t len)
 {
     uint32_t lens[4];
     uint8_t *hdr = (uint8_t *) &f->pkt.hdr;
+    uint32_t head_len = len && random_below(2) ? 1 + random_below(len) : 0;
+    uint32_t skip = head_len ? random_below(40) : 0;
+    uint32_t rest = len - head_len + skip;
     uint8_t *p;
 
     memset(f, 0, sizeof *f);
@@ -321,14 +325,19 @@ frame_init(struct frame *f, uint32_t seed, uint32_t len)
     f->pkt.iov = f->iov;
     f->pkt.len = len;
     f->pkt.fate = 77;
-    f->data = p = malloc(len + !len);
+    f->data = malloc(len + skip + 1);
     for (uint32_t i = 0; i < len; i++) {
-        f->data[i] = frame_byte(seed, i);
+        f->data[i < head_len ? i : i + skip] = frame_byte(seed, i);
     }
+    f->pkt.head = f->data;
+    f->pkt.head_len = head_len;
+    f->pkt.skip = skip;
     for (unsigned int i = 0; i < sizeof f->pkt.hdr; i++) {
         hdr[i] = hdr_byte(seed, i);
     }
-    f->pkt.n_iov = len ? random_pieces(len, 14, 1 + random_below(4), lens) : 0;
+    f->pkt.n_iov = rest ? random_pieces(rest, 14, 1 + random_below(4), lens)
+                   : 0;
+    p = f->data + head_len;
     for (unsigned int i = 0; i < f->pkt.n_iov; i++) {
         f->iov[i] = (struct vpci_iov) { p, lens[i] };
         p += lens[i];

@@ -58,7 +58,8 @@ _Static_assert(sizeof(union vpci_key) == 64, "a key is one cache line");
 /* How deep a packet has to be looked into for some mask. */
 enum vpci_key_depth {
     VPCI_DEPTH_ETH,             /* Addresses, VLANs, type. */
-    VPCI_DEPTH_IP,              /* All of the network header. */
+    VPCI_DEPTH_IP,              /* All of the network header, and TCP flags of
+                                 * a packet that has them in their place. */
     VPCI_DEPTH_L4,              /* Everything. */
 };
 

@@ -72,18 +72,25 @@ enum vpci_pkt_fate {
                                  * hold it.  Not sent. */
 };
 
-/* One frame.  'iov' points to 'n_iov' pieces that add up to 'len' bytes.
+/* One frame of 'len' bytes: 'head_len' bytes at 'head', then what the 'n_iov'
+ * pieces of 'iov' hold, but for their first 'skip' bytes.
  *
  * From vpci_vring_peek(): 'iov' belongs to the ring and the frame to the
- * driver, until the frame is released or the ring stopped.
+ * driver, until the frame is released or the ring stopped.  'head_len' and
+ * 'skip' are 0.
  *
- * For vpci_vring_push(): the caller sets 'iov', 'n_iov', 'len' and 'hdr'; all
- * must stay valid during the call. */
+ * For vpci_vring_push(): the caller sets all but 'fate', and all must stay
+ * valid during the call.  If 'head_len' is 0, so must 'skip' be: a caller that
+ * has looked at the headers of a peeked frame sends what it has seen, a copy,
+ * as the head, in place of so many bytes of the pieces. */
 struct vpci_pkt {
     const struct vpci_iov *iov;
+    const void *head;
     uint32_t n_iov;
     uint32_t len;               /* Frame length, without virtio header. */
     struct vpci_net_hdr hdr;
+    uint16_t head_len;
+    uint16_t skip;
     uint8_t fate;               /* enum vpci_pkt_fate, set by push. */
 };
 
@@ -185,8 +192,13 @@ unsigned int vpci_vring_push(struct vpci_vring *, struct vpci_pkt *pkts,
  * does not wake.  Returns true if the doorbell was rung. */
 bool vpci_vring_notify(struct vpci_vring *);
 
-/* Copies the frame of 'pkt' to 'dst', which has room for 'pkt->len' bytes. */
+/* Copies the frame of 'pkt', which has no head, to 'dst', which has room for
+ * 'pkt->len' bytes. */
 void vpci_pkt_copy(const struct vpci_pkt *, void *dst);
+
+/* Copies the first 'n' bytes of the frame of 'pkt', which has no head and at
+ * least 'n' bytes, to 'dst'. */
+void vpci_pkt_copy_head(const struct vpci_pkt *, void *dst, uint32_t n);
 
 /* A snapshot for people.  May be called by any thread while the ring is not
  * being started or stopped; words may be from slightly different moments. */

@@ -158,8 +158,9 @@ parse_ipv6(struct cursor *c, union vpci_key *key)
     return true;
 }
 
+/* Takes the flags if there is a TCP header. */
 static bool
-parse_tcp(const struct cursor *c, union vpci_key *key)
+parse_tcp_flags(const struct cursor *c, union vpci_key *key)
 {
     uint32_t header;
 
@@ -170,9 +171,18 @@ parse_tcp(const struct cursor *c, union vpci_key *key)
     if (header < TCP_LEN || header > c->len) {
         return false;
     }
+    key->tcp_flags = read_16(c->p + 12) & htons(TCP_FLAGS);
+    return true;
+}
+
+static bool
+parse_tcp(const struct cursor *c, union vpci_key *key)
+{
+    if (!parse_tcp_flags(c, key)) {
+        return false;
+    }
     key->l4_src = read_16(c->p);
     key->l4_dst = read_16(c->p + 2);
-    key->tcp_flags = read_16(c->p + 12) & htons(TCP_FLAGS);
     return true;
 }
 
@@ -246,8 +256,15 @@ vpci_key_parse(const uint8_t *headers, uint32_t n_headers, uint32_t len,
     } else {
         return true;
     }
-    return (depth == VPCI_DEPTH_IP || key->kind & VPCI_KEY_FRAG_LATER
-            || parse_l4(&c, key));
+    if (key->kind & VPCI_KEY_FRAG_LATER) {
+        return true;
+    } else if (depth == VPCI_DEPTH_IP) {
+        if (key->ip_proto == IPPROTO_TCP) {
+            parse_tcp_flags(&c, key);
+        }
+        return true;
+    }
+    return parse_l4(&c, key);
 }
 
 enum vpci_key_depth

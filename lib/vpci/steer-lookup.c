@@ -9,8 +9,7 @@
 
 #include "vpci/steer.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -40,6 +39,8 @@ struct vpci_steer_reader {
     } sets[1u << SETS_LOG2];
 };
 
+#define READER_SIZE ((sizeof(struct vpci_steer_reader) + 4095) & ~4095ul)
+
 _Static_assert(VPCI_STEER_MAX_ENTRIES <= GUESS_ENTRY + 1,
                "an entry fits into a guess");
 
@@ -54,22 +55,22 @@ struct pending {
 struct vpci_steer_reader *
 vpci_steer_reader_create(struct vpci_steer *t, uint32_t id)
 {
-    struct vpci_steer_reader *r;
+    struct vpci_steer_reader *r = steer_map_memory(READER_SIZE);
 
-    if (posix_memalign((void **) &r, 64, sizeof *r)) {
-        return NULL;
+    if (r) {
+        r->hdr = t->hdr;
+        r->presence = &t->presence[id];
+        r->counters = steer_counters(t->hdr, id, 0);
     }
-    memset(r, 0, sizeof *r);
-    r->hdr = t->hdr;
-    r->presence = &t->presence[id];
-    r->counters = steer_counters(t->hdr, id, 0);
     return r;
 }
 
 void
 vpci_steer_reader_destroy(struct vpci_steer_reader *r)
 {
-    free(r);
+    if (r) {
+        munmap(r, READER_SIZE);
+    }
 }
 
 void

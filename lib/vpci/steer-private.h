@@ -115,6 +115,10 @@ struct vpci_steer {
     uint64_t mask_snapshot[VPCI_STEER_MAX_MASKS][VPCI_STEER_MAX_READERS];
 };
 
+/* Returns 'size' bytes of zeros, a multiple of the page size, which take memory
+ * as they are touched, or null. */
+void *steer_map_memory(uint64_t size);
+
 static inline uint64_t
 steer_mix(uint64_t h, uint64_t word)
 {

@@ -47,13 +47,23 @@ page_align(uint64_t n)
     return (n + 4095) & ~UINT64_C(4095);
 }
 
-static void *
-map_memory(uint64_t size)
+void *
+steer_map_memory(uint64_t size)
 {
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+    void *p = mmap(NULL, size, PROT_NONE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    return p == MAP_FAILED ? NULL : p;
+    if (p == MAP_FAILED) {
+        return NULL;
+    }
+    /* In a process that called mlockall() all of it would become resident as
+     * soon as it can be accessed. */
+    mlock2(p, size, MLOCK_ONFAULT);
+    if (mprotect(p, size, PROT_READ | PROT_WRITE)) {
+        munmap(p, size);
+        return NULL;
+    }
+    return p;
 }
 
 static struct steer_hdr *
@@ -70,7 +80,7 @@ create_hdr(uint32_t max_entries, uint32_t n_readers)
     uint64_t size
         = page_align(counters_ofs + (uint64_t) max_entries * n_readers
                      * sizeof(struct steer_counters));
-    struct steer_hdr *hdr = map_memory(size);
+    struct steer_hdr *hdr = steer_map_memory(size);
 
     if (hdr) {
         *hdr = (struct steer_hdr) {
@@ -104,8 +114,8 @@ vpci_steer_create(uint32_t max_entries, uint32_t n_readers)
     }
     memset(t, 0, sizeof *t);
     t->hdr = create_hdr(max_entries, n_readers);
-    t->free = map_memory(page_align(sizeof *t->free * max_entries));
-    t->limbo = map_memory(page_align(sizeof *t->limbo * max_entries));
+    t->free = steer_map_memory(page_align(sizeof *t->free * max_entries));
+    t->limbo = steer_map_memory(page_align(sizeof *t->limbo * max_entries));
     if (!t->hdr || !t->free || !t->limbo) {
         vpci_steer_destroy(t);
         errno = ENOMEM;
@@ -135,6 +145,14 @@ vpci_steer_destroy(struct vpci_steer *t)
 }
 
 /* Readers that are at work. */
+
+/* False if reader 'id' has never counted anything: its counters have never been
+ * touched, and should not be. */
+static bool
+was_at_work(const struct vpci_steer *t, uint32_t id)
+{
+    return __atomic_load_n(&t->presence[id].seq, __ATOMIC_RELAXED);
+}
 
 static void
 take_snapshot(const struct vpci_steer *t, uint64_t snapshot[])
@@ -513,8 +531,10 @@ fill_entry(struct vpci_steer *t, uint32_t entry, uint32_t mask,
     uint32_t seq = e->seq | 1;
 
     for (uint32_t i = 0; i < hdr->n_readers; i++) {
-        memset(steer_counters(hdr, i, entry), 0,
-               sizeof(struct steer_counters));
+        if (was_at_work(t, i)) {
+            memset(steer_counters(hdr, i, entry), 0,
+                   sizeof(struct steer_counters));
+        }
     }
     __atomic_store_n(&e->seq, seq, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -613,8 +633,12 @@ vpci_steer_get_stats(const struct vpci_steer *t, uint32_t entry,
     memset(stats, 0, sizeof *stats);
     for (uint32_t i = 0; i < t->hdr->n_readers; i++) {
         const struct steer_counters *c = steer_counters(t->hdr, i, entry);
-        uint64_t used = __atomic_load_n(&c->used, __ATOMIC_RELAXED);
+        uint64_t used;
 
+        if (!was_at_work(t, i)) {
+            continue;
+        }
+        used = __atomic_load_n(&c->used, __ATOMIC_RELAXED);
         stats->packets += __atomic_load_n(&c->packets, __ATOMIC_RELAXED);
         stats->bytes += __atomic_load_n(&c->bytes, __ATOMIC_RELAXED);
         stats->used = used > stats->used ? used : stats->used;

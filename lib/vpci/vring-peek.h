@@ -69,6 +69,7 @@ vring_peek_singles(struct vpci_vring *vr, const struct vring_walk *w,
         pkt->iov = &iov[i];
         pkt->n_iov = 1;
         pkt->len = len - hdr_len;
+        pkt->head_len = pkt->skip = 0;
         vring_read_hdr(&pkt->hdr, base);
         pkt->fate = VPCI_PKT_WAITING;
         done[i] = (struct vring_used_elem) { .id = w->id_ahead[w->pos + i] };
@@ -85,6 +86,7 @@ vring_peek_chain(const struct vpci_vring *vr, const struct vring_walk *w,
     struct vpci_iov *iov = w->iov;
 
     pkt->len = w->len - vr->hdr_len;
+    pkt->head_len = pkt->skip = 0;
     pkt->fate = VPCI_PKT_WAITING;
     if (VRING_LIKELY(iov->len >= vr->hdr_len)) {
         bool alone = iov->len == vr->hdr_len;

@@ -16,11 +16,14 @@
 
 #include "vring-private.h"
 
-/* Where a frame that is being pushed has got to. */
+/* Where a frame that is being pushed has got to: at its head, which is one
+ * piece more, or in its pieces. */
 struct vring_source {
     const struct vpci_iov *iov;
     uint32_t ofs;               /* Into '*iov'. */
     uint32_t left;              /* Bytes of the frame. */
+    const struct vpci_pkt *next; /* At its head: whose pieces come next. */
+    struct vpci_iov head;
 };
 
 /* vring.c. */
@@ -56,7 +59,24 @@ vring_write_hdr(uint8_t *dst, const struct vpci_net_hdr *hdr, uint32_t hdr_len)
     }
 }
 
-/* Pushes frames that are in one piece and fit into a single descriptor each,
+/* Copies a frame whose pieces are one to 'dst'. */
+VRING_INLINE void
+vring_copy_single(uint8_t *dst, const struct vpci_pkt *pkt)
+{
+    const uint8_t *src = pkt->iov->base;
+
+    if (pkt->head_len) {
+        vring_copy(dst, pkt->head, pkt->head_len);
+        if (pkt->head_len < pkt->len) {
+            vring_copy(dst + pkt->head_len, src + pkt->skip,
+                       pkt->len - pkt->head_len);
+        }
+    } else {
+        vring_copy(dst, src, pkt->len);
+    }
+}
+
+/* Pushes frames that are in one piece, but for their heads, and fit into a single descriptor each,
  * up to 'max' of them, as long as descriptors have been read ahead.  Returns
  * the number of frames.
  *
@@ -94,7 +114,7 @@ vring_push_singles(struct vpci_vring *vr, const struct vring_push *p,
         }
         base = region.host + ofs;
         vring_write_hdr(base, &pkt->hdr, hdr_len);
-        vring_copy(base + hdr_len, pkt->iov->base, pkt->len);
+        vring_copy_single(base + hdr_len, pkt);
         pkt->fate = VPCI_PKT_SENT;
         done[i] = (struct vring_used_elem) {
             .id = w->id_ahead[w->pos + i], .len = pkt->len + hdr_len
@@ -226,13 +246,30 @@ vring_push_rest(struct vpci_vring *vr, struct vring_push *p,
     return VPCI_PKT_SENT;
 }
 
+/* The beginning of 'pkt'. */
+static inline void
+vring_source_init(struct vring_source *src, const struct vpci_pkt *pkt)
+{
+    src->left = pkt->len;
+    src->ofs = 0;
+    if (pkt->head_len) {
+        src->head.base = (void *) pkt->head;
+        src->head.len = pkt->head_len;
+        src->iov = &src->head;
+        src->next = pkt;
+    } else {
+        src->iov = pkt->iov;
+        src->next = NULL;
+    }
+}
+
 /* Pushes one frame, the general way.  If that fails, 'p' may be left
  * anywhere. */
 VRING_INLINE enum vpci_pkt_fate
 vring_push_frame(struct vpci_vring *vr, struct vring_push *p,
                  const struct vpci_pkt *pkt, const struct vring_kind *kind)
 {
-    struct vring_source src = { .iov = pkt->iov, .left = pkt->len };
+    struct vring_source src;
     uint8_t *num_buffers[2];
     uint32_t len;
 
@@ -242,6 +279,7 @@ vring_push_frame(struct vpci_vring *vr, struct vring_push *p,
     if (!vr->mergeable && p->w.len - vr->hdr_len < pkt->len) {
         return VPCI_PKT_TOO_BIG;
     }
+    vring_source_init(&src, pkt);
     len = vring_push_first(vr, &p->w, &pkt->hdr, &src, num_buffers);
     vring_push_done(vr, p, len, kind);
     return (src.left

@@ -246,6 +246,20 @@ vpci_pkt_copy(const struct vpci_pkt *pkt, void *dst_)
 }
 
 void
+vpci_pkt_copy_head(const struct vpci_pkt *pkt, void *dst_, uint32_t n)
+{
+    uint8_t *dst = dst_;
+
+    for (const struct vpci_iov *iov = pkt->iov; n; iov++) {
+        uint32_t piece = n < iov->len ? n : iov->len;
+
+        vring_copy(dst, iov->base, piece);
+        dst += piece;
+        n -= piece;
+    }
+}
+
+void
 vpci_vring_get_state(const struct vpci_vring *vr,
                      struct vpci_vring_state *state)
 {
@@ -384,6 +398,24 @@ vring_peek_hdr_slow(const struct vring_walk *w, uint32_t hdr_len,
     return n_iov > 0;
 }
 
+/* Moves on from a piece of 'src' that is done. */
+static void
+vring_source_next(struct vring_source *src)
+{
+    src->ofs = 0;
+    if (src->next) {
+        src->iov = src->next->iov;
+        src->ofs = src->next->skip;
+        src->next = NULL;
+        while (src->left && src->ofs >= src->iov->len) {
+            src->ofs -= src->iov->len;
+            src->iov++;
+        }
+    } else {
+        src->iov++;
+    }
+}
+
 /* Copies from 'src' into the chain at hand of 'w', all but its first 'skip'
  * bytes, until one of them ends.  Returns the bytes copied. */
 uint32_t
@@ -418,8 +450,7 @@ vring_scatter(const struct vring_walk *w, uint32_t skip,
             src->left -= n;
             src->ofs += n;
             if (src->ofs == src->iov->len) {
-                src->iov++;
-                src->ofs = 0;
+                vring_source_next(src);
             }
         }
     }
