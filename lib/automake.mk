@@ -31,6 +31,7 @@ lib_libvpci_la_SOURCES = \
 NETDEV_VPCI_CPPFLAGS = $(OVS_CPPFLAGS) $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib
 NETDEV_VPCI_CFLAGS = $(DPDK_CFLAGS) $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
 NETDEV_VPCI_SOURCES = \
+	lib/netdev-offload-vpci.c \
 	lib/netdev-vpci-actions.c \
 	lib/netdev-vpci-actions.h \
 	lib/netdev-vpci-closer.c \
@@ -48,6 +49,10 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-rxtx.c \
 	lib/netdev-vpci-show.c \
 	lib/netdev-vpci-sockets.c \
+	lib/netdev-vpci-splice.c \
 	lib/netdev-vpci-stats.c \
+	lib/netdev-vpci-steering.c \
+	lib/netdev-vpci-target.c \
+	lib/netdev-vpci-target.h \
 	lib/netdev-vpci-vhost.c \
 	lib/netdev-vpci.c

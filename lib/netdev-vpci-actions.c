@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "dp-packet.h"
+#include "netdev-vpci-target.h"
 #include "netlink.h"
 #include "odp-execute.h"
 #include "odp-util.h"
@@ -195,10 +196,18 @@ vpci_actions_to_program(const struct nlattr *actions, size_t actions_len,
 }
 
 void
-vpci_program_edit(const struct vpci_op *op, struct dp_packet *packet)
+vpci_program_destroy(struct vpci_program *program)
 {
-    struct dp_packet_batch batch;
+    if (program) {
+        for (size_t i = 0; i < program->n_ops; i++) {
+            vpci_target_unref(program->ops[i].target);
+        }
+        free(program);
+    }
+}
 
-    dp_packet_batch_init_packet(&batch, packet);
-    odp_execute_actions(NULL, &batch, false, op->edits, op->edits_len, NULL);
+void
+vpci_program_edit(const struct vpci_op *op, struct dp_packet_batch *batch)
+{
+    odp_execute_actions(NULL, batch, false, op->edits, op->edits_len, NULL);
 }

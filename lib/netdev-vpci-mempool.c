@@ -161,6 +161,12 @@ vpci_mempool_sweep(void)
     ovs_mutex_unlock(&mempool_mutex);
 }
 
+uint32_t
+vpci_mempool_room(const struct vpci_mempool *pool)
+{
+    return pool->buffer_size;
+}
+
 struct rte_mempool *
 vpci_mempool_rte(const struct vpci_mempool *pool)
 {

@@ -13,25 +13,32 @@
  *     netdev-vpci-memory.c   the memory of front ends
  *     netdev-vpci-rings.c    which rings run, which queue uses which ring
  *     netdev-vpci-rxtx.c     the flow path: receive and send
+ *     netdev-vpci-splice.c   the splice path: from ring to ring
  *     netdev-vpci-mempool.c  mbufs
+ *     netdev-offload-vpci.c  the flow API: megaflows as steering entries
  *     netdev-vpci-match.c    matches of megaflows as keys of steering tables
  *     netdev-vpci-actions.c  actions of megaflows as programs
  *     netdev-vpci-qos.c      policers
  *     netdev-vpci-stats.c    statistics and status
- *     netdev-vpci-show.c     ovs-appctl vpci/...
+ *     netdev-vpci-show.c     ovs-appctl vpci/show
+ *     netdev-vpci-steering.c ovs-appctl vpci/steering, vpci/refusals
  *
  * Locks, outermost first:
  *
  *     vpci_mutex      the list of ports and connections
  *     dev->mutex      everything in one port that has no other rule
  *     librte_vhost    its own
+ *     offload->mutex  the megaflows of one port; none of the above with it
+ *     sources_mutex   which ports splice; innermost
  *
  * No function of librte_vhost that registers, starts or unregisters a socket
  * is called with one of our mutexes held: those call back, or wait for a
  * thread that calls back.
  *
- * PMD threads take neither.  They pass a gate (see vpci/gate.h) for each
- * burst; whoever changes what lies behind a gate shuts it first. */
+ * PMD threads take none.  They pass a gate (see vpci/gate.h) for each
+ * burst; whoever changes what lies behind a gate shuts it first.  What they do
+ * with another port while they splice lies between vpci_steer_enter() and
+ * vpci_steer_leave(): see netdev-vpci-splice.c. */
 
 #include <config.h>
 
@@ -45,6 +52,7 @@
 
 #include "dp-packet.h"
 #include "netdev-provider.h"
+#include "netdev-vpci-target.h"
 #include "openvswitch/list.h"
 #include "openvswitch/thread.h"
 #include "openvswitch/vlog.h"
@@ -129,6 +137,9 @@ struct vpci_counters {
     uint64_t broadcast;
     uint64_t sizes[VPCI_N_SIZES];
     uint64_t drops[VPCI_N_DROPS];
+    uint64_t spliced_packets;   /* Of those above, by the splice path. */
+    uint64_t spliced_bytes;
+    uint64_t splice_cycles;     /* TSC cycles spent there. */
     uint64_t retries;           /* Pushes repeated for a full ring. */
     uint64_t no_mbufs;          /* Bursts left in the ring: no mbufs. */
     uint64_t notifies;          /* Doorbells rung. */
@@ -153,8 +164,16 @@ struct vpci_ring {
     struct netdev_vpci *dev;
     uint16_t index;
 
-    /* Serializes senders, when several queues map to this ring. */
+    /* Serializes senders. */
     struct ovs_spin tx_lock;
+
+    /* Frames that were spliced into the ring, or should have been.  Written
+     * with 'tx_lock'. */
+    struct vpci_counters spliced;
+
+    /* TSC when the ring was first found full since it last had room, or 0.
+     * Written with 'tx_lock'. */
+    uint64_t full_since;
 
     /* What made the ring unusable, as a sentence, or null.  Survives until the
      * guest resets the ring.  Protected by 'fault_mutex' of the port. */
@@ -166,6 +185,10 @@ struct vpci_rxq {
     struct vpci_gate gate;
     struct vpci_ring *ring;     /* Never changes. */
     bool running;               /* 'ring' runs; read by PMD threads. */
+
+    /* What splices from here, or null.  Changed only while the gate is
+     * shut. */
+    struct vpci_splicer *splicer;
     struct vpci_counters counters;
 };
 
@@ -173,9 +196,7 @@ struct vpci_rxq {
 struct vpci_txq {
     struct vpci_gate gate;
 
-    /* Changed only while the gate is shut. */
-    struct vpci_ring *ring;
-    bool shared;                /* Other queues map to 'ring' as well. */
+    struct vpci_ring *ring;     /* Changed only while the gate is shut. */
 
     /* Serializes senders that share this queue ('concurrent_txq'). */
     struct ovs_spin lock;
@@ -224,6 +245,8 @@ struct vpci_conn {
 
 struct vpci_policer;
 struct vpci_mempool;
+struct vpci_offload;
+struct vpci_splicer;
 
 /* A port. */
 struct netdev_vpci {
@@ -276,9 +299,16 @@ struct netdev_vpci {
     struct vpci_rxq *rxqs;          /* VPCI_MAX_QUEUE_PAIRS of them. */
     struct vpci_txq *txqs;          /* 'n_txqs' of them. */
     int n_txqs;
+    struct vpci_ring *to_guest[VPCI_MAX_QUEUE_PAIRS]; /* Those that run. */
+    int n_to_guest;
+    bool splice_open;               /* Others may splice to here.  Read by PMD
+                                     * threads, with atomics. */
     int paused;                     /* Nesting of vpci_rings_pause(). */
     bool in_pause;                  /* Gates are shut for a moment only.  Read
                                      * by PMD threads, with atomics. */
+
+    /* Null unless Open vSwitch offloads flows. */
+    OVSRCU_TYPE(struct vpci_offload *) offload;
 
     /* A guest that was migrated here: the address to announce (RARP). */
     ATOMIC(bool) rarp_pending;
@@ -309,6 +339,8 @@ vpci_name(const struct netdev_vpci *dev)
 {
     return dev->up.name;
 }
+
+extern const struct netdev_class netdev_vpci_class;
 
 bool is_netdev_vpci(const struct netdev *);
 
@@ -405,6 +437,80 @@ int netdev_vpci_rxq_recv(struct netdev_rxq *, struct dp_packet_batch *,
 int netdev_vpci_send(struct netdev *, int qid, struct dp_packet_batch *,
                      bool concurrent_txq);
 
+/* What the flow path and the splice path have in common.  All of it on PMD
+ * threads. */
+
+/* Returns why no Ethernet device would pass 'frame', where 'room' is the length
+ * of the longest one, or VPCI_N_DROPS if one would. */
+static inline enum vpci_drop
+vpci_frame_fault(const struct vpci_pkt *frame, uint32_t room)
+{
+    return (OVS_UNLIKELY(frame->len < ETH_HEADER_LEN) ? VPCI_DROP_RX_RUNT
+            : OVS_UNLIKELY(frame->len > room) ? VPCI_DROP_RX_OVERSIZE
+            : VPCI_N_DROPS);
+}
+
+/* Which of the transmit queues of a port the thread uses, as far as is
+ * known. */
+unsigned int vpci_thread_txq(void);
+
+/* Allocates 'n' mbufs and copies 'frames[0..n)' into them.  Returns false,
+ * with nothing done but to count it, if there are too few mbufs. */
+bool vpci_frames_to_packets(struct rte_mempool *, struct vpci_counters *,
+                            const struct vpci_pkt *frames,
+                            struct dp_packet **pkts, int n);
+
+/* Offers 'frames[0..n)' to 'ring' until the guest has no more room, trying
+ * again for as long as that helps, wakes the guest, and counts what was done.
+ * Returns how many were dealt with.  With 'tx_lock' of 'ring' held. */
+int vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *,
+                   struct vpci_pkt *frames, int n);
+
+/* netdev-vpci-splice.c */
+
+/* A port as a place to splice from. */
+struct vpci_source {
+    struct ovs_list node;
+    struct vpci_steer *table;   /* Its verdicts are struct vpci_program *. */
+    struct vpci_target *sole;   /* The only place that entries send to, or
+                                 * null.  With atomics. */
+    uint64_t generation;        /* Of the newest program.  With atomics. */
+    struct vpci_splicer *splicers[VPCI_MAX_QUEUE_PAIRS];
+};
+
+/* Fills in '*source'.  Returns 0 or a positive errno. */
+int vpci_source_init(struct vpci_source *);
+
+/* No queue has one of its splicers any more. */
+void vpci_source_uninit(struct vpci_source *);
+
+/* Nobody sends to the port any more once this returns.  Null is ignored. */
+void vpci_target_kill(struct vpci_target *);
+
+/* Waits until no PMD thread splices that did so when this was called. */
+void vpci_splice_synchronize(void);
+
+/* Receives from 'rxq', while its gate is passed.  Splices what its port's table
+ * says, puts what the datapath is to look at into 'pkts', at most
+ * NETDEV_MAX_BURST packets, and returns their number.  Sets '*moved' if
+ * any packet was taken.  All counters of the port are kept. */
+int vpci_splice(struct netdev_vpci *, struct vpci_rxq *rxq,
+                struct dp_packet **pkts, bool *moved);
+
+/* netdev-offload-vpci.c */
+
+/* How many entries, with how many masks, the steering table of 'dev' has.
+ * Returns false if it has no table. */
+bool vpci_offload_count(const struct netdev_vpci *dev, uint32_t *n_entries,
+                        uint32_t *n_masks);
+
+/* Calls 'cb' for each megaflow of 'dev' that the splice path has refused, with
+ * what it would not do. */
+void vpci_offload_for_each_refusal(
+    const struct netdev_vpci *,
+    void (*cb)(const struct match *, const char *refusal, void *aux),
+    void *aux);
+
 /* netdev-vpci-mempool.c */
 
 /* Returns a pool of mbufs for frames of 'mtu' on NUMA node 'socket_id', shared
@@ -419,6 +525,9 @@ void vpci_mempool_sweep(void);
 
 struct rte_mempool *vpci_mempool_rte(const struct vpci_mempool *);
 
+/* The longest frame that an mbuf of the pool has room for. */
+uint32_t vpci_mempool_room(const struct vpci_mempool *);
+
 /* netdev-vpci-qos.c */
 
 int netdev_vpci_set_policing(struct netdev *, uint32_t kbits_rate,
@@ -430,6 +539,11 @@ int netdev_vpci_get_qos(const struct netdev *, const char **typep,
 int netdev_vpci_set_qos(struct netdev *, const char *type,
                         const struct smap *details);
 void vpci_qos_uninit(struct netdev_vpci *);
+
+/* Says in 'pass' which of 'n' frames of 'lens' bytes, at most NETDEV_MAX_BURST,
+ * 'policer' lets pass.  Returns how many.  PMD threads. */
+int vpci_policer_check(struct vpci_policer *, const uint32_t lens[], int n,
+                       bool pass[]);
 
 /* Drops (deletes) the packets of 'pkts[0..n)' that exceed 'policer', closes
  * the gaps and returns how many are left.  PMD threads. */
@@ -446,12 +560,26 @@ int netdev_vpci_get_status(const struct netdev *, struct smap *);
 void vpci_counters_add_packets(struct vpci_counters *,
                                struct dp_packet *const *pkts, int n);
 
+/* Adds the 'n' frames of 'frames' to 'c'. */
+void vpci_counters_add_frames(struct vpci_counters *c,
+                              const struct vpci_pkt *frames, int n);
+
 /* Adds all of 'src' to 'dst', which no other thread writes. */
 void vpci_counters_accumulate(struct vpci_counters *dst,
                               const struct vpci_counters *src);
 
+/* Adds up the counters of all that the port receives in '*rx', and of all that
+ * is sent to it in '*tx'. */
+void vpci_sum_counters(const struct netdev_vpci *dev,
+                       struct vpci_counters *rx, struct vpci_counters *tx)
+    OVS_REQUIRES(dev->mutex);
+
 /* netdev-vpci-show.c */
 
 void vpci_show_init(void);
+
+/* netdev-vpci-steering.c */
+
+void vpci_steering_init(void);
 
 #endif /* netdev-vpci-private.h */

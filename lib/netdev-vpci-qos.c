@@ -63,25 +63,43 @@ policer_destroy(struct vpci_policer *policer)
 }
 
 int
-vpci_policer_run(struct vpci_policer *policer, struct dp_packet **pkts, int n)
+vpci_policer_check(struct vpci_policer *policer, const uint32_t lens[], int n,
+                   bool pass[])
 {
     uint64_t now = rte_get_tsc_cycles();
     int n_passed = 0;
 
     ovs_spin_lock(&policer->lock);
     for (int i = 0; i < n; i++) {
-        uint32_t len = dp_packet_size(pkts[i]);
+        uint32_t len = lens[i] - MIN(lens[i], ETH_HEADER_LEN);
 
-        len -= MIN(len, ETH_HEADER_LEN);
-        if (rte_meter_srtcm_color_blind_check(&policer->meter,
-                                              &policer->profile, now, len)
-            == RTE_COLOR_GREEN) {
+        pass[i] = rte_meter_srtcm_color_blind_check(
+            &policer->meter, &policer->profile, now, len) == RTE_COLOR_GREEN;
+        n_passed += pass[i];
+    }
+    ovs_spin_unlock(&policer->lock);
+    return n_passed;
+}
+
+int
+vpci_policer_run(struct vpci_policer *policer, struct dp_packet **pkts, int n)
+{
+    uint32_t lens[NETDEV_MAX_BURST] = { 0 };
+    bool pass[NETDEV_MAX_BURST];
+    int n_passed = 0;
+
+    ovs_assert(n <= NETDEV_MAX_BURST);
+    for (int i = 0; i < n; i++) {
+        lens[i] = dp_packet_size(pkts[i]);
+    }
+    vpci_policer_check(policer, lens, n, pass);
+    for (int i = 0; i < n; i++) {
+        if (pass[i]) {
             pkts[n_passed++] = pkts[i];
         } else {
             dp_packet_delete(pkts[i]);
         }
     }
-    ovs_spin_unlock(&policer->lock);
     return n_passed;
 }
 

@@ -135,6 +135,7 @@ vpci_rings_pause(struct netdev_vpci *dev)
         return;
     }
     __atomic_store_n(&dev->in_pause, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&dev->splice_open, false, __ATOMIC_SEQ_CST);
 
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
         vpci_gate_shut(&dev->rxqs[i].gate);
@@ -149,6 +150,7 @@ vpci_rings_pause(struct netdev_vpci *dev)
     for (int i = 0; i < dev->n_txqs; i++) {
         vpci_gate_wait(&dev->txqs[i].gate);
     }
+    vpci_splice_synchronize();
 }
 
 void
@@ -335,19 +337,18 @@ static void
 map_txqs(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
-    struct vpci_ring *rings[VPCI_MAX_QUEUE_PAIRS];
     int n = 0;
 
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
         struct vpci_ring *ring = &dev->rings[VPCI_RING_TO_GUEST(i)];
 
         if (vpci_vring_is_running(ring->vring)) {
-            rings[n++] = ring;
+            dev->to_guest[n++] = ring;
         }
     }
+    dev->n_to_guest = n;
     for (int i = 0; i < dev->n_txqs; i++) {
-        dev->txqs[i].ring = n ? rings[i % n] : NULL;
-        dev->txqs[i].shared = dev->n_txqs > n;
+        dev->txqs[i].ring = n ? dev->to_guest[i % n] : NULL;
     }
 }
 
@@ -389,6 +390,8 @@ open_gates(struct netdev_vpci *dev)
             vpci_gate_open(&dev->txqs[i].gate);
         }
     }
+    __atomic_store_n(&dev->splice_open, dev->n_to_guest > 0,
+                     __ATOMIC_RELEASE);
 }
 
 int

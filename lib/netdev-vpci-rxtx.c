@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The flow path: packets between a guest's rings and the datapath. */
+/* The flow path: packets between a guest's rings and the datapath, and what it
+ * has in common with the splice path. */
 
 #include "netdev-vpci-private.h"
 
@@ -9,6 +10,15 @@
 
 #include "netdev-dpdk.h"
 #include "packets.h"
+
+/* Each PMD thread uses one transmit queue of all ports. */
+DEFINE_STATIC_PER_THREAD_DATA(unsigned int, thread_txq, 0);
+
+unsigned int
+vpci_thread_txq(void)
+{
+    return *thread_txq_get();
+}
 
 /* Deletes 'n' packets, together if they can be. */
 static void
@@ -50,58 +60,75 @@ receive_rarp(struct netdev_vpci *dev, struct rte_mempool *mp,
     return 1;
 }
 
-/* Copies the 'n' frames of 'frames' into the mbufs of 'pkts'.  Frames that no
- * Ethernet device would pass are counted and their mbufs freed.  Returns the
- * number of packets now in 'pkts'. */
-static int
-copy_frames(struct vpci_counters *counters, const struct vpci_pkt *frames,
-            struct dp_packet **pkts, int n)
+bool
+vpci_frames_to_packets(struct rte_mempool *mp, struct vpci_counters *counters,
+                       const struct vpci_pkt *frames, struct dp_packet **pkts,
+                       int n)
 {
-    int n_pkts = 0;
-
+    if (OVS_UNLIKELY(rte_pktmbuf_alloc_bulk(mp, (struct rte_mbuf **) pkts,
+                                            n))) {
+        vpci_counter_add(&counters->no_mbufs, 1);
+        return false;
+    }
     for (int i = 0; i < n; i++) {
-        const struct vpci_pkt *frame = &frames[i];
         struct rte_mbuf *mbuf = &pkts[i]->mbuf;
 
-        if (OVS_UNLIKELY(frame->len < ETH_HEADER_LEN
-                         || frame->len > rte_pktmbuf_tailroom(mbuf))) {
-            vpci_counter_add(&counters->drops[frame->len < ETH_HEADER_LEN
-                                              ? VPCI_DROP_RX_RUNT
-                                              : VPCI_DROP_RX_OVERSIZE], 1);
-            rte_pktmbuf_free(mbuf);
-            continue;
-        }
-        vpci_pkt_copy(frame, rte_pktmbuf_mtod(mbuf, void *));
-        mbuf->pkt_len = frame->len;
-        mbuf->data_len = frame->len;
-        pkts[n_pkts++] = pkts[i];
+        vpci_pkt_copy(&frames[i], rte_pktmbuf_mtod(mbuf, void *));
+        mbuf->pkt_len = frames[i].len;
+        mbuf->data_len = frames[i].len;
     }
-    return n_pkts;
+    return true;
+}
+
+/* Takes frames that no Ethernet device would pass out of 'frames[0..n)', closes
+ * the gaps and returns how many are left.  Adds the others to 'drops'. */
+static int
+drop_odd_frames(uint32_t room, struct vpci_pkt *frames, int n,
+                uint64_t drops[VPCI_N_DROPS])
+{
+    int n_kept = 0;
+
+    for (int i = 0; i < n; i++) {
+        enum vpci_drop drop = vpci_frame_fault(&frames[i], room);
+
+        if (OVS_UNLIKELY(drop != VPCI_N_DROPS)) {
+            drops[drop]++;
+        } else if (OVS_LIKELY(n_kept == i)) {
+            n_kept++;
+        } else {
+            frames[n_kept++] = frames[i];
+        }
+    }
+    return n_kept;
 }
 
 /* Receives a burst from the ring of 'rxq' into 'pkts', while its gate is
  * passed.  Frames for which there is no mbuf stay in the ring.  Returns the
  * number of packets. */
 static int
-receive_burst(struct vpci_rxq *rxq, struct rte_mempool *mp,
+receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
               struct dp_packet **pkts)
 {
     struct vpci_pkt frames[VPCI_VRING_BURST];
     struct vpci_vring *vring = rxq->ring->vring;
     int n = vpci_vring_peek(vring, frames, VPCI_VRING_BURST);
+    uint64_t drops[VPCI_N_DROPS] = { 0 };
+    int n_pkts;
 
     BUILD_ASSERT(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
     if (!n) {
         return 0;
     }
-    if (OVS_UNLIKELY(rte_pktmbuf_alloc_bulk(mp, (struct rte_mbuf **) pkts,
-                                            n))) {
-        vpci_counter_add(&rxq->counters.no_mbufs, 1);
+    n_pkts = drop_odd_frames(vpci_mempool_room(dev->mempool), frames, n,
+                             drops);
+    if (n_pkts && !vpci_frames_to_packets(vpci_mempool_rte(dev->mempool),
+                                          &rxq->counters, frames, pkts,
+                                          n_pkts)) {
         return 0;
     }
-
-    int n_pkts = copy_frames(&rxq->counters, frames, pkts, n);
-
+    for (int i = 0; n_pkts < n && i < VPCI_N_DROPS; i++) {
+        vpci_counter_add(&rxq->counters.drops[i], drops[i]);
+    }
     vpci_vring_release(vring, n);
     if (vpci_vring_notify(vring)) {
         vpci_counter_add(&rxq->counters.notifies, 1);
@@ -121,13 +148,34 @@ ring_backlog(const struct vpci_ring *ring)
            : (uint16_t) (state.driver_idx - state.base.avail_idx);
 }
 
+/* Polices and counts 'pkts[0..n)', which came from 'rxq'.  Returns how many
+ * are left. */
+static int
+account_received(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+                 struct dp_packet **pkts, int n)
+{
+    struct vpci_policer *policer
+        = ovsrcu_get(struct vpci_policer *, &dev->ingress);
+
+    if (OVS_UNLIKELY(policer && n)) {
+        int n_passed = vpci_policer_run(policer, pkts, n);
+
+        vpci_counter_add(&rxq->counters.drops[VPCI_DROP_RX_QOS],
+                         n - n_passed);
+        n = n_passed;
+    }
+    vpci_counters_add_packets(&rxq->counters, pkts, n);
+    return n;
+}
+
 int
 netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
                      int *qfill)
 {
     struct netdev_vpci *dev = netdev_vpci_cast(rxq_->netdev);
     struct vpci_rxq *rxq = &dev->rxqs[rxq_->queue_id];
-    struct vpci_policer *policer;
+    struct dp_packet **pkts = batch->packets;
+    bool moved = false;
     bool rarp_pending;
     int n;
 
@@ -136,29 +184,23 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
     }
     atomic_read_relaxed(&dev->rarp_pending, &rarp_pending);
     if (OVS_UNLIKELY(rarp_pending && !rxq_->queue_id)) {
-        n = receive_rarp(dev, vpci_mempool_rte(dev->mempool),
-                         batch->packets);
+        n = receive_rarp(dev, vpci_mempool_rte(dev->mempool), pkts);
+        n = account_received(dev, rxq, pkts, n);
+    } else if (rxq->splicer) {
+        n = vpci_splice(dev, rxq, pkts, &moved);
     } else {
-        n = receive_burst(rxq, vpci_mempool_rte(dev->mempool),
-                          batch->packets);
+        n = receive_burst(dev, rxq, pkts);
+        n = account_received(dev, rxq, pkts, n);
     }
     if (qfill) {
         *qfill = n == VPCI_VRING_BURST ? ring_backlog(rxq->ring) : 0;
     }
     vpci_gate_leave(&rxq->gate);
 
-    policer = ovsrcu_get(struct vpci_policer *, &dev->ingress);
-    if (OVS_UNLIKELY(policer && n)) {
-        int n_passed = vpci_policer_run(policer, batch->packets, n);
-
-        vpci_counter_add(&rxq->counters.drops[VPCI_DROP_RX_QOS],
-                         n - n_passed);
-        n = n_passed;
-    }
-    if (!n) {
+    /* An empty batch tells the datapath that its cycles were not idle. */
+    if (!n && !moved) {
         return EAGAIN;
     }
-    vpci_counters_add_packets(&rxq->counters, batch->packets, n);
     batch->count = n;
     dp_packet_batch_init_packet_fields(batch);
     return 0;
@@ -189,14 +231,14 @@ drop_long_packets(struct netdev_vpci *dev, struct vpci_counters *counters,
  * again for as long as that helps, and wakes the guest.  Returns how many were
  * dealt with. */
 static int
-push_frames(struct netdev_vpci *dev, struct vpci_counters *counters,
-            struct vpci_ring *ring, struct vpci_pkt *frames, int n)
+push_frames(struct vpci_ring *ring, struct vpci_counters *counters,
+            struct vpci_pkt *frames, int n)
 {
     uint32_t retries = 0;
     uint32_t max_retries;
     int done = 0;
 
-    atomic_read_relaxed(&dev->tx_retries_max, &max_retries);
+    atomic_read_relaxed(&ring->dev->tx_retries_max, &max_retries);
     for (;;) {
         int n_pushed = vpci_vring_push(ring->vring, frames + done, n - done);
 
@@ -214,33 +256,30 @@ push_frames(struct netdev_vpci *dev, struct vpci_counters *counters,
     return done;
 }
 
-/* Counts what became of 'pkts[0..n)', of which the first 'done' were dealt
- * with as 'frames' says. */
-static void
-count_sent(struct vpci_counters *counters, struct dp_packet **pkts,
-           const struct vpci_pkt *frames, int done, int n)
+int
+vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *counters,
+               struct vpci_pkt *frames, int n)
 {
+    int done = push_frames(ring, counters, frames, n);
+
     for (int i = 0; i < done; i++) {
         int first = i;
 
         while (i < done && OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
             i++;
         }
-        vpci_counters_add_packets(counters, pkts + first, i - first);
+        vpci_counters_add_frames(counters, frames + first, i - first);
         if (OVS_UNLIKELY(i < done)) {
             vpci_counter_add(&counters->drops[VPCI_DROP_TX_TOO_BIG], 1);
         }
     }
-    if (OVS_UNLIKELY(done < n)) {
-        vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL], n - done);
-    }
+    return done;
 }
 
 /* Sends 'pkts[0..n)', at most VPCI_VRING_BURST of them, to the ring of 'txq',
  * while its gate is passed. */
 static void
-send_burst(struct netdev_vpci *dev, struct vpci_txq *txq,
-           struct dp_packet **pkts, int n)
+send_burst(struct vpci_txq *txq, struct dp_packet **pkts, int n)
 {
     struct vpci_pkt frames[VPCI_VRING_BURST];
     struct vpci_iov iovs[VPCI_VRING_BURST];
@@ -257,14 +296,12 @@ send_burst(struct netdev_vpci *dev, struct vpci_txq *txq,
         };
     }
 
-    if (OVS_UNLIKELY(txq->shared)) {
-        ovs_spin_lock(&ring->tx_lock);
-        done = push_frames(dev, &txq->counters, ring, frames, n);
-        ovs_spin_unlock(&ring->tx_lock);
-    } else {
-        done = push_frames(dev, &txq->counters, ring, frames, n);
+    ovs_spin_lock(&ring->tx_lock);
+    done = vpci_ring_push(ring, &txq->counters, frames, n);
+    ovs_spin_unlock(&ring->tx_lock);
+    if (OVS_UNLIKELY(done < n)) {
+        vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_FULL], n - done);
     }
-    count_sent(&txq->counters, pkts, frames, done, n);
 }
 
 /* Applies the port's policy to 'pkts[0..n)' and sends what is left, while the
@@ -285,7 +322,7 @@ send_packets(struct netdev_vpci *dev, struct vpci_txq *txq,
         n = n_passed;
     }
     for (int i = 0; i < n; i += VPCI_VRING_BURST) {
-        send_burst(dev, txq, pkts + i, MIN(n - i, VPCI_VRING_BURST));
+        send_burst(txq, pkts + i, MIN(n - i, VPCI_VRING_BURST));
     }
     return n;
 }
@@ -316,6 +353,7 @@ netdev_vpci_send(struct netdev *netdev, int qid,
     struct vpci_txq *txq = &dev->txqs[qid % dev->n_txqs];
     int n = dp_packet_batch_size(batch);
 
+    *thread_txq_get() = qid;
     if (OVS_UNLIKELY(concurrent_txq)) {
         ovs_spin_lock(&txq->lock);
         n = send_if_open(dev, txq, batch->packets, n);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* ovs-appctl vpci/...: what people ask a running switch about its vpci
+/* ovs-appctl vpci/show: what people ask a running switch about its vpci
  * ports. */
 
 #include "netdev-vpci-private.h"
@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <linux/virtio_config.h>
 
+#include "netdev-offload.h"
 #include "openvswitch/dynamic-string.h"
 #include "unixctl.h"
 
@@ -97,6 +98,32 @@ show_connection(const struct netdev_vpci *dev, struct ds *s)
     }
 }
 
+/* Which path packets take. */
+static void
+show_paths(const struct netdev_vpci *dev, struct ds *s)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_counters rx, tx;
+    uint32_t n_entries, n_masks;
+
+    vpci_sum_counters(dev, &rx, &tx);
+    ds_put_format(s, "  flow path: packets received %"PRIu64", sent %"PRIu64
+                  "\n", rx.packets - rx.spliced_packets,
+                  tx.packets - tx.spliced_packets);
+    if (vpci_offload_count(dev, &n_entries, &n_masks)) {
+        ds_put_format(s, "  splice path: packets received %"PRIu64", sent "
+                      "%"PRIu64"; flows %"PRIu32", masks %"PRIu32"; cycles "
+                      "%"PRIu64"\n", rx.spliced_packets, tx.spliced_packets,
+                      n_entries, n_masks, rx.splice_cycles);
+    } else if (!netdev_is_flow_api_enabled()) {
+        ds_put_cstr(s, "  splice path: off: to turn it on, \"ovs-vsctl set "
+                    "Open_vSwitch . other_config:hw-offload=true\" and "
+                    "restart ovs-vswitchd\n");
+    } else {
+        ds_put_cstr(s, "  splice path: off: see the log for the reason\n");
+    }
+}
+
 static void
 show_port(const struct netdev_vpci *dev, struct ds *s)
     OVS_REQUIRES(dev->mutex)
@@ -105,6 +132,7 @@ show_port(const struct netdev_vpci *dev, struct ds *s)
                   "queues%s\n", vpci_name(dev), dev->mtu, dev->up.n_rxq,
                   dev->n_txqs, dev->flags & NETDEV_UP ? "" : ", down");
     show_connection(dev, s);
+    show_paths(dev, s);
     for (int i = 0; i < VPCI_MAX_RINGS; i++) {
         show_ring(&dev->rings[i], s);
     }
@@ -113,6 +141,14 @@ show_port(const struct netdev_vpci *dev, struct ds *s)
     }
     for (int i = 0; i < dev->n_txqs; i++) {
         show_counters("transmit queue", i, &dev->txqs[i].counters, s);
+    }
+    for (int i = 0; i < VPCI_MAX_RINGS; i += 2) {
+        const struct vpci_counters *c = &dev->rings[i].spliced;
+
+        if (vpci_vring_is_running(dev->rings[i].vring)
+            || vpci_counter_read(&c->packets)) {
+            show_counters("spliced to ring", i, c, s);
+        }
     }
 }
 

@@ -35,6 +35,16 @@ count_group_address(struct vpci_counters *c, const struct eth_addr *dst)
     }
 }
 
+/* Counts one frame, but for 'packets' and 'bytes'. */
+static inline void
+count_frame(struct vpci_counters *c, const struct eth_addr *dst, uint32_t len)
+{
+    vpci_counter_add(&c->sizes[size_class(len)], 1);
+    if (OVS_UNLIKELY(eth_addr_is_multicast(*dst))) {
+        count_group_address(c, dst);
+    }
+}
+
 void
 vpci_counters_add_packets(struct vpci_counters *c,
                           struct dp_packet *const *pkts, int n)
@@ -42,14 +52,25 @@ vpci_counters_add_packets(struct vpci_counters *c,
     uint64_t n_bytes = 0;
 
     for (int i = 0; i < n; i++) {
-        uint32_t len = dp_packet_size(pkts[i]);
-        const struct eth_addr *dst = dp_packet_data(pkts[i]);
+        count_frame(c, dp_packet_data(pkts[i]), dp_packet_size(pkts[i]));
+        n_bytes += dp_packet_size(pkts[i]);
+    }
+    vpci_counter_add(&c->packets, n);
+    vpci_counter_add(&c->bytes, n_bytes);
+}
 
-        n_bytes += len;
-        vpci_counter_add(&c->sizes[size_class(len)], 1);
-        if (OVS_UNLIKELY(eth_addr_is_multicast(*dst))) {
-            count_group_address(c, dst);
-        }
+void
+vpci_counters_add_frames(struct vpci_counters *c,
+                         const struct vpci_pkt *frames, int n)
+{
+    uint64_t n_bytes = 0;
+
+    for (int i = 0; i < n; i++) {
+        const struct vpci_pkt *frame = &frames[i];
+
+        count_frame(c, frame->head_len ? frame->head : frame->iov->base,
+                    frame->len);
+        n_bytes += frame->len;
     }
     vpci_counter_add(&c->packets, n);
     vpci_counter_add(&c->bytes, n_bytes);
@@ -68,12 +89,9 @@ vpci_counters_accumulate(struct vpci_counters *dst,
     }
 }
 
-/* Adds up the counters of all receive queues in 'rx' and of all transmit
- * queues in 'tx'. */
-static void
-sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
-             struct vpci_counters *tx)
-    OVS_REQUIRES(dev->mutex)
+void
+vpci_sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
+                  struct vpci_counters *tx)
 {
     memset(rx, 0, sizeof *rx);
     *tx = dev->retired;
@@ -82,6 +100,9 @@ sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
     }
     for (int i = 0; i < dev->n_txqs; i++) {
         vpci_counters_accumulate(tx, &dev->txqs[i].counters);
+    }
+    for (int i = 0; i < VPCI_MAX_RINGS; i++) {
+        vpci_counters_accumulate(tx, &dev->rings[i].spliced);
     }
 }
 
@@ -104,7 +125,7 @@ netdev_vpci_get_stats(const struct netdev *netdev,
     struct vpci_counters rx, tx;
 
     ovs_mutex_lock(&dev->mutex);
-    sum_counters(dev, &rx, &tx);
+    vpci_sum_counters(dev, &rx, &tx);
     ovs_mutex_unlock(&dev->mutex);
 
     /* UINT64_MAX in a member says that it is not kept. */
@@ -180,7 +201,7 @@ int
 netdev_vpci_get_custom_stats(const struct netdev *netdev,
                              struct netdev_custom_stats *stats)
 {
-    enum { N_OTHERS = 7 };
+    enum { N_OTHERS = 10 };
 
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
     struct vpci_counters rx, tx;
@@ -191,13 +212,16 @@ netdev_vpci_get_custom_stats(const struct netdev *netdev,
                               sizeof *stats->counters);
 
     ovs_mutex_lock(&dev->mutex);
-    sum_counters(dev, &rx, &tx);
+    vpci_sum_counters(dev, &rx, &tx);
     for (int i = 0; i < VPCI_N_DROPS; i++) {
         add_custom(stats, rx.drops[i] + tx.drops[i], "%s", vpci_drop_names[i]);
     }
     add_custom(stats, tx.retries, "ovs_tx_retries");
     add_custom(stats, 0, "ovs_tx_invalid_hwol_drops");
     add_custom(stats, rx.no_mbufs, "vpci_rx_no_mbufs");
+    add_custom(stats, rx.spliced_packets, "vpci_rx_spliced_packets");
+    add_custom(stats, tx.spliced_packets, "vpci_tx_spliced_packets");
+    add_custom(stats, rx.splice_cycles, "vpci_rx_splice_cycles");
     add_custom(stats, rx.notifies, "vpci_rx_notifications");
     add_custom(stats, tx.notifies, "vpci_tx_notifications");
     add_custom(stats, dev->n_connects, "vpci_connects");

@@ -43,6 +43,7 @@ static int
 netdev_vpci_init(void)
 {
     vpci_show_init();
+    vpci_steering_init();
     return 0;
 }
 
@@ -411,7 +412,7 @@ netdev_vpci_rxq_enabled(struct netdev_rxq *rxq)
                               __ATOMIC_RELAXED);
 }
 
-static const struct netdev_class vpci_class = {
+const struct netdev_class netdev_vpci_class = {
     .type = "vpci",
     .is_pmd = true,
     .init = netdev_vpci_init,
@@ -451,5 +452,5 @@ static const struct netdev_class vpci_class = {
 
 /* Registration does not start threads: the daemon has yet to fork. */
 OVS_CONSTRUCTOR(netdev_vpci_register) {
-    netdev_register_provider(&vpci_class);
+    netdev_register_provider(&netdev_vpci_class);
 }

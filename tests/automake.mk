@@ -30,6 +30,7 @@ tests_test_key_LDADD = lib/libvpci.la
 tests_test_match_SOURCES = \
 	lib/netdev-vpci-actions.c \
 	lib/netdev-vpci-match.c \
+	lib/netdev-vpci-target.c \
 	tests/test-match.c \
 	tests/unit-test.h
 tests_test_match_CPPFLAGS = $(NETDEV_VPCI_CPPFLAGS) -I$(top_srcdir)/tests

@@ -252,17 +252,17 @@ test_programs(void)
     struct vpci_program *program;
 
     CHECK(!translate("drop", &program) && !program->n_ops);
-    free(program);
+    vpci_program_destroy(program);
     CHECK(!translate("1,2", &program));
     CHECK(program->n_ops == 2 && program->n_outputs == 2);
     CHECK(program->ops[1].kind == VPCI_OP_OUTPUT
           && program->ops[1].port == ODP_PORT_C(2));
-    free(program);
+    vpci_program_destroy(program);
     CHECK(!translate("1,pop_vlan,push_vlan(vid=5,pcp=0),2,set(udp(dst=5))",
                      &program));
     CHECK(program->n_ops == 3 && program->ops[1].kind == VPCI_OP_EDIT);
     CHECK(program->ops[2].port == ODP_PORT_C(2));
-    free(program);
+    vpci_program_destroy(program);
     return true;
 }
 
@@ -299,6 +299,7 @@ test_edits(void)
     struct vpci_program *program;
     struct dp_packet *packet = dp_packet_new_with_headroom(
         64, VPCI_PROGRAM_HEADROOM);
+    struct dp_packet_batch batch;
     struct flow flow;
 
     odp_execute_init();
@@ -309,11 +310,12 @@ test_edits(void)
     flow_compose(packet, &flow, NULL, 0);
     flow_extract(packet, &flow);
     CHECK(!translate("set(ipv4(ttl=63)),push_vlan(vid=5,pcp=0),1", &program));
-    vpci_program_edit(&program->ops[0], packet);
+    dp_packet_batch_init_packet(&batch, packet);
+    vpci_program_edit(&program->ops[0], &batch);
     flow_extract(packet, &flow);
     CHECK(flow.nw_ttl == 63 && vlan_tci_to_vid(flow.vlans[0].tci) == 5);
     CHECK(!csum(dp_packet_l3(packet), IP_HEADER_LEN));
-    free(program);
+    vpci_program_destroy(program);
     dp_packet_delete(packet);
     return true;
 }

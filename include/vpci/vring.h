@@ -192,12 +192,11 @@ unsigned int vpci_vring_push(struct vpci_vring *, struct vpci_pkt *pkts,
  * does not wake.  Returns true if the doorbell was rung. */
 bool vpci_vring_notify(struct vpci_vring *);
 
-/* Copies the frame of 'pkt', which has no head, to 'dst', which has room for
- * 'pkt->len' bytes. */
+/* Copies all that the pieces of 'pkt', from vpci_vring_peek(), hold to 'dst':
+ * that is the frame as the driver has it now. */
 void vpci_pkt_copy(const struct vpci_pkt *, void *dst);
 
-/* Copies the first 'n' bytes of the frame of 'pkt', which has no head and at
- * least 'n' bytes, to 'dst'. */
+/* Copies the first 'n' bytes of that, of which there are as many, to 'dst'. */
 void vpci_pkt_copy_head(const struct vpci_pkt *, void *dst, uint32_t n);
 
 /* A snapshot for people.  May be called by any thread while the ring is not

@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The splice path: packets from one guest's ring to another's, as the steering
+ * table of the port says.
+ *
+ * The headers of each frame are copied once, and what is looked up, changed and
+ * sent is the copy: the guest may change its own meanwhile.  The rest goes
+ * straight from ring to ring.
+ *
+ * Another port's rings are used between vpci_steer_enter() and
+ * vpci_steer_leave() of one's own table.  Who changes something about a port
+ * that others may splice to closes it ('splice_open', or 'dev' of its target)
+ * and then waits for everyone to leave, vpci_splice_synchronize(). */
+
+#include "netdev-vpci-private.h"
+
+#include <rte_cycles.h>
+
+#include "flow.h"
+#include "netdev-vpci-actions.h"
+#include "packets.h"
+#include "vpci/steer.h"
+
+/* Bursts that one call handles, so that other queues have their turn. */
+#define MAX_BURSTS 8
+
+/* In front of the copy of a packet's headers. */
+#define HEADROOM 64
+BUILD_ASSERT_DECL(HEADROOM >= VPCI_PROGRAM_HEADROOM);
+BUILD_ASSERT_DECL(VPCI_VRING_BURST <= VPCI_STEER_BURST);
+BUILD_ASSERT_DECL(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
+
+/* Milliseconds for which packets wait in the ring for a guest that takes
+ * none. */
+#define MAX_FULL_MS 100
+
+/* They wait if all that their port has sent for so many milliseconds goes to
+ * that guest. */
+#define SOLE_MS 1000
+
+struct vpci_splicer {
+    struct vpci_source *source;
+    struct vpci_steer_reader *reader;
+    uint64_t last_other;        /* TSC when something last went elsewhere than
+                                 * to the sole target. */
+    unsigned int max;           /* How many frames are looked at next. */
+};
+
+/* The program of frames that do not get as far as the table. */
+static const struct vpci_program dropped;
+
+/* A burst. */
+struct burst {
+    struct vpci_splicer *splicer;
+    uint64_t now;               /* TSC. */
+    int n;
+
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    uint8_t heads[VPCI_VRING_BURST][HEADROOM + VPCI_KEY_HEADERS]
+        __attribute__((aligned(64)));
+
+    /* What becomes of each: null if the datapath is to say... */
+    const struct vpci_program *programs[VPCI_VRING_BURST];
+    struct netdev_vpci *devs[VPCI_VRING_BURST]; /* ...where to, if it goes to
+                                                 * one place as it is... */
+    uint32_t entries[VPCI_VRING_BURST];         /* ...who said so... */
+    uint8_t drops[VPCI_VRING_BURST];            /* ...or, of '&dropped', enum
+                                                 * vpci_drop. */
+
+    /* Of those that were looked up. */
+    int n_keys;
+    uint8_t keyed[VPCI_VRING_BURST];            /* Which. */
+    union vpci_key keys[VPCI_VRING_BURST];
+};
+
+/* Sources. */
+
+static struct ovs_mutex sources_mutex = OVS_MUTEX_INITIALIZER;
+static struct ovs_list sources OVS_GUARDED_BY(sources_mutex)
+    = OVS_LIST_INITIALIZER(&sources);
+
+static void
+free_splicers(struct vpci_source *source)
+{
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        struct vpci_splicer *s = source->splicers[i];
+
+        if (s) {
+            vpci_steer_reader_destroy(s->reader);
+            free_cacheline(s);
+        }
+    }
+}
+
+int
+vpci_source_init(struct vpci_source *source)
+{
+    memset(source, 0, sizeof *source);
+    source->table = vpci_steer_create(VPCI_STEER_MAX_ENTRIES,
+                                      VPCI_MAX_QUEUE_PAIRS);
+    if (!source->table) {
+        return errno;
+    }
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        struct vpci_splicer *s = xzalloc_cacheline(sizeof *s);
+
+        source->splicers[i] = s;
+        s->source = source;
+        s->max = VPCI_VRING_BURST;
+        s->reader = vpci_steer_reader_create(source->table, i);
+        if (!s->reader) {
+            free_splicers(source);
+            vpci_steer_destroy(source->table);
+            return ENOMEM;
+        }
+    }
+    ovs_mutex_lock(&sources_mutex);
+    ovs_list_push_back(&sources, &source->node);
+    ovs_mutex_unlock(&sources_mutex);
+    return 0;
+}
+
+void
+vpci_source_uninit(struct vpci_source *source)
+{
+    ovs_mutex_lock(&sources_mutex);
+    ovs_list_remove(&source->node);
+    ovs_mutex_unlock(&sources_mutex);
+    free_splicers(source);
+    vpci_steer_destroy(source->table);
+}
+
+void
+vpci_splice_synchronize(void)
+{
+    struct vpci_source *source;
+
+    ovs_mutex_lock(&sources_mutex);
+    LIST_FOR_EACH (source, node, &sources) {
+        vpci_steer_synchronize(source->table);
+    }
+    ovs_mutex_unlock(&sources_mutex);
+}
+
+void
+vpci_target_kill(struct vpci_target *target)
+{
+    if (target) {
+        __atomic_store_n(&target->dev, NULL, __ATOMIC_SEQ_CST);
+        vpci_splice_synchronize();
+    }
+}
+
+/* Sending. */
+
+/* Drops frames of 'frames[0..n)' that the guest of 'dev' is not to get, closes
+ * the gaps and returns how many are left.  Counts with 'tx_lock' held. */
+static int
+apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
+                struct vpci_pkt *frames, int n)
+{
+    struct vpci_policer *policer
+        = ovsrcu_get(struct vpci_policer *, &dev->egress);
+    uint32_t max_frame, lens[VPCI_VRING_BURST];
+    bool pass[VPCI_VRING_BURST];
+    int n_short = 0, n_passed = 0;
+
+    atomic_read_relaxed(&dev->max_frame, &max_frame);
+    for (int i = 0; i < n; i++) {
+        if (OVS_UNLIKELY(frames[i].len > max_frame)) {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU], 1);
+        } else {
+            lens[n_short] = frames[i].len;
+            if (OVS_UNLIKELY(n_short != i)) {
+                frames[n_short] = frames[i];
+            }
+            n_short++;
+        }
+    }
+    if (OVS_LIKELY(!policer)) {
+        return n_short;
+    }
+    vpci_policer_check(policer, lens, n_short, pass);
+    for (int i = 0; i < n_short; i++) {
+        if (pass[i]) {
+            frames[n_passed++] = frames[i];
+        }
+    }
+    vpci_counter_add(&counters->drops[VPCI_DROP_TX_QOS], n_short - n_passed);
+    return n_passed;
+}
+
+/* Says whether packets for 'ring', which has no room, may wait at 'now'.  With
+ * its 'tx_lock' held. */
+static bool
+may_wait_for(struct vpci_ring *ring, bool progress, uint64_t now)
+{
+    if (progress || !ring->full_since) {
+        ring->full_since = now;
+    }
+    return now - ring->full_since < rte_get_tsc_hz() / 1000 * MAX_FULL_MS;
+}
+
+/* Sends 'frames[0..n)' to 'dev', which is open, as 'wait' says.  Returns how
+ * many have been dealt with. */
+static int
+send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
+             bool wait, uint64_t now)
+{
+    struct vpci_ring *ring
+        = dev->to_guest[vpci_thread_txq() % dev->n_to_guest];
+    struct vpci_counters *counters = &ring->spliced;
+    int n_wanted = n, done;
+    uint64_t packets, bytes;
+
+    ovs_spin_lock(&ring->tx_lock);
+    packets = counters->packets;
+    bytes = counters->bytes;
+    if (!wait) {
+        n_wanted = apply_tx_policy(dev, counters, frames, n);
+    }
+    done = vpci_ring_push(ring, counters, frames, n_wanted);
+    if (OVS_LIKELY(done == n_wanted)) {
+        ring->full_since = 0;
+    } else if (!may_wait_for(ring, done > 0, now) || !wait) {
+        vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL],
+                         n_wanted - done);
+        done = n_wanted;
+    }
+    vpci_counter_add(&counters->spliced_packets,
+                     counters->packets - packets);
+    vpci_counter_add(&counters->spliced_bytes, counters->bytes - bytes);
+    ovs_spin_unlock(&ring->tx_lock);
+    return wait ? done : n;
+}
+
+/* Counts 'n' packets that 'dev', which is not open, does not get. */
+static void
+count_closed(struct netdev_vpci *dev, int n)
+{
+    bool paused = __atomic_load_n(&dev->in_pause, __ATOMIC_RELAXED);
+    struct vpci_ring *ring = &dev->rings[VPCI_RING_TO_GUEST(0)];
+
+    ovs_spin_lock(&ring->tx_lock);
+    vpci_counter_add(&ring->spliced.drops[paused ? VPCI_DROP_TX_PAUSED
+                                          : VPCI_DROP_TX_NO_GUEST], n);
+    ovs_spin_unlock(&ring->tx_lock);
+}
+
+/* Sends 'frames[0..n)' to 'dev' and returns how many have been dealt with.  It
+ * is all of them unless 'wait' is true and the guest has no more room. */
+static int
+send_frames(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
+            bool wait, uint64_t now)
+{
+    if (OVS_UNLIKELY(!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE))) {
+        count_closed(dev, n);
+        return n;
+    }
+    return send_to_ring(dev, frames, n, wait, now);
+}
+
+/* Programs. */
+
+/* Tells Open vSwitch where the layers of 'packet' are, which has the headers of
+ * a packet whose key is 'key'. */
+static void
+set_layers(struct dp_packet *packet, const union vpci_key *key)
+{
+    size_t l3 = ETH_HEADER_LEN, end;
+
+    for (int i = 0; i < VPCI_KEY_VLANS; i++) {
+        l3 += key->kind & VPCI_KEY_TPID_MASK * VPCI_KEY_TPID(i)
+              ? VLAN_HEADER_LEN : 0;
+    }
+    packet->l3_ofs = l3;
+    if (key->eth_type == htons(ETH_TYPE_IP)) {
+        const struct ip_header *ip = dp_packet_l3(packet);
+
+        packet->l4_ofs = l3 + IP_IHL(ip->ip_ihl_ver) * 4;
+        end = l3 + ntohs(ip->ip_tot_len);
+    } else if (key->eth_type == htons(ETH_TYPE_IPV6)) {
+        const struct ovs_16aligned_ip6_hdr *ip6 = dp_packet_l3(packet);
+
+        packet->l4_ofs = l3 + IPV6_HEADER_LEN;
+        end = packet->l4_ofs + ntohs(ip6->ip6_plen);
+    } else {
+        return;
+    }
+    if (end < dp_packet_size(packet)) {
+        dp_packet_set_l2_pad_size(packet, dp_packet_size(packet) - end);
+    }
+}
+
+/* Makes 'packet' the head of frame 'i' of 'b'. */
+static void
+packet_from_head(struct burst *b, int i, struct dp_packet *packet)
+{
+    const struct vpci_pkt *frame = &b->frames[i];
+
+    dp_packet_use_stub(packet, b->heads[i], sizeof b->heads[i]);
+    dp_packet_reserve(packet, HEADROOM);
+    dp_packet_set_size(packet, frame->head_len);
+    for (int k = 0; k < b->n_keys; k++) {
+        if (b->keyed[k] == i) {
+            set_layers(packet, &b->keys[k]);
+        }
+    }
+}
+
+/* Makes what became of 'packet' the head of 'frame'. */
+static void
+packet_to_head(const struct dp_packet *packet, struct vpci_pkt *frame)
+{
+    uint32_t head_len = dp_packet_size(packet);
+
+    frame->len = frame->len - frame->head_len + head_len;
+    frame->head = dp_packet_data(packet);
+    frame->head_len = head_len;
+}
+
+/* Executes 'program' for the 'n' frames of 'b' that 'which' names. */
+static void
+run_program(struct burst *b, const struct vpci_program *program,
+            const uint8_t which[], int n)
+{
+    struct dp_packet packets[VPCI_VRING_BURST];
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    struct dp_packet_batch batch;
+    bool edited = false;
+
+    dp_packet_batch_init(&batch);
+    for (size_t i = 0; i < program->n_ops; i++) {
+        const struct vpci_op *op = &program->ops[i];
+
+        if (op->kind == VPCI_OP_EDIT) {
+            for (int j = 0; j < n && !edited; j++) {
+                packet_from_head(b, which[j], &packets[j]);
+                dp_packet_batch_add(&batch, &packets[j]);
+            }
+            edited = true;
+            vpci_program_edit(op, &batch);
+        } else {
+            struct netdev_vpci *dev = vpci_target_dev(op->target);
+
+            for (int j = 0; j < n; j++) {
+                frames[j] = b->frames[which[j]];
+                if (edited) {
+                    packet_to_head(&packets[j], &frames[j]);
+                }
+            }
+            if (dev) {
+                send_frames(dev, frames, n, false, b->now);
+            }
+        }
+    }
+}
+
+/* Bursts. */
+
+static void
+drop(struct burst *b, int i, enum vpci_drop reason)
+{
+    b->programs[i] = &dropped;
+    b->drops[i] = reason;
+}
+
+/* Copies the headers of each frame.  Drops frames that no Ethernet device would
+ * pass. */
+static void
+copy_heads(struct burst *b, struct netdev_vpci *dev)
+{
+    uint32_t room = vpci_mempool_room(dev->mempool);
+
+    b->n_keys = 0;
+    for (int i = 0; i < b->n; i++) {
+        struct vpci_pkt *frame = &b->frames[i];
+        enum vpci_drop fault = vpci_frame_fault(frame, room);
+
+        b->programs[i] = NULL;
+        b->devs[i] = NULL;
+        if (OVS_UNLIKELY(fault != VPCI_N_DROPS)) {
+            drop(b, i, fault);
+            continue;
+        }
+        frame->head = b->heads[i] + HEADROOM;
+        frame->head_len = frame->skip = MIN(frame->len, VPCI_KEY_HEADERS);
+        memset(&frame->hdr, 0, sizeof frame->hdr);
+        vpci_pkt_copy_head(frame, b->heads[i] + HEADROOM, frame->head_len);
+        b->keyed[b->n_keys++] = i;
+    }
+}
+
+/* Drops what exceeds 'policer'. */
+static void
+police(struct burst *b, struct vpci_policer *policer)
+{
+    uint32_t lens[VPCI_VRING_BURST];
+    bool pass[VPCI_VRING_BURST];
+    int n = 0;
+
+    for (int k = 0; k < b->n_keys; k++) {
+        lens[k] = b->frames[b->keyed[k]].len;
+    }
+    vpci_policer_check(policer, lens, b->n_keys, pass);
+    for (int k = 0; k < b->n_keys; k++) {
+        if (pass[k]) {
+            b->keyed[n++] = b->keyed[k];
+        } else {
+            drop(b, b->keyed[k], VPCI_DROP_RX_QOS);
+        }
+    }
+    b->n_keys = n;
+}
+
+/* Makes keys of all frames that can have one. */
+static void
+make_keys(struct burst *b)
+{
+    enum vpci_key_depth depth = vpci_steer_depth(b->splicer->reader);
+    unsigned int max_vlans = MIN(flow_vlan_limit, VPCI_KEY_VLANS);
+    int n = 0;
+
+    for (int k = 0; k < b->n_keys; k++) {
+        int i = b->keyed[k];
+        const struct vpci_pkt *frame = &b->frames[i];
+
+        if (OVS_LIKELY(vpci_key_parse(frame->head, frame->head_len,
+                                      frame->len, max_vlans, depth,
+                                      &b->keys[n]))) {
+            b->keyed[n++] = i;
+        }
+    }
+    b->n_keys = n;
+}
+
+/* True if all ports that 'program' sends to are there.  Sets '*dev' if there
+ * is only one and packets go there as they are. */
+static bool
+resolve(const struct vpci_program *program, struct netdev_vpci **dev)
+{
+    *dev = NULL;
+    if (OVS_LIKELY(vpci_program_is_simple(program))) {
+        *dev = vpci_target_dev(program->ops[0].target);
+        return *dev != NULL;
+    }
+    for (size_t i = 0; i < program->n_ops; i++) {
+        const struct vpci_op *op = &program->ops[i];
+
+        if (op->kind == VPCI_OP_OUTPUT && !vpci_target_dev(op->target)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Looks up all keys.  An entry that is newer than 'generation' is left alone:
+ * packets of this very burst may have missed it. */
+static void
+look_up(struct burst *b, uint64_t generation)
+{
+    uint32_t entries[VPCI_VRING_BURST];
+    uint64_t verdicts[VPCI_VRING_BURST];
+
+    if (!b->n_keys) {
+        return;
+    }
+    vpci_steer_lookup(b->splicer->reader, b->keys, b->n_keys, entries,
+                      verdicts);
+    for (int k = 0; k < b->n_keys; k++) {
+        int i = b->keyed[k];
+
+        if (entries[k] != VPCI_STEER_NONE) {
+            const struct vpci_program *program
+                = (const struct vpci_program *) (uintptr_t) verdicts[k];
+
+            if (OVS_LIKELY(program->generation <= generation
+                           && resolve(program, &b->devs[i]))) {
+                b->programs[i] = program;
+                b->entries[i] = entries[k];
+            }
+        }
+    }
+}
+
+/* Copies the frames that the datapath is to look at into 'pkts'.  If there are
+ * no mbufs, the burst ends before the first of them.  Returns their number. */
+static int
+hand_up(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
+        struct dp_packet **pkts)
+{
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    int n = 0, first = -1;
+
+    for (int i = 0; i < b->n; i++) {
+        if (OVS_UNLIKELY(!b->programs[i])) {
+            first = first < 0 ? i : first;
+            frames[n++] = b->frames[i];
+        }
+    }
+    if (n && !vpci_frames_to_packets(vpci_mempool_rte(dev->mempool),
+                                     &rxq->counters, frames, pkts, n)) {
+        b->n = first;
+        n = 0;
+    }
+    return n;
+}
+
+/* Returns the port that all frames go to, as they are, or null. */
+static struct netdev_vpci *
+only_dev(const struct burst *b)
+{
+    struct netdev_vpci *dev = b->programs[0] ? b->devs[0] : NULL;
+
+    for (int i = 1; i < b->n && dev; i++) {
+        if (!b->programs[i] || b->devs[i] != dev) {
+            return NULL;
+        }
+    }
+    return dev;
+}
+
+/* Sends all frames that have a program, those that go one way together. */
+static void
+send_mixed(struct burst *b)
+{
+    uint32_t left = 0;
+
+    for (int i = 0; i < b->n; i++) {
+        if (b->programs[i] && b->programs[i]->n_ops) {
+            left |= UINT32_C(1) << i;
+        }
+    }
+    while (left) {
+        int first = raw_ctz(left);
+        const struct vpci_program *program = b->programs[first];
+        struct netdev_vpci *dev = b->devs[first];
+        struct vpci_pkt frames[VPCI_VRING_BURST];
+        uint8_t which[VPCI_VRING_BURST];
+        int n = 0;
+
+        for (int i = first; i < b->n; i++) {
+            if (left & UINT32_C(1) << i
+                && (dev ? b->devs[i] == dev : b->programs[i] == program)) {
+                left &= ~(UINT32_C(1) << i);
+                frames[n] = b->frames[i];
+                which[n++] = i;
+            }
+        }
+        if (dev) {
+            send_frames(dev, frames, n, false, b->now);
+        } else {
+            run_program(b, program, which, n);
+        }
+    }
+}
+
+/* True if packets may wait in the ring while the guest of 'dev' has no room:
+ * nobody else waits behind them. */
+static bool
+may_wait(const struct burst *b, const struct netdev_vpci *from,
+         struct netdev_vpci *dev)
+{
+    const struct vpci_target *sole
+        = __atomic_load_n(&b->splicer->source->sole, __ATOMIC_ACQUIRE);
+    uint32_t max_frame;
+
+    if (!sole || vpci_target_dev(sole) != dev
+        || b->now - b->splicer->last_other < rte_get_tsc_hz() / 1000 * SOLE_MS
+        || ovsrcu_get(struct vpci_policer *, &from->ingress)
+        || ovsrcu_get(struct vpci_policer *, &dev->egress)) {
+        return false;
+    }
+    atomic_read_relaxed(&dev->max_frame, &max_frame);
+    for (int i = 0; i < b->n; i++) {
+        if (b->frames[i].len > max_frame) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Counts the burst for the port. */
+static void
+count_received(struct burst *b, struct vpci_counters *c)
+{
+    uint64_t packets = 0, bytes = 0;
+
+    for (int i = 0; i < b->n; i++) {
+        int first = i;
+
+        while (i < b->n && OVS_LIKELY(b->programs[i] != &dropped)) {
+            packets += b->programs[i] != NULL;
+            bytes += b->programs[i] ? b->frames[i].len : 0;
+            i++;
+        }
+        vpci_counters_add_frames(c, b->frames + first, i - first);
+        if (OVS_UNLIKELY(i < b->n)) {
+            vpci_counter_add(&c->drops[b->drops[i]], 1);
+        }
+    }
+    vpci_counter_add(&c->spliced_packets, packets);
+    vpci_counter_add(&c->spliced_bytes, bytes);
+}
+
+/* Counts the burst for its entries. */
+static void
+count_entries(struct burst *b)
+{
+    uint64_t packets = 0, bytes = 0;
+    uint32_t entry = VPCI_STEER_NONE;
+    uint16_t tcp_flags = 0;
+
+    for (int k = 0; k < b->n_keys; k++) {
+        int i = b->keyed[k];
+
+        if (i >= b->n) {
+            break;
+        }
+        if (!b->programs[i]) {
+            continue;
+        }
+        if (b->entries[i] != entry) {
+            if (packets) {
+                vpci_steer_count(b->splicer->reader, entry, packets, bytes,
+                                 tcp_flags, b->now);
+            }
+            entry = b->entries[i];
+            packets = bytes = tcp_flags = 0;
+        }
+        packets++;
+        bytes += b->frames[i].len;
+        tcp_flags |= b->keys[k].tcp_flags;
+    }
+    if (packets) {
+        vpci_steer_count(b->splicer->reader, entry, packets, bytes, tcp_flags,
+                         b->now);
+    }
+}
+
+/* Deals with the frames of 'b', of which 'n_up' go to the datapath.  Afterwards
+ * 'b->n' is how many have left the ring. */
+static void
+deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
+          int n_up)
+{
+    struct netdev_vpci *to = n_up || !b->n ? NULL : only_dev(b);
+    bool wait = to && may_wait(b, dev, to);
+
+    if (!wait) {
+        b->splicer->last_other = to ? b->splicer->last_other : b->now;
+        /* Before programs change the frames. */
+        count_received(b, &rxq->counters);
+        count_entries(b);
+    }
+    if (OVS_LIKELY(to)) {
+        b->n = send_frames(to, b->frames, b->n, wait, b->now);
+    } else {
+        send_mixed(b);
+    }
+    if (wait) {
+        count_received(b, &rxq->counters);
+        count_entries(b);
+    }
+}
+
+/* Takes up to one burst from the ring.  Returns how many frames the ring has
+ * lost, and stores in '*n_up' how many went to the datapath. */
+static int
+splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
+             struct dp_packet **pkts, int *n_up)
+{
+    struct vpci_splicer *s = rxq->splicer;
+    struct vpci_vring *vring = rxq->ring->vring;
+    struct vpci_policer *policer
+        = ovsrcu_get(struct vpci_policer *, &dev->ingress);
+    uint64_t generation = __atomic_load_n(&s->source->generation,
+                                          __ATOMIC_ACQUIRE);
+    struct burst b;
+
+    *n_up = 0;
+    b.splicer = s;
+    b.now = now;
+    b.n = vpci_vring_peek(vring, b.frames, s->max);
+    if (!b.n) {
+        return 0;
+    }
+    copy_heads(&b, dev);
+    if (OVS_UNLIKELY(policer)) {
+        police(&b, policer);
+    }
+    make_keys(&b);
+    look_up(&b, generation);
+    *n_up = hand_up(&b, dev, rxq, pkts);
+    deal_with(&b, dev, rxq, *n_up);
+    s->max = b.n ? VPCI_VRING_BURST : 1;
+    vpci_vring_release(vring, b.n);
+    return b.n;
+}
+
+int
+vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+            struct dp_packet **pkts, bool *moved)
+{
+    struct vpci_steer_reader *reader = rxq->splicer->reader;
+    uint64_t start = rte_get_tsc_cycles();
+    int n_up = 0;
+
+    vpci_steer_enter(reader);
+    for (int i = 0; i < MAX_BURSTS; i++) {
+        int n = splice_burst(dev, rxq, start, pkts, &n_up);
+
+        *moved |= n > 0;
+        if (n < VPCI_VRING_BURST || n_up) {
+            break;
+        }
+    }
+    vpci_steer_leave(reader);
+    if (*moved) {
+        if (vpci_vring_notify(rxq->ring->vring)) {
+            vpci_counter_add(&rxq->counters.notifies, 1);
+        }
+        vpci_counter_add(&rxq->counters.splice_cycles,
+                         rte_get_tsc_cycles() - start);
+    }
+    return n_up;
+}
