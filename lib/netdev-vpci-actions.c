@@ -151,7 +151,6 @@ add_action(struct vpci_program *program, const struct nlattr *a)
         program->ops[program->n_ops++] = (struct vpci_op) {
             .kind = VPCI_OP_OUTPUT, .port = nl_attr_get_odp_port(a),
         };
-        program->n_outputs++;
     } else if (last && last->kind == VPCI_OP_EDIT) {
         last->edits_len += NLA_ALIGN(a->nla_len);
     } else {
@@ -159,6 +158,7 @@ add_action(struct vpci_program *program, const struct nlattr *a)
             .kind = VPCI_OP_EDIT, .edits = a,
             .edits_len = NLA_ALIGN(a->nla_len),
         };
+        program->n_edits++;
     }
 }
 
@@ -190,6 +190,7 @@ vpci_actions_to_program(const struct nlattr *actions, size_t actions_len,
     while (program->n_ops
            && program->ops[program->n_ops - 1].kind == VPCI_OP_EDIT) {
         program->n_ops--;
+        program->n_edits--;
     }
     *programp = program;
     return NULL;

@@ -37,7 +37,7 @@ struct vpci_program {
     uint64_t generation;        /* Larger than that of all programs that the
                                  * port had before. */
     size_t n_ops;
-    size_t n_outputs;
+    size_t n_edits;
     struct vpci_op ops[];
 };
 

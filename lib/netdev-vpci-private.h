@@ -139,11 +139,47 @@ struct vpci_counters {
     uint64_t drops[VPCI_N_DROPS];
     uint64_t spliced_packets;   /* Of those above, by the splice path. */
     uint64_t spliced_bytes;
+    uint64_t splice_bursts;     /* In which they came. */
     uint64_t splice_cycles;     /* TSC cycles spent there. */
     uint64_t retries;           /* Pushes repeated for a full ring. */
     uint64_t no_mbufs;          /* Bursts left in the ring: no mbufs. */
     uint64_t notifies;          /* Doorbells rung. */
 };
+
+/* What is counted of frames, of a burst. */
+struct vpci_tally {
+    uint64_t packets;
+    uint64_t bytes;
+    uint64_t multicast;
+    uint64_t broadcast;
+    uint64_t sizes[VPCI_N_SIZES];
+    uint32_t max_len;
+};
+
+/* Which of VPCI_N_SIZES a frame of 'len' bytes belongs to: up to 64, 65 to
+ * 127, 128 to 255, 256 to 511, 512 to 1023, 1024 to 1522, more. */
+static inline unsigned int
+vpci_size_class(uint32_t len)
+{
+    return len <= 64 ? 0 : len > 1522 ? 6 : log_2_floor(len) - 5;
+}
+
+/* Counts a frame of 'len' bytes for 'dst'. */
+static inline void
+vpci_tally_frame(struct vpci_tally *t, const struct eth_addr *dst,
+                 uint32_t len)
+{
+    t->packets++;
+    t->bytes += len;
+    t->sizes[vpci_size_class(len)]++;
+    t->max_len = MAX(t->max_len, len);
+    if (OVS_UNLIKELY(eth_addr_is_multicast(*dst))) {
+        bool is_broadcast = eth_addr_is_broadcast(*dst);
+
+        t->broadcast += is_broadcast;
+        t->multicast += !is_broadcast;
+    }
+}
 
 static inline void
 vpci_counter_add(uint64_t *counter, uint64_t n)
@@ -462,9 +498,11 @@ bool vpci_frames_to_packets(struct rte_mempool *, struct vpci_counters *,
 
 /* Offers 'frames[0..n)' to 'ring' until the guest has no more room, trying
  * again for as long as that helps, wakes the guest, and counts what was done.
- * Returns how many were dealt with.  With 'tx_lock' of 'ring' held. */
+ * 't', if not null, is a tally of all frames.  Returns how many were dealt
+ * with.  With 'tx_lock' of 'ring' held. */
 int vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *,
-                   struct vpci_pkt *frames, int n);
+                   struct vpci_pkt *frames, int n,
+                   const struct vpci_tally *t);
 
 /* netdev-vpci-splice.c */
 
@@ -556,13 +594,22 @@ int netdev_vpci_get_custom_stats(const struct netdev *,
                                  struct netdev_custom_stats *);
 int netdev_vpci_get_status(const struct netdev *, struct smap *);
 
-/* Adds the 'n' packets of 'pkts' to 'c'.  The thread that owns 'c'. */
+/* Adds 't', the 'n' packets of 'pkts', or the 'n' frames of 'frames' to 'c'.
+ * The thread that owns 'c'. */
+void vpci_counters_add_tally(struct vpci_counters *c,
+                             const struct vpci_tally *t);
 void vpci_counters_add_packets(struct vpci_counters *,
                                struct dp_packet *const *pkts, int n);
-
-/* Adds the 'n' frames of 'frames' to 'c'. */
 void vpci_counters_add_frames(struct vpci_counters *c,
                               const struct vpci_pkt *frames, int n);
+
+/* Counts 'frame'. */
+static inline void
+vpci_tally_pkt(struct vpci_tally *t, const struct vpci_pkt *frame)
+{
+    vpci_tally_frame(t, frame->head_len ? frame->head : frame->iov->base,
+                     frame->len);
+}
 
 /* Adds all of 'src' to 'dst', which no other thread writes. */
 void vpci_counters_accumulate(struct vpci_counters *dst,

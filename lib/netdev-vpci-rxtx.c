@@ -256,20 +256,32 @@ push_frames(struct vpci_ring *ring, struct vpci_counters *counters,
     return done;
 }
 
+/* True if all of 'frames[0..n)' were sent. */
+static bool
+all_sent(const struct vpci_pkt *frames, int n)
+{
+    unsigned int others = 0;
+
+    for (int i = 0; i < n; i++) {
+        others |= frames[i].fate ^ VPCI_PKT_SENT;
+    }
+    return !others;
+}
+
 int
 vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *counters,
-               struct vpci_pkt *frames, int n)
+               struct vpci_pkt *frames, int n, const struct vpci_tally *t)
 {
     int done = push_frames(ring, counters, frames, n);
 
+    if (OVS_LIKELY(t && done == n && all_sent(frames, n))) {
+        vpci_counters_add_tally(counters, t);
+        return done;
+    }
     for (int i = 0; i < done; i++) {
-        int first = i;
-
-        while (i < done && OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
-            i++;
-        }
-        vpci_counters_add_frames(counters, frames + first, i - first);
-        if (OVS_UNLIKELY(i < done)) {
+        if (OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
+            vpci_counters_add_frames(counters, &frames[i], 1);
+        } else {
             vpci_counter_add(&counters->drops[VPCI_DROP_TX_TOO_BIG], 1);
         }
     }
@@ -284,6 +296,7 @@ send_burst(struct vpci_txq *txq, struct dp_packet **pkts, int n)
     struct vpci_pkt frames[VPCI_VRING_BURST];
     struct vpci_iov iovs[VPCI_VRING_BURST];
     struct vpci_ring *ring = txq->ring;
+    struct vpci_tally tally = { .packets = 0 };
     int done;
 
     for (int i = 0; i < n; i++) {
@@ -294,10 +307,11 @@ send_burst(struct vpci_txq *txq, struct dp_packet **pkts, int n)
             .n_iov = 1,
             .len = iovs[i].len,
         };
+        vpci_tally_pkt(&tally, &frames[i]);
     }
 
     ovs_spin_lock(&ring->tx_lock);
-    done = vpci_ring_push(ring, &txq->counters, frames, n);
+    done = vpci_ring_push(ring, &txq->counters, frames, n, &tally);
     ovs_spin_unlock(&ring->tx_lock);
     if (OVS_UNLIKELY(done < n)) {
         vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_FULL], n - done);

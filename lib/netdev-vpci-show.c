@@ -112,9 +112,10 @@ show_paths(const struct netdev_vpci *dev, struct ds *s)
                   tx.packets - tx.spliced_packets);
     if (vpci_offload_count(dev, &n_entries, &n_masks)) {
         ds_put_format(s, "  splice path: packets received %"PRIu64", sent "
-                      "%"PRIu64"; flows %"PRIu32", masks %"PRIu32"; cycles "
-                      "%"PRIu64"\n", rx.spliced_packets, tx.spliced_packets,
-                      n_entries, n_masks, rx.splice_cycles);
+                      "%"PRIu64"; flows %"PRIu32", masks %"PRIu32"; bursts "
+                      "%"PRIu64", cycles %"PRIu64"\n", rx.spliced_packets,
+                      tx.spliced_packets, n_entries, n_masks,
+                      rx.splice_bursts, rx.splice_cycles);
     } else if (!netdev_is_flow_api_enabled()) {
         ds_put_cstr(s, "  splice path: off: to turn it on, \"ovs-vsctl set "
                     "Open_vSwitch . other_config:hw-offload=true\" and "

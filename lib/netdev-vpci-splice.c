@@ -153,6 +153,18 @@ vpci_target_kill(struct vpci_target *target)
 
 /* Sending. */
 
+/* True if the guest of 'dev' is to get all of what 't' counts. */
+static bool
+passes_tx_policy(const struct netdev_vpci *dev, const struct vpci_tally *t)
+{
+    uint32_t max_frame;
+
+    atomic_read_relaxed(&CONST_CAST(struct netdev_vpci *, dev)->max_frame,
+                        &max_frame);
+    return (t->max_len <= max_frame
+            && !ovsrcu_get(struct vpci_policer *, &dev->egress));
+}
+
 /* Drops frames of 'frames[0..n)' that the guest of 'dev' is not to get, closes
  * the gaps and returns how many are left.  Counts with 'tx_lock' held. */
 static int
@@ -201,11 +213,11 @@ may_wait_for(struct vpci_ring *ring, bool progress, uint64_t now)
     return now - ring->full_since < rte_get_tsc_hz() / 1000 * MAX_FULL_MS;
 }
 
-/* Sends 'frames[0..n)' to 'dev', which is open, as 'wait' says.  Returns how
- * many have been dealt with. */
+/* Sends 'frames[0..n)', which 't' counts, to 'dev', which is open, as 'wait'
+ * says.  Returns how many have been dealt with. */
 static int
 send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
-             bool wait, uint64_t now)
+             const struct vpci_tally *t, bool wait, uint64_t now)
 {
     struct vpci_ring *ring
         = dev->to_guest[vpci_thread_txq() % dev->n_to_guest];
@@ -216,10 +228,11 @@ send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     ovs_spin_lock(&ring->tx_lock);
     packets = counters->packets;
     bytes = counters->bytes;
-    if (!wait) {
+    if (OVS_UNLIKELY(!passes_tx_policy(dev, t))) {
         n_wanted = apply_tx_policy(dev, counters, frames, n);
+        t = NULL;
     }
-    done = vpci_ring_push(ring, counters, frames, n_wanted);
+    done = vpci_ring_push(ring, counters, frames, n_wanted, t);
     if (OVS_LIKELY(done == n_wanted)) {
         ring->full_since = 0;
     } else if (!may_wait_for(ring, done > 0, now) || !wait) {
@@ -247,17 +260,31 @@ count_closed(struct netdev_vpci *dev, int n)
     ovs_spin_unlock(&ring->tx_lock);
 }
 
-/* Sends 'frames[0..n)' to 'dev' and returns how many have been dealt with.  It
- * is all of them unless 'wait' is true and the guest has no more room. */
+/* Sends 'frames[0..n)', which 't' counts, to 'dev' and returns how many have
+ * been dealt with.  It is all of them unless 'wait' is true, which takes frames
+ * that pass the port's policy, and the guest has no more room. */
 static int
-send_frames(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
-            bool wait, uint64_t now)
+send_counted(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
+             const struct vpci_tally *t, bool wait, uint64_t now)
 {
     if (OVS_UNLIKELY(!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE))) {
         count_closed(dev, n);
         return n;
     }
-    return send_to_ring(dev, frames, n, wait, now);
+    return send_to_ring(dev, frames, n, t, wait, now);
+}
+
+/* Sends all of 'frames[0..n)' to 'dev'. */
+static void
+send_frames(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
+            uint64_t now)
+{
+    struct vpci_tally t = { .packets = 0 };
+
+    for (int i = 0; i < n; i++) {
+        vpci_tally_pkt(&t, &frames[i]);
+    }
+    send_counted(dev, frames, n, &t, false, now);
 }
 
 /* Programs. */
@@ -350,7 +377,7 @@ run_program(struct burst *b, const struct vpci_program *program,
                 }
             }
             if (dev) {
-                send_frames(dev, frames, n, false, b->now);
+                send_frames(dev, frames, n, b->now);
             }
         }
     }
@@ -365,29 +392,24 @@ drop(struct burst *b, int i, enum vpci_drop reason)
     b->drops[i] = reason;
 }
 
-/* Copies the headers of each frame.  Drops frames that no Ethernet device would
- * pass. */
+/* Drops frames that no Ethernet device would pass.  The others are to have
+ * keys. */
 static void
-copy_heads(struct burst *b, struct netdev_vpci *dev)
+begin_burst(struct burst *b, struct netdev_vpci *dev)
 {
     uint32_t room = vpci_mempool_room(dev->mempool);
 
     b->n_keys = 0;
     for (int i = 0; i < b->n; i++) {
-        struct vpci_pkt *frame = &b->frames[i];
-        enum vpci_drop fault = vpci_frame_fault(frame, room);
+        enum vpci_drop fault = vpci_frame_fault(&b->frames[i], room);
 
         b->programs[i] = NULL;
         b->devs[i] = NULL;
         if (OVS_UNLIKELY(fault != VPCI_N_DROPS)) {
             drop(b, i, fault);
-            continue;
+        } else {
+            b->keyed[b->n_keys++] = i;
         }
-        frame->head = b->heads[i] + HEADROOM;
-        frame->head_len = frame->skip = MIN(frame->len, VPCI_KEY_HEADERS);
-        memset(&frame->hdr, 0, sizeof frame->hdr);
-        vpci_pkt_copy_head(frame, b->heads[i] + HEADROOM, frame->head_len);
-        b->keyed[b->n_keys++] = i;
     }
 }
 
@@ -413,12 +435,19 @@ police(struct burst *b, struct vpci_policer *policer)
     b->n_keys = n;
 }
 
+/* Tags that Open vSwitch takes for tags. */
+static unsigned int
+max_vlans(void)
+{
+    return MIN(flow_vlan_limit, VPCI_KEY_VLANS);
+}
+
 /* Makes keys of all frames that can have one. */
 static void
 make_keys(struct burst *b)
 {
     enum vpci_key_depth depth = vpci_steer_depth(b->splicer->reader);
-    unsigned int max_vlans = MIN(flow_vlan_limit, VPCI_KEY_VLANS);
+    unsigned int n_vlans = max_vlans();
     int n = 0;
 
     for (int k = 0; k < b->n_keys; k++) {
@@ -426,7 +455,7 @@ make_keys(struct burst *b)
         const struct vpci_pkt *frame = &b->frames[i];
 
         if (OVS_LIKELY(vpci_key_parse(frame->head, frame->head_len,
-                                      frame->len, max_vlans, depth,
+                                      frame->len, n_vlans, depth,
                                       &b->keys[n]))) {
             b->keyed[n++] = i;
         }
@@ -454,13 +483,29 @@ resolve(const struct vpci_program *program, struct netdev_vpci **dev)
     return true;
 }
 
+/* True if 'program' can be executed for the frame of key 'k': where its layers
+ * are must be certain. */
+static bool
+can_edit(const struct burst *b, const struct vpci_program *program, int k)
+{
+    const struct vpci_pkt *frame = &b->frames[b->keyed[k]];
+    union vpci_key key;
+
+    return (!program->n_edits
+            || vpci_key_parse(frame->head, frame->head_len, frame->len,
+                              max_vlans(), VPCI_DEPTH_IP, &key));
+}
+
 /* Looks up all keys.  An entry that is newer than 'generation' is left alone:
  * packets of this very burst may have missed it. */
 static void
 look_up(struct burst *b, uint64_t generation)
 {
+    const struct vpci_program *program = NULL;
     uint32_t entries[VPCI_VRING_BURST];
     uint64_t verdicts[VPCI_VRING_BURST];
+    struct netdev_vpci *dev = NULL;
+    uint64_t verdict = 0;
 
     if (!b->n_keys) {
         return;
@@ -470,15 +515,21 @@ look_up(struct burst *b, uint64_t generation)
     for (int k = 0; k < b->n_keys; k++) {
         int i = b->keyed[k];
 
-        if (entries[k] != VPCI_STEER_NONE) {
-            const struct vpci_program *program
-                = (const struct vpci_program *) (uintptr_t) verdicts[k];
-
-            if (OVS_LIKELY(program->generation <= generation
-                           && resolve(program, &b->devs[i]))) {
-                b->programs[i] = program;
-                b->entries[i] = entries[k];
+        if (OVS_UNLIKELY(entries[k] == VPCI_STEER_NONE)) {
+            continue;
+        }
+        if (verdicts[k] != verdict) {
+            verdict = verdicts[k];
+            program = (const struct vpci_program *) (uintptr_t) verdict;
+            if (program->generation > generation
+                || !resolve(program, &dev)) {
+                program = NULL;
             }
+        }
+        if (OVS_LIKELY(program && can_edit(b, program, k))) {
+            b->programs[i] = program;
+            b->entries[i] = entries[k];
+            b->devs[i] = dev;
         }
     }
 }
@@ -548,59 +599,60 @@ send_mixed(struct burst *b)
             }
         }
         if (dev) {
-            send_frames(dev, frames, n, false, b->now);
+            send_frames(dev, frames, n, b->now);
         } else {
             run_program(b, program, which, n);
         }
     }
 }
 
-/* True if packets may wait in the ring while the guest of 'dev' has no room:
- * nobody else waits behind them. */
+/* True if packets that 't' counts may wait in the ring while the guest of 'dev'
+ * has no room: nobody else waits behind them. */
 static bool
 may_wait(const struct burst *b, const struct netdev_vpci *from,
-         struct netdev_vpci *dev)
+         struct netdev_vpci *dev, const struct vpci_tally *t)
 {
     const struct vpci_target *sole
         = __atomic_load_n(&b->splicer->source->sole, __ATOMIC_ACQUIRE);
-    uint32_t max_frame;
 
-    if (!sole || vpci_target_dev(sole) != dev
-        || b->now - b->splicer->last_other < rte_get_tsc_hz() / 1000 * SOLE_MS
-        || ovsrcu_get(struct vpci_policer *, &from->ingress)
-        || ovsrcu_get(struct vpci_policer *, &dev->egress)) {
-        return false;
-    }
-    atomic_read_relaxed(&dev->max_frame, &max_frame);
-    for (int i = 0; i < b->n; i++) {
-        if (b->frames[i].len > max_frame) {
-            return false;
-        }
-    }
-    return true;
+    return (sole && vpci_target_dev(sole) == dev
+            && (b->now - b->splicer->last_other
+                >= rte_get_tsc_hz() / 1000 * SOLE_MS)
+            && !ovsrcu_get(struct vpci_policer *, &from->ingress)
+            && passes_tx_policy(dev, t));
 }
 
-/* Counts the burst for the port. */
+/* Counts the burst, of which 't' is what is spliced, for the port. */
 static void
-count_received(struct burst *b, struct vpci_counters *c)
+count_received(struct burst *b, struct vpci_counters *c,
+               const struct vpci_tally *t)
 {
-    uint64_t packets = 0, bytes = 0;
-
+    vpci_counters_add_tally(c, t);
+    vpci_counter_add(&c->spliced_packets, t->packets);
+    vpci_counter_add(&c->spliced_bytes, t->bytes);
+    vpci_counter_add(&c->splice_bursts, t->packets > 0);
+    if (OVS_LIKELY(t->packets == b->n)) {
+        return;
+    }
     for (int i = 0; i < b->n; i++) {
-        int first = i;
-
-        while (i < b->n && OVS_LIKELY(b->programs[i] != &dropped)) {
-            packets += b->programs[i] != NULL;
-            bytes += b->programs[i] ? b->frames[i].len : 0;
-            i++;
-        }
-        vpci_counters_add_frames(c, b->frames + first, i - first);
-        if (OVS_UNLIKELY(i < b->n)) {
+        if (!b->programs[i]) {
+            vpci_counters_add_frames(c, &b->frames[i], 1);
+        } else if (b->programs[i] == &dropped) {
             vpci_counter_add(&c->drops[b->drops[i]], 1);
         }
     }
-    vpci_counter_add(&c->spliced_packets, packets);
-    vpci_counter_add(&c->spliced_bytes, bytes);
+}
+
+/* Counts those of the burst that are spliced. */
+static void
+tally_spliced(const struct burst *b, struct vpci_tally *t)
+{
+    memset(t, 0, sizeof *t);
+    for (int i = 0; i < b->n; i++) {
+        if (b->programs[i] && b->programs[i] != &dropped) {
+            vpci_tally_pkt(t, &b->frames[i]);
+        }
+    }
 }
 
 /* Counts the burst for its entries. */
@@ -645,23 +697,111 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
           int n_up)
 {
     struct netdev_vpci *to = n_up || !b->n ? NULL : only_dev(b);
-    bool wait = to && may_wait(b, dev, to);
+    struct vpci_tally t;
+    bool wait;
 
-    if (!wait) {
-        b->splicer->last_other = to ? b->splicer->last_other : b->now;
-        /* Before programs change the frames. */
-        count_received(b, &rxq->counters);
-        count_entries(b);
+    tally_spliced(b, &t);
+    wait = to && may_wait(b, dev, to, &t);
+    if (wait) {
+        int n = b->n;
+
+        b->n = send_counted(to, b->frames, n, &t, true, b->now);
+        if (b->n < n) {
+            tally_spliced(b, &t);
+        }
     }
-    if (OVS_LIKELY(to)) {
-        b->n = send_frames(to, b->frames, b->n, wait, b->now);
-    } else {
+    count_received(b, &rxq->counters, &t);
+    count_entries(b);
+    if (to && !wait) {
+        send_counted(to, b->frames, b->n, &t, false, b->now);
+    } else if (!to) {
+        b->splicer->last_other = b->now;
         send_mixed(b);
     }
-    if (wait) {
-        count_received(b, &rxq->counters);
-        count_entries(b);
+}
+
+/* Plain bursts: all frames go one way, by one entry that asks little of them. */
+
+/* Returns where all frames go if they belong to 'plain', and counts them in
+ * '*t', otherwise null. */
+static struct netdev_vpci *
+match_plain(const struct burst *b, const struct vpci_steer_plain *plain,
+            uint64_t generation, uint32_t room, struct vpci_tally *t)
+{
+    const struct vpci_program *program
+        = (const struct vpci_program *) (uintptr_t) plain->verdict;
+
+    if (program->generation > generation
+        || !vpci_program_is_simple(program)) {
+        return NULL;
     }
+    for (int i = 0; i < b->n; i++) {
+        const struct vpci_pkt *frame = &b->frames[i];
+
+        if (frame->len < VPCI_STEER_PLAIN_HEADERS || frame->len > room
+            || !vpci_steer_is_plain(plain, frame->head)) {
+            return NULL;
+        }
+        vpci_tally_frame(t, frame->head, frame->len);
+    }
+    return vpci_target_dev(program->ops[0].target);
+}
+
+/* Deals with the frames of 'b', whose heads have been taken, if they are plain.
+ * Afterwards 'b->n' is how many have left the ring.  Returns false, with
+ * nothing done, if they are not. */
+static bool
+splice_plain(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
+             uint64_t generation)
+{
+    struct vpci_tally t = { .packets = 0 };
+    struct vpci_steer_plain plain;
+    struct netdev_vpci *to;
+    int n = b->n;
+
+    if (!vpci_steer_get_plain(b->splicer->reader, &plain)) {
+        return false;
+    }
+    to = match_plain(b, &plain, generation, vpci_mempool_room(dev->mempool),
+                     &t);
+    if (!to) {
+        return false;
+    }
+    b->n = send_counted(to, b->frames, n, &t, may_wait(b, dev, to, &t),
+                        b->now);
+    if (OVS_UNLIKELY(b->n < n)) {
+        memset(&t, 0, sizeof t);
+        for (int i = 0; i < b->n; i++) {
+            vpci_tally_pkt(&t, &b->frames[i]);
+        }
+    }
+    if (OVS_LIKELY(b->n)) {
+        count_received(b, &rxq->counters, &t);
+        vpci_steer_count(b->splicer->reader, plain.entry, t.packets, t.bytes,
+                         0, b->now);
+    }
+    return true;
+}
+
+/* Deals with the frames of 'b', whose heads have been taken.  Afterwards 'b->n'
+ * is how many have left the ring.  Returns how many of these went to the
+ * datapath, in 'pkts'. */
+static int
+splice_any(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
+           uint64_t generation, struct vpci_policer *policer,
+           struct dp_packet **pkts)
+{
+    int n_up;
+
+    begin_burst(b, dev);
+    if (OVS_UNLIKELY(policer)) {
+        police(b, policer);
+    }
+    make_keys(b);
+    look_up(b, generation);
+    n_up = hand_up(b, dev, rxq, pkts);
+    deal_with(b, dev, rxq, n_up);
+    return n_up;
 }
 
 /* Takes up to one burst from the ring.  Returns how many frames the ring has
@@ -671,7 +811,6 @@ splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
              struct dp_packet **pkts, int *n_up)
 {
     struct vpci_splicer *s = rxq->splicer;
-    struct vpci_vring *vring = rxq->ring->vring;
     struct vpci_policer *policer
         = ovsrcu_get(struct vpci_policer *, &dev->ingress);
     uint64_t generation = __atomic_load_n(&s->source->generation,
@@ -681,20 +820,17 @@ splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     *n_up = 0;
     b.splicer = s;
     b.now = now;
-    b.n = vpci_vring_peek(vring, b.frames, s->max);
+    b.n = vpci_vring_peek(rxq->ring->vring, b.frames, s->max);
     if (!b.n) {
         return 0;
     }
-    copy_heads(&b, dev);
-    if (OVS_UNLIKELY(policer)) {
-        police(&b, policer);
+    vpci_pkts_take_heads(b.frames, b.n, b.heads[0] + HEADROOM,
+                         sizeof b.heads[0], VPCI_KEY_HEADERS);
+    if (OVS_UNLIKELY(policer) || !splice_plain(&b, dev, rxq, generation)) {
+        *n_up = splice_any(&b, dev, rxq, generation, policer, pkts);
     }
-    make_keys(&b);
-    look_up(&b, generation);
-    *n_up = hand_up(&b, dev, rxq, pkts);
-    deal_with(&b, dev, rxq, *n_up);
     s->max = b.n ? VPCI_VRING_BURST : 1;
-    vpci_vring_release(vring, b.n);
+    vpci_vring_release(rxq->ring->vring, b.n);
     return b.n;
 }
 

@@ -17,31 +17,15 @@ const char *const vpci_drop_names[VPCI_N_DROPS] = {
 #undef VPCI_DROP
 };
 
-/* Which of VPCI_N_SIZES a frame of 'len' bytes belongs to: up to 64, 65 to
- * 127, 128 to 255, 256 to 511, 512 to 1023, 1024 to 1522, more. */
-static inline unsigned int
-size_class(uint32_t len)
+void
+vpci_counters_add_tally(struct vpci_counters *c, const struct vpci_tally *t)
 {
-    return len <= 64 ? 0 : len > 1522 ? 6 : log_2_floor(len) - 5;
-}
-
-static void
-count_group_address(struct vpci_counters *c, const struct eth_addr *dst)
-{
-    if (eth_addr_is_broadcast(*dst)) {
-        vpci_counter_add(&c->broadcast, 1);
-    } else {
-        vpci_counter_add(&c->multicast, 1);
-    }
-}
-
-/* Counts one frame, but for 'packets' and 'bytes'. */
-static inline void
-count_frame(struct vpci_counters *c, const struct eth_addr *dst, uint32_t len)
-{
-    vpci_counter_add(&c->sizes[size_class(len)], 1);
-    if (OVS_UNLIKELY(eth_addr_is_multicast(*dst))) {
-        count_group_address(c, dst);
+    vpci_counter_add(&c->packets, t->packets);
+    vpci_counter_add(&c->bytes, t->bytes);
+    vpci_counter_add(&c->multicast, t->multicast);
+    vpci_counter_add(&c->broadcast, t->broadcast);
+    for (int i = 0; i < VPCI_N_SIZES; i++) {
+        vpci_counter_add(&c->sizes[i], t->sizes[i]);
     }
 }
 
@@ -49,31 +33,25 @@ void
 vpci_counters_add_packets(struct vpci_counters *c,
                           struct dp_packet *const *pkts, int n)
 {
-    uint64_t n_bytes = 0;
+    struct vpci_tally t = { .packets = 0 };
 
     for (int i = 0; i < n; i++) {
-        count_frame(c, dp_packet_data(pkts[i]), dp_packet_size(pkts[i]));
-        n_bytes += dp_packet_size(pkts[i]);
+        vpci_tally_frame(&t, dp_packet_data(pkts[i]),
+                         dp_packet_size(pkts[i]));
     }
-    vpci_counter_add(&c->packets, n);
-    vpci_counter_add(&c->bytes, n_bytes);
+    vpci_counters_add_tally(c, &t);
 }
 
 void
 vpci_counters_add_frames(struct vpci_counters *c,
                          const struct vpci_pkt *frames, int n)
 {
-    uint64_t n_bytes = 0;
+    struct vpci_tally t = { .packets = 0 };
 
     for (int i = 0; i < n; i++) {
-        const struct vpci_pkt *frame = &frames[i];
-
-        count_frame(c, frame->head_len ? frame->head : frame->iov->base,
-                    frame->len);
-        n_bytes += frame->len;
+        vpci_tally_pkt(&t, &frames[i]);
     }
-    vpci_counter_add(&c->packets, n);
-    vpci_counter_add(&c->bytes, n_bytes);
+    vpci_counters_add_tally(c, &t);
 }
 
 void

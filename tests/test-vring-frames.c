@@ -120,11 +120,10 @@ test_to_driver(void)
 static void
 make_head(struct vpci_pkt *pkt, uint8_t *head, uint32_t max)
 {
-    uint32_t n = random_below((pkt->len < max ? pkt->len : max) + 1);
+    uint32_t n;
 
-    vpci_pkt_copy_head(pkt, head, n);
-    pkt->head = head;
-    pkt->head_len = pkt->skip = n;
+    vpci_pkts_take_heads(pkt, 1, head, max, random_below(max + 1));
+    n = pkt->head_len;
     for (uint32_t i = 0; n; i++) {
         uint32_t piece = n < pkt->iov[i].len ? n : pkt->iov[i].len;
 

@@ -72,4 +72,5 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/ovs_dpdk.py \
 	utilities/vpci_perf/systems/ovs_dpdk_debian.py \
 	utilities/vpci_perf/systems/vhost.py \
-	utilities/vpci_perf/systems/vpci_flow.py
+	utilities/vpci_perf/systems/vpci_flow.py \
+	utilities/vpci_perf/systems/vpci_splice.py

@@ -11,6 +11,7 @@
 #     sandbox_vswitchd    the ovs-vswitchd to run
 #     sandbox_pmd_cpu     the processor for the switch's polling thread
 #     sandbox_memory      the most that its DPDK may take, in MB; no limit
+#     sandbox_offload     true if flows are to be offloaded; false
 # and then calls sandbox_start DIRECTORY and, in the end, sandbox_stop.
 # Bridges must be of datapath type $sandbox_datapath.
 #
@@ -81,6 +82,7 @@ sandbox_configure () {
         other_config:dpdk-init=true \
         other_config:dpdk-extra="$dpdk" \
         other_config:pmd-cpu-mask="0x$pmd_mask" \
+        other_config:hw-offload="${sandbox_offload:-false}" \
         ${sandbox_memory:+"other_config:dpdk-socket-limit=$sandbox_memory"}
 }
 

@@ -58,6 +58,7 @@ _Static_assert(sizeof(union vpci_key) == 64, "a key is one cache line");
 /* How deep a packet has to be looked into for some mask. */
 enum vpci_key_depth {
     VPCI_DEPTH_ETH,             /* Addresses, VLANs, type. */
+    VPCI_DEPTH_FRAG,            /* Whether it is a fragment, and TCP flags. */
     VPCI_DEPTH_IP,              /* All of the network header, and TCP flags of
                                  * a packet that has them in their place. */
     VPCI_DEPTH_L4,              /* Everything. */
@@ -65,6 +66,16 @@ enum vpci_key_depth {
 
 /* The bytes at the beginning of a packet that vpci_key_parse() may look at. */
 #define VPCI_KEY_HEADERS 128
+
+/* True of the IPv6 extension headers that may come before a fragment header, and
+ * of that. */
+static inline bool
+vpci_key_is_extension(uint8_t next)
+{
+    return (next == 0 /* hop by hop */ || next == 43 /* routing */
+            || next == 44 /* fragment */ || next == 51 /* AH */
+            || next == 60 /* destination */);
+}
 
 /* Fills in '*key' from the first 'n_headers' bytes, of which no more than
  * VPCI_KEY_HEADERS are looked at, of a packet of 'len' bytes, as deep as
@@ -79,6 +90,24 @@ enum vpci_key_depth {
 bool vpci_key_parse(const uint8_t *headers, uint32_t n_headers, uint32_t len,
                     unsigned int max_vlans, enum vpci_key_depth depth,
                     union vpci_key *key);
+
+/* True if a look at the next protocol is enough to say that a packet without
+ * tags, whose first 54 bytes are at 'headers', is no fragment and has no TCP
+ * flags.  It is no fragment either, to Open vSwitch, if its header turns out
+ * not to be valid. */
+static inline bool
+vpci_key_is_plain(const uint8_t *headers)
+{
+    const uint8_t tcp = 6, type_0 = headers[12], type_1 = headers[13];
+
+    if (type_0 == 0x08 && type_1 == 0x00) {
+        /* More fragments, or an offset. */
+        return headers[23] != tcp && !((headers[20] & 0x3f) | headers[21]);
+    } else if (type_0 == 0x86 && type_1 == 0xdd) {
+        return !vpci_key_is_extension(headers[20]) && headers[20] != tcp;
+    }
+    return true;
+}
 
 /* How deep a packet has to be looked into for a comparison under 'mask'. */
 enum vpci_key_depth vpci_key_mask_depth(const union vpci_key *mask);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "vpci/key.h"
 
@@ -129,6 +130,38 @@ void vpci_steer_leave(struct vpci_steer_reader *);
 void vpci_steer_lookup(struct vpci_steer_reader *,
                        const union vpci_key keys[], unsigned int n,
                        uint32_t entries[], uint64_t verdicts[]);
+
+/* What it takes to match an entry that asks nothing of a packet but its Ethernet
+ * header, without tags, and that it is no fragment. */
+struct vpci_steer_plain {
+    uint64_t mask[2];           /* Of the first 14 bytes of a packet... */
+    uint64_t value[2];          /* ...and what they must be. */
+    uint32_t entry;
+    uint64_t verdict;
+};
+
+/* Returns true, and fills in '*plain', if the last packet that was found has such
+ * an entry.  Then whoever has many packets for it need not make keys: all for
+ * which vpci_steer_is_plain() is true belong to the entry, until the reader
+ * leaves. */
+bool vpci_steer_get_plain(const struct vpci_steer_reader *,
+                          struct vpci_steer_plain *plain);
+
+/* True if the packet, of which at least VPCI_STEER_PLAIN_HEADERS bytes are at
+ * 'headers', belongs to the entry of 'plain', and has no TCP flags.  If not,
+ * ask vpci_steer_lookup(). */
+#define VPCI_STEER_PLAIN_HEADERS 54
+static inline bool
+vpci_steer_is_plain(const struct vpci_steer_plain *plain,
+                    const uint8_t *headers)
+{
+    uint64_t h[2];
+
+    memcpy(h, headers, sizeof h);
+    return (!(((h[0] & plain->mask[0]) ^ plain->value[0])
+              | ((h[1] & plain->mask[1]) ^ plain->value[1]))
+            && vpci_key_is_plain(headers));
+}
 
 /* Counts 'packets' with 'bytes' in all for 'entry', which this reader has found
  * since it entered, at the time 'now', in a unit that is up to the caller. */

@@ -54,7 +54,8 @@ struct vpci_iov {
 };
 
 /* struct virtio_net_hdr_mrg_rxbuf in host byte order (virtio 1.1, section
- * 5.1.6), always a private copy. */
+ * 5.1.6), always a private copy.  Of a driver that has not negotiated checksum
+ * or segmentation offloads it is all zeros, whatever the driver wrote. */
 struct vpci_net_hdr {
     uint8_t flags;
     uint8_t gso_type;
@@ -196,8 +197,11 @@ bool vpci_vring_notify(struct vpci_vring *);
  * that is the frame as the driver has it now. */
 void vpci_pkt_copy(const struct vpci_pkt *, void *dst);
 
-/* Copies the first 'n' bytes of that, of which there are as many, to 'dst'. */
-void vpci_pkt_copy_head(const struct vpci_pkt *, void *dst, uint32_t n);
+/* Copies the first bytes of each frame of 'pkts', from vpci_vring_peek(), 'max'
+ * at most, and makes that its head: frame I gets room for 'max' bytes at 'dst'
+ * plus I times 'stride'. */
+void vpci_pkts_take_heads(struct vpci_pkt *pkts, unsigned int n, void *dst,
+                          size_t stride, uint32_t max);
 
 /* A snapshot for people.  May be called by any thread while the ring is not
  * being started or stopped; words may be from slightly different moments. */

@@ -125,14 +125,6 @@ parse_ipv4(struct cursor *c, union vpci_key *key)
 }
 
 static bool
-is_extension(uint8_t next)
-{
-    return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING
-           || next == IPPROTO_AH || next == IPPROTO_DSTOPTS
-           || next == IPPROTO_FRAGMENT;
-}
-
-static bool
 parse_ipv6(struct cursor *c, union vpci_key *key)
 {
     uint32_t first, payload;
@@ -142,7 +134,7 @@ parse_ipv6(struct cursor *c, union vpci_key *key)
     }
     first = ntohl(read_32(c->p));
     payload = ntohs(read_16(c->p + 4));
-    if (payload + IPV6_LEN > c->len || is_extension(c->p[6])
+    if (payload + IPV6_LEN > c->len || vpci_key_is_extension(c->p[6])
         || c->len - (payload + IPV6_LEN) > UINT16_MAX) {
         return false;
     }
@@ -245,6 +237,9 @@ vpci_key_parse(const uint8_t *headers, uint32_t n_headers, uint32_t len,
     }
     if (depth == VPCI_DEPTH_ETH) {
         return true;
+    } else if (depth == VPCI_DEPTH_FRAG && c.n >= IPV6_LEN
+               && vpci_key_is_plain(c.p - ETH_LEN)) {
+        return true;
     } else if (key->eth_type == htons(ETH_TYPE_IPV4)) {
         if (!parse_ipv4(&c, key)) {
             return false;
@@ -258,7 +253,7 @@ vpci_key_parse(const uint8_t *headers, uint32_t n_headers, uint32_t len,
     }
     if (key->kind & VPCI_KEY_FRAG_LATER) {
         return true;
-    } else if (depth == VPCI_DEPTH_IP) {
+    } else if (depth <= VPCI_DEPTH_IP) {
         if (key->ip_proto == IPPROTO_TCP) {
             parse_tcp_flags(&c, key);
         }
@@ -270,6 +265,7 @@ vpci_key_parse(const uint8_t *headers, uint32_t n_headers, uint32_t len,
 enum vpci_key_depth
 vpci_key_mask_depth(const union vpci_key *mask)
 {
+    uint8_t frag = mask->kind & (VPCI_KEY_FRAG_ANY | VPCI_KEY_FRAG_LATER);
     union vpci_key rest = *mask;
 
     if (mask->tcp_flags || mask->l4_src || mask->l4_dst) {
@@ -279,11 +275,11 @@ vpci_key_mask_depth(const union vpci_key *mask)
     memset(rest.eth_src, 0, sizeof rest.eth_src);
     rest.eth_type = 0;
     memset(rest.vlan_tci, 0, sizeof rest.vlan_tci);
-    rest.kind &= VPCI_KEY_FRAG_ANY | VPCI_KEY_FRAG_LATER;
+    rest.kind = 0;
     for (int i = 0; i < VPCI_KEY_WORDS; i++) {
         if (rest.words[i]) {
             return VPCI_DEPTH_IP;
         }
     }
-    return VPCI_DEPTH_ETH;
+    return frag ? VPCI_DEPTH_FRAG : VPCI_DEPTH_ETH;
 }

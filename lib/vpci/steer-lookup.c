@@ -365,6 +365,69 @@ vpci_steer_lookup(struct vpci_steer_reader *r, const union vpci_key keys[],
     }
 }
 
+/* The Ethernet header of 'key', as it is in a packet without tags. */
+static void
+put_ethernet(const union vpci_key *key, uint64_t words[2])
+{
+    uint8_t bytes[16] = { 0 };
+
+    memcpy(bytes, key->eth_dst, 6);
+    memcpy(bytes + 6, key->eth_src, 6);
+    memcpy(bytes + 12, &key->eth_type, 2);
+    memcpy(words, bytes, sizeof bytes);
+}
+
+/* Fills in what of 'plain' follows from a mask and a key.  Returns false if
+ * there is more to them. */
+static bool
+make_plain(const union vpci_key *mask, const union vpci_key *key,
+           struct vpci_steer_plain *plain)
+{
+    union vpci_key rest = *mask;
+
+    /* Tags are not there, and the key must not ask for any. */
+    if (mask->eth_type != UINT16_MAX || key->vlan_tci[0] || key->vlan_tci[1]
+        || key->kind) {
+        return false;
+    }
+    memset(rest.vlan_tci, 0, sizeof rest.vlan_tci);
+    memset(rest.eth_dst, 0, sizeof rest.eth_dst);
+    memset(rest.eth_src, 0, sizeof rest.eth_src);
+    rest.eth_type = 0;
+    rest.kind = 0;
+    for (int i = 0; i < VPCI_KEY_WORDS; i++) {
+        if (rest.words[i]) {
+            return false;
+        }
+    }
+    put_ethernet(mask, plain->mask);
+    put_ethernet(key, plain->value);
+    return true;
+}
+
+bool
+vpci_steer_get_plain(const struct vpci_steer_reader *r,
+                     struct vpci_steer_plain *plain)
+{
+    const struct steer_entry *e;
+    uint32_t seq;
+    bool is_plain;
+
+    if (!r->last) {
+        return false;
+    }
+    e = steer_entry(r->hdr, r->last - 1);
+    seq = __atomic_load_n(&e->seq, __ATOMIC_ACQUIRE);
+    is_plain = (!(seq & 1) && seq
+                && make_plain(&r->hdr->masks[e->mask
+                                             % VPCI_STEER_MAX_MASKS].key,
+                              &e->key, plain));
+    plain->entry = r->last - 1;
+    plain->verdict = __atomic_load_n(&e->verdict, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return is_plain && __atomic_load_n(&e->seq, __ATOMIC_RELAXED) == seq;
+}
+
 static void
 add(uint64_t *counter, uint64_t n)
 {

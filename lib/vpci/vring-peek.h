@@ -45,6 +45,7 @@ vring_peek_singles(struct vpci_vring *vr, const struct vring_walk *w,
     struct vring_used_elem *done = &vr->done[n];
     uint16_t *done_slots = &vr->done_slots[n];
     const uint32_t hdr_len = vr->hdr_len;
+    const bool has_offloads = vr->has_offloads;
     struct vpci_iov *iov = w->iov;
     uint32_t i;
 
@@ -70,7 +71,11 @@ vring_peek_singles(struct vpci_vring *vr, const struct vring_walk *w,
         pkt->n_iov = 1;
         pkt->len = len - hdr_len;
         pkt->head_len = pkt->skip = 0;
-        vring_read_hdr(&pkt->hdr, base);
+        if (has_offloads) {
+            vring_read_hdr(&pkt->hdr, base);
+        } else {
+            memset(&pkt->hdr, 0, sizeof pkt->hdr);
+        }
         pkt->fate = VPCI_PKT_WAITING;
         done[i] = (struct vring_used_elem) { .id = w->id_ahead[w->pos + i] };
         done_slots[i] = 1;
@@ -91,13 +96,18 @@ vring_peek_chain(const struct vpci_vring *vr, const struct vring_walk *w,
     if (VRING_LIKELY(iov->len >= vr->hdr_len)) {
         bool alone = iov->len == vr->hdr_len;
 
-        vring_read_hdr(&pkt->hdr, iov->base);
+        if (vr->has_offloads) {
+            vring_read_hdr(&pkt->hdr, iov->base);
+        }
         iov->base = (uint8_t *) iov->base + vr->hdr_len;
         iov->len -= vr->hdr_len;
         pkt->iov = iov + alone;
         pkt->n_iov = w->n_iov - alone;
     } else {
         vring_peek_hdr_slow(w, vr->hdr_len, pkt);
+    }
+    if (!vr->has_offloads) {
+        memset(&pkt->hdr, 0, sizeof pkt->hdr);
     }
 }
 

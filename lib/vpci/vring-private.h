@@ -135,6 +135,8 @@ struct vpci_vring {
     uint8_t hdr_len;                /* 10 or 12. */
     bool running;
     bool packed, indirect, mergeable, in_order, event_idx;
+    bool has_offloads;              /* Frames from the driver may want
+                                     * something by their headers. */
 
     uint8_t fault;                  /* enum vpci_fault_kind. */
 
@@ -259,16 +261,19 @@ vring_map_fast(const struct vpci_vring *vr, uint64_t addr, uint64_t len)
             ? vr->region.host + ofs : NULL);
 }
 
-/* Starts to bring the first bytes at 'addr' into the cache. */
+/* Starts to bring the first bytes of a buffer at 'addr' into the cache.  Drivers
+ * like to put the header just before a frame that is aligned: the two are not in
+ * the same line then. */
 VRING_INLINE void
 vring_prefetch(const struct vpci_vring *vr, uint64_t addr, bool write)
 {
-    const void *p = vring_map_fast(vr, addr, 1);
+    const uint8_t *p = vring_map_fast(vr, addr, 1);
 
     if (write) {
         __builtin_prefetch(p, 1);
+        __builtin_prefetch(p + vr->hdr_len, 1);
     } else {
-        __builtin_prefetch(p, 0);
+        __builtin_prefetch(p + vr->hdr_len, 0);
     }
 }
 

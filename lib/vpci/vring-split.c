@@ -78,6 +78,7 @@ split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_avail *avail = vr->driver;
     const struct vring_desc *desc = vr->desc;
+    const uint32_t size = vr->size, idx = w->idx;
     uint16_t n = vr->avail_seen - w->idx;
     uint32_t want = w->want < VPCI_VRING_BURST ? w->want : VPCI_VRING_BURST;
     uint32_t i;
@@ -103,28 +104,27 @@ split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 
     w->pos = 0;
     for (i = 0; i < want; i++) {
-        uint32_t slot = (uint16_t) (w->idx + i) & (vr->size - 1);
+        uint32_t slot = (idx + i) & (size - 1);
         uint16_t head = VRING_READ(&avail->ring[slot]);
 
-        if (VRING_UNLIKELY(head >= vr->size)) {
+        if (VRING_UNLIKELY(head >= size)) {
             if (!i) {
                 w->n = 0;
-                return vring_bad(vr, VPCI_FAULT_HEAD, slot, head,
-                                 vr->size - 1);
+                return vring_bad(vr, VPCI_FAULT_HEAD, slot, head, size - 1);
             }
             break;
         }
         w->id_ahead[i] = head;
         __builtin_prefetch(&desc[head]);
     }
-    w->n = i;
-    for (i = 0; i < w->n; i++) {
+    w->n = want = i;
+    for (i = 0; i < want; i++) {
         struct vring_desc_copy d = vring_snapshot(&desc[w->id_ahead[i]]);
 
         w->ahead[i] = d;
         vring_prefetch(vr, d.addr, write);
     }
-    return w->n;
+    return want;
 }
 
 /* Adds the buffers of the indirect table 'table', found in 'slot' after

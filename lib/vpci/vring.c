@@ -10,6 +10,16 @@
 #include "vring-private.h"
 #include "vring-push.h"
 
+/* Without any of these a driver's headers are all zeros (virtio 1.1, section
+ * 5.1.6.2), and need not be fetched from its cache. */
+#define TX_OFFLOADS (UINT64_C(1) << VIRTIO_NET_F_CSUM               \
+                     | UINT64_C(1) << VIRTIO_NET_F_GSO              \
+                     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4        \
+                     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6        \
+                     | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN         \
+                     | UINT64_C(1) << VIRTIO_NET_F_HOST_UFO         \
+                     | UINT64_C(1) << 56 /* HOST_USO */)
+
 struct vpci_vring *
 vpci_vring_create(void)
 {
@@ -94,6 +104,7 @@ vpci_vring_start(struct vpci_vring *vr, const struct vpci_vring_config *cfg)
     vr->in_order = vring_has(cfg, VIRTIO_F_IN_ORDER);
     vr->event_idx = vring_has(cfg, VIRTIO_RING_F_EVENT_IDX);
     vr->mergeable = vring_has(cfg, VIRTIO_NET_F_MRG_RXBUF);
+    vr->has_offloads = cfg->features & TX_OFFLOADS;
     vr->hdr_len = (vr->mergeable || vr->packed
                    || vring_has(cfg, VIRTIO_F_VERSION_1) ? 12 : 10);
     vr->avail_idx = vr->avail_seen = cfg->base.avail_idx;
@@ -245,17 +256,35 @@ vpci_pkt_copy(const struct vpci_pkt *pkt, void *dst_)
     }
 }
 
-void
-vpci_pkt_copy_head(const struct vpci_pkt *pkt, void *dst_, uint32_t n)
+static void
+pkt_copy_pieces(const struct vpci_pkt *pkt, uint8_t *dst, uint32_t n)
 {
-    uint8_t *dst = dst_;
-
     for (const struct vpci_iov *iov = pkt->iov; n; iov++) {
         uint32_t piece = n < iov->len ? n : iov->len;
 
         vring_copy(dst, iov->base, piece);
         dst += piece;
         n -= piece;
+    }
+}
+
+void
+vpci_pkts_take_heads(struct vpci_pkt *pkts, unsigned int n, void *dst_,
+                     size_t stride, uint32_t max)
+{
+    uint8_t *dst = dst_;
+
+    for (unsigned int i = 0; i < n; i++, dst += stride) {
+        struct vpci_pkt *pkt = &pkts[i];
+        uint32_t len = pkt->len < max ? pkt->len : max;
+
+        if (VRING_LIKELY(len && pkt->iov->len >= len)) {
+            vring_copy(dst, pkt->iov->base, len);
+        } else {
+            pkt_copy_pieces(pkt, dst, len);
+        }
+        pkt->head = dst;
+        pkt->head_len = pkt->skip = len;
     }
 }
 

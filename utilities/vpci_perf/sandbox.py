@@ -23,15 +23,17 @@ class Switch:
     env.switch_cpu.  Ports are numbered from 0; port N is OpenFlow port N + 1
     and its guest listens on socket(N)."""
 
-    def __init__(self, env, vswitchd, name, preload=None):
+    def __init__(self, env, vswitchd, name, preload=None, splices=False):
         self.env = env
+        self._splices = splices
         self.dir = os.path.join(env.work_dir, name)
         os.makedirs(self.dir)
         self.n_ports = 0
         shell_env = dict(os.environ, sandbox_ovs_build=env.ovs_build,
                          sandbox_schema=env.schema, sandbox_vswitchd=vswitchd,
                          sandbox_pmd_cpu=str(env.switch_cpu),
-                         sandbox_memory=str(MEMORY))
+                         sandbox_memory=str(MEMORY),
+                         sandbox_offload=str(splices).lower())
         if preload:
             shell_env["LD_PRELOAD"] = preload
         self._shell = process.Conversation(
@@ -160,6 +162,14 @@ class Switch:
                                   thread).group(1))
             packets += int(re.search(r"packets received: (\d+)",
                                      thread).group(1))
+        if self._splices:
+            # To Open vSwitch a thread that splices is idle.
+            text = self.appctl("vpci/show")
+            for spliced, cycles in re.findall(
+                    r"splice path: packets received (\d+),.* cycles (\d+)",
+                    text):
+                packets += int(spliced)
+                busy += int(cycles)
         return busy, packets, cores
 
     def dropped(self):

@@ -9,6 +9,7 @@ Each file here but this one defines SYSTEM, a System with
                   switch), "pair" (two guests), "limit" (no guests)
     huge_mb       huge pages, in MB, that it needs at the least
     quick         is it measured with --quick by default?
+    splices       does its switch offload flows to vpci ports?
     missing(env)  None, or a sentence: why it can't run here and what to do
     refuses(case) None, or why it can't run 'case'
     open(fabric, ...)
@@ -16,13 +17,14 @@ Each file here but this one defines SYSTEM, a System with
 import importlib
 import pkgutil
 
-ORDER = ["ovs-dpdk", "ovs-dpdk-debian", "vpci-flow", "vhost", "memif",
-         "memif-zero-copy", "limit"]
+ORDER = ["ovs-dpdk", "ovs-dpdk-debian", "vpci-flow", "vpci-splice", "vhost",
+         "memif", "memif-zero-copy", "limit"]
 
 
 class System:
     """What most of them have in common.  See above."""
     quick = True
+    splices = False
 
     def missing(self, env):
         return None

@@ -12,9 +12,11 @@ class BehindSwitch(System):
     measures = "switch"
     huge_mb = 500               # sandbox.MEMORY, and two guests.
 
-    def __init__(self, name, help_, port_type, linux_port_type):
+    def __init__(self, name, help_, port_type, linux_port_type,
+                 splices=False):
         """'linux_port_type' is for front ends that connect, as User-Mode
-        Linux does."""
+        Linux does.  'splices' says that the switch offloads flows."""
+        self.splices = splices
         self.linux_port_type = linux_port_type
         self.name = name
         self.help = help_
