@@ -286,9 +286,10 @@ test_depth_of_masks(void)
     mask.kind = VPCI_KEY_TPID_MASK * VPCI_KEY_TPID(1);
     CHECK(vpci_key_mask_depth(&mask) == VPCI_DEPTH_ETH);
     mask.kind |= VPCI_KEY_FRAG_LATER;
+    CHECK(vpci_key_mask_depth(&mask) == VPCI_DEPTH_FRAG);
+    mask.ip_dst[15] = 1;
     CHECK(vpci_key_mask_depth(&mask) == VPCI_DEPTH_IP);
     mask.kind = 0;
-    mask.ip_dst[15] = 1;
     CHECK(vpci_key_mask_depth(&mask) == VPCI_DEPTH_IP);
     mask.tcp_flags = htons(1);
     CHECK(vpci_key_mask_depth(&mask) == VPCI_DEPTH_L4);

@@ -299,7 +299,7 @@ test_depth(void)
     vpci_steer_leave(r);
     CHECK(!vpci_steer_insert(t, &mask, &key, 1, &entry));
     vpci_steer_enter(r);
-    CHECK(vpci_steer_depth(r) == VPCI_DEPTH_IP);
+    CHECK(vpci_steer_depth(r) == VPCI_DEPTH_FRAG);
     vpci_steer_remove(t, entry);
     key.ip_proto = 0;
     CHECK(!vpci_steer_insert(t, &deep, &key, 2, &entry));

@@ -97,7 +97,8 @@ guest_init_stopped(struct guest *g, uint64_t features, uint16_t size,
     g->cfg = (struct vpci_vring_config) {
         .index = 5,
         .size = size,
-        .features = features,
+        .features = features & NO_OFFLOADS ? features & ~NO_OFFLOADS
+                    : features | F_CSUM,
         .desc = g->dcfg.desc,
         .driver = g->dcfg.driver,
         .device = g->dcfg.device,
@@ -267,6 +268,16 @@ void
 check_peeked(const struct vpci_pkt *pkt, uint32_t seed, uint32_t len)
 {
     const uint8_t *hdr = (const uint8_t *) &pkt->hdr;
+
+    for (unsigned int i = 0; i < sizeof pkt->hdr; i++) {
+        CHECK(hdr[i] == hdr_byte(seed, i));
+    }
+    check_peeked_bytes(pkt, seed, len);
+}
+
+void
+check_peeked_bytes(const struct vpci_pkt *pkt, uint32_t seed, uint32_t len)
+{
     uint8_t *copy = malloc(len + 1);
     uint32_t sum = 0;
 
@@ -276,9 +287,6 @@ check_peeked(const struct vpci_pkt *pkt, uint32_t seed, uint32_t len)
         sum += pkt->iov[i].len;
     }
     CHECK(sum == len);
-    for (unsigned int i = 0; i < sizeof pkt->hdr; i++) {
-        CHECK(hdr[i] == hdr_byte(seed, i));
-    }
     copy[len] = 0xa5;
     vpci_pkt_copy(pkt, copy);
     for (uint32_t i = 0; i < len; i++) {

@@ -24,6 +24,7 @@ static const struct {
     { "from-driver", test_from_driver },
     { "to-driver", test_to_driver },
     { "ring-to-ring", test_ring_to_ring },
+    { "headers-without-offloads", test_headers_without_offloads },
     { "any-layout", test_any_layout },
     { "regions", test_regions },
     { "large-frames", test_large_frames },

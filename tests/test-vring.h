@@ -13,6 +13,7 @@ void test_odd_but_legal(void);
 void test_from_driver(void);
 void test_to_driver(void);
 void test_ring_to_ring(void);
+void test_headers_without_offloads(void);
 void test_any_layout(void);
 void test_large_frames(void);
 void test_too_small_buffers(void);

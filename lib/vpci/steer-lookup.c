@@ -9,6 +9,7 @@
 
 #include "vpci/steer.h"
 
+#include <arpa/inet.h>
 #include <sys/mman.h>
 
 #ifdef __SSE2__
@@ -23,6 +24,10 @@
 #define WAYS 4
 #define GUESS_ENTRY_BITS 20
 #define GUESS_ENTRY ((1u << GUESS_ENTRY_BITS) - 1)
+
+#define ETH_TYPE_MIN 0x600
+#define ETH_TYPE_VLAN 0x8100
+#define ETH_TYPE_QINQ 0x88a8
 
 /* How often a lookup is repeated because entries moved meanwhile. */
 #define MAX_TRIES 16
@@ -383,11 +388,14 @@ static bool
 make_plain(const union vpci_key *mask, const union vpci_key *key,
            struct vpci_steer_plain *plain)
 {
+    uint16_t type = ntohs(key->eth_type);
     union vpci_key rest = *mask;
 
-    /* Tags are not there, and the key must not ask for any. */
-    if (mask->eth_type != UINT16_MAX || key->vlan_tci[0] || key->vlan_tci[1]
-        || key->kind) {
+    /* The type is where it is without tags, and the key must not ask for any.
+     * That of a tag or of LLC is the beginning of something longer. */
+    if (mask->eth_type != UINT16_MAX || type < ETH_TYPE_MIN
+        || type == ETH_TYPE_VLAN || type == ETH_TYPE_QINQ
+        || key->vlan_tci[0] || key->vlan_tci[1] || key->kind) {
         return false;
     }
     memset(rest.vlan_tci, 0, sizeof rest.vlan_tci);

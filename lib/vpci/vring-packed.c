@@ -60,15 +60,17 @@ packed_is_avail(uint16_t flags, bool wrap)
             == (wrap ? PACKED_AVAIL : PACKED_USED));
 }
 
-/* Reads a descriptor whose flags have been read. */
+/* Reads a descriptor that is known to be available. */
 VRING_INLINE struct vring_desc_copy
-packed_snapshot(const struct vring_packed_desc *p, uint16_t flags)
+packed_snapshot(const struct vring_packed_desc *p)
 {
-    return vring_desc_from_packed(vring_snapshot(p), flags);
+    struct vring_desc_copy d = vring_snapshot(p);
+
+    return vring_desc_from_packed(d, d.rest >> 48);
 }
 
 static inline int
-packed_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+packed_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_packed_desc *desc = vr->desc;
     uint32_t left = vr->size - w->n_slots;
@@ -85,18 +87,13 @@ packed_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
     }
     for (i = 0; i < want; i++) {
         const struct vring_packed_desc *p = &desc[idx];
-        struct vring_desc_copy d;
 
         /* (A): what a descriptor says is read after its flags. */
-        uint16_t flags = __atomic_load_n(&p->flags, __ATOMIC_ACQUIRE);
-
-        if (!packed_is_avail(flags, wrap)) {
+        if (!packed_is_avail(__atomic_load_n(&p->flags, __ATOMIC_ACQUIRE),
+                             wrap)) {
             break;
         }
-        d = packed_snapshot(p, flags);
-        w->ahead[i] = d;
-        w->id_ahead[i] = vring_desc_next(d);
-        vring_prefetch(vr, d.addr, write);
+        vring_prefetch(vr, VRING_READ(&p->addr), write);
         if (VRING_UNLIKELY(++idx == vr->size)) {
             idx = 0;
             wrap = !wrap;
@@ -105,6 +102,19 @@ packed_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
     w->pos = 0;
     w->n = i;
     return i;
+}
+
+static inline struct vring_desc_copy
+packed_read(const struct vpci_vring *vr, const struct vring_walk *w,
+            uint32_t i, uint16_t *id)
+{
+    const struct vring_packed_desc *desc = vr->desc;
+    uint32_t idx = w->idx + i;
+    struct vring_desc_copy d;
+
+    d = packed_snapshot(&desc[idx < vr->size ? idx : idx - vr->size]);
+    *id = vring_desc_next(d);
+    return d;
 }
 
 /* Adds the buffers of the indirect table 'table', found in 'slot'.  Returns 0,
@@ -147,17 +157,12 @@ packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
     uint32_t left = vr->size - w->n_slots;
     uint32_t max = left < vr->max_chain ? left : vr->max_chain;
     struct vring_gather g = { .iov = w->iov };
-    uint32_t pos = w->pos;
     uint16_t idx = w->idx;
     bool wrap = w->wrap;
 
     for (w->slots = 1; ; w->slots++) {
-        struct vring_desc_copy d;
+        struct vring_desc_copy d = packed_snapshot(&desc[idx]);
 
-        d = (pos < w->n
-             ? w->ahead[pos]
-             : packed_snapshot(&desc[idx], VRING_READ(&desc[idx].flags)));
-        pos++;
         w->id = vring_desc_next(d);
         if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT) {
             if (w->slots > 1) {
@@ -195,7 +200,8 @@ packed_walk_advance(const struct vpci_vring *vr, struct vring_walk *w,
 }
 
 static const struct vring_kind vring_packed = {
-    .read_ahead = packed_read_ahead,
+    .look_ahead = packed_look_ahead,
+    .read = packed_read,
     .chain = packed_chain,
     .advance = packed_walk_advance,
 };

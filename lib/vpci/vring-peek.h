@@ -32,14 +32,29 @@ vring_read_hdr(struct vpci_net_hdr *hdr, const void *src)
     memcpy((uint8_t *) hdr + 8, &last, 2);
 }
 
+/* Everything from the header on is 0: one store of 16 bytes. */
+_Static_assert(sizeof(struct vpci_pkt) - offsetof(struct vpci_pkt, hdr) == 16
+               && !VPCI_PKT_WAITING, "layout");
+
+VRING_INLINE void
+vring_peek_init(struct vpci_pkt *pkt, const struct vpci_iov *iov,
+                uint32_t n_iov, uint32_t len)
+{
+    pkt->iov = iov;
+    pkt->n_iov = n_iov;
+    pkt->len = len;
+    memset(&pkt->hdr, 0, 16);
+}
+
 /* Peeks at frames that lie in a single descriptor each, up to 'max' of them,
- * as long as they have been read ahead.  'n' frames have been peeked at
- * before.  Returns the number of frames.
+ * as long as descriptors are known to be available.  'n' frames have been
+ * peeked at before.  Returns the number of frames.
  *
  * This is where most frames pass.  Everything else takes the general way. */
 VRING_INLINE uint32_t
 vring_peek_singles(struct vpci_vring *vr, const struct vring_walk *w,
-                   struct vpci_pkt *pkts, uint32_t n, uint32_t max)
+                   struct vpci_pkt *pkts, uint32_t n, uint32_t max,
+                   const struct vring_kind *kind)
 {
     const struct vpci_memory_region region = vr->region;
     struct vring_used_elem *done = &vr->done[n];
@@ -53,7 +68,8 @@ vring_peek_singles(struct vpci_vring *vr, const struct vring_walk *w,
         max = w->n - w->pos;
     }
     for (i = 0; i < max; i++) {
-        const struct vring_desc_copy d = w->ahead[w->pos + i];
+        uint16_t id;
+        const struct vring_desc_copy d = kind->read(vr, w, i, &id);
         uint64_t ofs = d.addr - region.guest_addr;
         uint32_t len = vring_desc_len(d);
         struct vpci_pkt *pkt = &pkts[i];
@@ -65,19 +81,12 @@ vring_peek_singles(struct vpci_vring *vr, const struct vring_walk *w,
             break;
         }
         base = region.host + ofs;
-        iov[i].base = base + hdr_len;
-        iov[i].len = len - hdr_len;
-        pkt->iov = &iov[i];
-        pkt->n_iov = 1;
-        pkt->len = len - hdr_len;
-        pkt->head_len = pkt->skip = 0;
+        iov[i] = (struct vpci_iov) { base + hdr_len, len - hdr_len };
+        vring_peek_init(pkt, &iov[i], 1, len - hdr_len);
         if (has_offloads) {
             vring_read_hdr(&pkt->hdr, base);
-        } else {
-            memset(&pkt->hdr, 0, sizeof pkt->hdr);
         }
-        pkt->fate = VPCI_PKT_WAITING;
-        done[i] = (struct vring_used_elem) { .id = w->id_ahead[w->pos + i] };
+        done[i] = (struct vring_used_elem) { .id = id };
         done_slots[i] = 1;
     }
     return i;
@@ -90,9 +99,7 @@ vring_peek_chain(const struct vpci_vring *vr, const struct vring_walk *w,
 {
     struct vpci_iov *iov = w->iov;
 
-    pkt->len = w->len - vr->hdr_len;
-    pkt->head_len = pkt->skip = 0;
-    pkt->fate = VPCI_PKT_WAITING;
+    vring_peek_init(pkt, iov, w->n_iov, w->len - vr->hdr_len);
     if (VRING_LIKELY(iov->len >= vr->hdr_len)) {
         bool alone = iov->len == vr->hdr_len;
 
@@ -130,11 +137,11 @@ vring_peek(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int max,
 
         if (w.pos >= w.n) {
             w.want = max - n;
-            if (kind->read_ahead(vr, &w, false) <= 0) {
+            if (kind->look_ahead(vr, &w, false) <= 0) {
                 break;
             }
         }
-        n_singles = vring_peek_singles(vr, &w, &pkts[n], n, max - n);
+        n_singles = vring_peek_singles(vr, &w, &pkts[n], n, max - n, kind);
         if (n_singles) {
             kind->advance(vr, &w, n_singles, n_singles);
             w.iov += n_singles;

@@ -182,25 +182,29 @@ struct vring_walk {
     uint32_t n_iov;
     struct vpci_iov *iov;       /* Set by the caller. */
 
-    /* Descriptors read ahead, so that what they point to is on its way into
-     * the cache: first descriptors of chains in a split ring, consecutive
+    /* Descriptors known to be available, and what they point to is on its way
+     * into the cache: first descriptors of chains in a split ring, consecutive
      * descriptors of a packed ring. */
     uint32_t want;              /* How many chains the caller could use. */
     uint64_t need;              /* Bytes of a chain that the caller could use:
                                  * buffers beyond them are not looked at. */
     uint32_t pos, n;
-    uint16_t id_ahead[VPCI_VRING_BURST]; /* Head or buffer id. */
-    struct vring_desc_copy ahead[VPCI_VRING_BURST];
+    uint16_t heads[VPCI_VRING_BURST]; /* Of a split ring: which. */
 };
 
 /* What differs between the kinds of ring. */
 struct vring_kind {
-    /* Reads descriptors ahead at 'w', for up to 'w->want' chains like the one
+    /* Looks ahead at 'w' for descriptors of up to 'w->want' chains like the one
      * before.  Returns the number of descriptors, or -1 after a fault. */
-    int (*read_ahead)(struct vpci_vring *, struct vring_walk *w, bool write);
+    int (*look_ahead)(struct vpci_vring *, struct vring_walk *w, bool write);
 
-    /* Translates the chain at 'w', whose first descriptor has been read ahead
-     * and all of whose descriptors must be device-writable or device-readable
+    /* Reads descriptor 'i' of those that are ahead, counted from 'w->pos' on,
+     * and what the driver calls its chain, which is one descriptor long. */
+    struct vring_desc_copy (*read)(const struct vpci_vring *,
+                                   const struct vring_walk *w, uint32_t i,
+                                   uint16_t *id);
+
+    /* Translates the chain at 'w', whose first descriptor is available and all of whose descriptors must be device-writable or device-readable
      * according to 'write'.  Does not move on.  Returns 0, or -1 after a
      * fault. */
     int (*chain)(struct vpci_vring *, struct vring_walk *w, bool write);

@@ -77,13 +77,14 @@ vring_copy_single(uint8_t *dst, const struct vpci_pkt *pkt)
 }
 
 /* Pushes frames that are in one piece, but for their heads, and fit into a single descriptor each,
- * up to 'max' of them, as long as descriptors have been read ahead.  Returns
- * the number of frames.
+ * up to 'max' of them, as long as descriptors are known to be available.
+ * Returns the number of frames.
  *
  * This is where most frames pass.  Everything else takes the general way. */
 VRING_INLINE uint32_t
 vring_push_singles(struct vpci_vring *vr, const struct vring_push *p,
-                   struct vpci_pkt *pkts, uint32_t max)
+                   struct vpci_pkt *pkts, uint32_t max,
+                   const struct vring_kind *kind)
 {
     const struct vpci_memory_region region = vr->region;
     struct vring_used_elem *done = &vr->done[p->n_done];
@@ -99,7 +100,8 @@ vring_push_singles(struct vpci_vring *vr, const struct vring_push *p,
         max = 0;
     }
     for (i = 0; i < max; i++) {
-        const struct vring_desc_copy d = w->ahead[w->pos + i];
+        uint16_t id;
+        const struct vring_desc_copy d = kind->read(vr, w, i, &id);
         uint64_t ofs = d.addr - region.guest_addr;
         uint32_t len = vring_desc_len(d);
         struct vpci_pkt *pkt = &pkts[i];
@@ -117,7 +119,7 @@ vring_push_singles(struct vpci_vring *vr, const struct vring_push *p,
         vring_copy_single(base + hdr_len, pkt);
         pkt->fate = VPCI_PKT_SENT;
         done[i] = (struct vring_used_elem) {
-            .id = w->id_ahead[w->pos + i], .len = pkt->len + hdr_len
+            .id = id, .len = pkt->len + hdr_len
         };
         done_slots[i] = 1;
     }
@@ -185,7 +187,7 @@ vring_push_find(struct vpci_vring *vr, struct vring_push *p, uint64_t need,
 {
     p->w.need = need > vr->hdr_len ? need : vr->hdr_len;
     if (!p->found
-        && (p->w.pos < p->w.n || kind->read_ahead(vr, &p->w, true) > 0)
+        && (p->w.pos < p->w.n || kind->look_ahead(vr, &p->w, true) > 0)
         && !kind->chain(vr, &p->w, true)) {
         p->found = true;
     }
@@ -349,10 +351,10 @@ vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n,
 
         p.w.want = n - i;
         if (!p.found) {
-            if (p.w.pos >= p.w.n && kind->read_ahead(vr, &p.w, true) <= 0) {
+            if (p.w.pos >= p.w.n && kind->look_ahead(vr, &p.w, true) <= 0) {
                 break;
             }
-            n_singles = vring_push_singles(vr, &p, &pkts[i], n - i);
+            n_singles = vring_push_singles(vr, &p, &pkts[i], n - i, kind);
         }
         if (n_singles) {
             kind->advance(vr, &p.w, n_singles, n_singles);

@@ -73,15 +73,43 @@ vring_split_start(struct vpci_vring *vr)
     return 0;
 }
 
+/* Copies 'n' heads, from 'slot' of the available ring on, into 'w->heads'.
+ * Returns how many of them, from the first, are descriptors of the ring. */
+static inline uint32_t
+split_read_heads(const struct vpci_vring *vr, struct vring_walk *w,
+                 uint32_t slot, uint32_t n)
+{
+    const struct vring_avail *avail = vr->driver;
+    uint32_t n_first = vr->size - slot < n ? vr->size - slot : n;
+    uint16_t bits = 0;
+
+    memcpy(w->heads, &avail->ring[slot], n_first * sizeof w->heads[0]);
+    if (VRING_UNLIKELY(n_first < n)) {
+        memcpy(w->heads + n_first, avail->ring,
+               (n - n_first) * sizeof w->heads[0]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        bits |= w->heads[i];
+    }
+    if (VRING_LIKELY(bits < vr->size)) {
+        return n;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (w->heads[i] >= vr->size) {
+            return i;
+        }
+    }
+    return n;
+}
+
 static inline int
-split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+split_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_avail *avail = vr->driver;
     const struct vring_desc *desc = vr->desc;
     const uint32_t size = vr->size, idx = w->idx;
     uint16_t n = vr->avail_seen - w->idx;
     uint32_t want = w->want < VPCI_VRING_BURST ? w->want : VPCI_VRING_BURST;
-    uint32_t i;
 
     if (n < want) {
         /* (A): heads and descriptors are read after the index. */
@@ -103,28 +131,29 @@ split_read_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
     }
 
     w->pos = 0;
-    for (i = 0; i < want; i++) {
-        uint32_t slot = (idx + i) & (size - 1);
-        uint16_t head = VRING_READ(&avail->ring[slot]);
-
-        if (VRING_UNLIKELY(head >= size)) {
-            if (!i) {
-                w->n = 0;
-                return vring_bad(vr, VPCI_FAULT_HEAD, slot, head, size - 1);
-            }
-            break;
-        }
-        w->id_ahead[i] = head;
-        __builtin_prefetch(&desc[head]);
+    w->n = split_read_heads(vr, w, idx & (size - 1), want);
+    if (VRING_UNLIKELY(w->n < want && !w->n)) {
+        return vring_bad(vr, VPCI_FAULT_HEAD, idx & (size - 1), w->heads[0],
+                         size - 1);
     }
-    w->n = want = i;
-    for (i = 0; i < want; i++) {
-        struct vring_desc_copy d = vring_snapshot(&desc[w->id_ahead[i]]);
-
-        w->ahead[i] = d;
-        vring_prefetch(vr, d.addr, write);
+    want = w->n;
+    for (uint32_t i = 0; i < want; i += 64 / sizeof *desc) {
+        __builtin_prefetch(&desc[w->heads[i]]);
+    }
+    for (uint32_t i = 0; i < want; i++) {
+        vring_prefetch(vr, VRING_READ(&desc[w->heads[i]].addr), write);
     }
     return want;
+}
+
+static inline struct vring_desc_copy
+split_read(const struct vpci_vring *vr, const struct vring_walk *w, uint32_t i,
+           uint16_t *id)
+{
+    const struct vring_desc *desc = vr->desc;
+
+    *id = w->heads[w->pos + i];
+    return vring_snapshot(&desc[*id]);
 }
 
 /* Adds the buffers of the indirect table 'table', found in 'slot' after
@@ -174,10 +203,10 @@ static int
 split_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_desc *desc = vr->desc;
-    struct vring_desc_copy d = w->ahead[w->pos];
+    uint16_t slot = w->heads[w->pos];
+    struct vring_desc_copy d = vring_snapshot(&desc[slot]);
     uint32_t max = vr->size < vr->max_chain ? vr->size : vr->max_chain;
     struct vring_gather g = { .iov = w->iov };
-    uint16_t slot = w->id_ahead[w->pos];
 
     w->id = slot;
     for (w->slots = 1; ; w->slots++) {
@@ -217,7 +246,8 @@ split_advance(const struct vpci_vring *vr, struct vring_walk *w, uint32_t n,
 }
 
 static const struct vring_kind vring_split = {
-    .read_ahead = split_read_ahead,
+    .look_ahead = split_look_ahead,
+    .read = split_read,
     .chain = split_chain,
     .advance = split_advance,
 };
