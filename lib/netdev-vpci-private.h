@@ -140,7 +140,8 @@ struct vpci_counters {
     uint64_t spliced_packets;   /* Of those above, by the splice path. */
     uint64_t spliced_bytes;
     uint64_t splice_bursts;     /* In which they came. */
-    uint64_t splice_cycles;     /* TSC cycles spent there. */
+    uint64_t splice_cycles;     /* TSC cycles in which nothing else was done:
+                                 * to Open vSwitch the thread was idle. */
     uint64_t retries;           /* Pushes repeated for a full ring. */
     uint64_t no_mbufs;          /* Bursts left in the ring: no mbufs. */
     uint64_t notifies;          /* Doorbells rung. */
@@ -614,6 +615,9 @@ vpci_tally_pkt(struct vpci_tally *t, const struct vpci_pkt *frame)
 /* Adds all of 'src' to 'dst', which no other thread writes. */
 void vpci_counters_accumulate(struct vpci_counters *dst,
                               const struct vpci_counters *src);
+
+/* All frames that did not go where they should have gone. */
+uint64_t vpci_sum_drops(const struct vpci_counters *);
 
 /* Adds up the counters of all that the port receives in '*rx', and of all that
  * is sent to it in '*tx'. */

@@ -146,8 +146,7 @@ show_port(const struct netdev_vpci *dev, struct ds *s)
     for (int i = 0; i < VPCI_MAX_RINGS; i += 2) {
         const struct vpci_counters *c = &dev->rings[i].spliced;
 
-        if (vpci_vring_is_running(dev->rings[i].vring)
-            || vpci_counter_read(&c->packets)) {
+        if (vpci_counter_read(&c->packets) || vpci_sum_drops(c)) {
             show_counters("spliced to ring", i, c, s);
         }
     }

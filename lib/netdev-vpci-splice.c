@@ -856,6 +856,8 @@ vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
         if (vpci_vring_notify(rxq->ring->vring)) {
             vpci_counter_add(&rxq->counters.notifies, 1);
         }
+    }
+    if (*moved && !n_up) {
         vpci_counter_add(&rxq->counters.splice_cycles,
                          rte_get_tsc_cycles() - start);
     }

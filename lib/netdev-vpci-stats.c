@@ -84,13 +84,13 @@ vpci_sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
     }
 }
 
-static uint64_t
-sum_drops(const struct vpci_counters *c)
+uint64_t
+vpci_sum_drops(const struct vpci_counters *c)
 {
     uint64_t sum = 0;
 
     for (int i = 0; i < VPCI_N_DROPS; i++) {
-        sum += c->drops[i];
+        sum += vpci_counter_read(&c->drops[i]);
     }
     return sum;
 }
@@ -110,7 +110,7 @@ netdev_vpci_get_stats(const struct netdev *netdev,
     memset(stats, 0xff, sizeof *stats);
     stats->rx_packets = rx.packets;
     stats->rx_bytes = rx.bytes;
-    stats->rx_dropped = sum_drops(&rx);
+    stats->rx_dropped = vpci_sum_drops(&rx);
     stats->rx_errors = rx.drops[VPCI_DROP_RX_RUNT]
                        + rx.drops[VPCI_DROP_RX_OVERSIZE];
     stats->multicast = rx.multicast;
@@ -125,7 +125,7 @@ netdev_vpci_get_stats(const struct netdev *netdev,
 
     stats->tx_packets = tx.packets;
     stats->tx_bytes = tx.bytes;
-    stats->tx_dropped = sum_drops(&tx);
+    stats->tx_dropped = vpci_sum_drops(&tx);
     stats->tx_errors = 0;
     stats->tx_multicast_packets = tx.multicast;
     stats->tx_broadcast_packets = tx.broadcast;
