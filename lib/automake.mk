@@ -36,6 +36,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-actions.h \
 	lib/netdev-vpci-closer.c \
 	lib/netdev-vpci-config.c \
+	lib/netdev-vpci-datapath.c \
 	lib/netdev-vpci-fds.c \
 	lib/netdev-vpci-filter.c \
 	lib/netdev-vpci-memory.c \

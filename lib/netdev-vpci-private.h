@@ -14,6 +14,7 @@
  *     netdev-vpci-rings.c    which rings run, which queue uses which ring
  *     netdev-vpci-rxtx.c     the flow path: receive and send
  *     netdev-vpci-splice.c   the splice path: from ring to ring
+ *     netdev-vpci-datapath.c what the datapath is configured to do
  *     netdev-vpci-mempool.c  mbufs
  *     netdev-offload-vpci.c  the flow API: megaflows as steering entries
  *     netdev-vpci-match.c    matches of megaflows as keys of steering tables
@@ -535,6 +536,12 @@ void vpci_splice_synchronize(void);
  * any packet was taken.  All counters of the port are kept. */
 int vpci_splice(struct netdev_vpci *, struct vpci_rxq *rxq,
                 struct dp_packet **pkts, bool *moved);
+
+/* netdev-vpci-datapath.c */
+
+/* TSC cycles for which the datapath may keep packets that it sends, or 0 if it
+ * sends them at once.  Any thread. */
+uint64_t vpci_datapath_hold_cycles(void);
 
 /* netdev-offload-vpci.c */
 

@@ -44,6 +44,13 @@ struct vpci_splicer {
     uint64_t last_other;        /* TSC when something last went elsewhere than
                                  * to the sole target. */
     unsigned int max;           /* How many frames are looked at next. */
+
+    /* Programs up to a generation are settled: no packet that came before them
+     * is still with the datapath.  Those up to the next one will be. */
+    uint64_t settled;
+    uint64_t settling;          /* Or 0. */
+    uint64_t settling_since;    /* TSC. */
+    bool due;                   /* Time is over. */
 };
 
 /* The program of frames that do not get as far as the table. */
@@ -524,6 +531,11 @@ look_up(struct burst *b, uint64_t generation)
             if (program->generation > generation
                 || !resolve(program, &dev)) {
                 program = NULL;
+            } else if (OVS_UNLIKELY(program->generation
+                                    > b->splicer->settled)) {
+                /* This and what follows stays in the ring for now. */
+                b->n = i;
+                break;
             }
         }
         if (OVS_LIKELY(program && can_edit(b, program, k))) {
@@ -732,6 +744,7 @@ match_plain(const struct burst *b, const struct vpci_steer_plain *plain,
         = (const struct vpci_program *) (uintptr_t) plain->verdict;
 
     if (program->generation > generation
+        || program->generation > b->splicer->settled
         || !vpci_program_is_simple(program)) {
         return NULL;
     }
@@ -834,6 +847,37 @@ splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     return b.n;
 }
 
+/* Keeps packets of megaflows that have just been offloaded from overtaking those
+ * that came before, as long as the datapath may have kept these.  While a
+ * program is not settled, its packets wait in the ring.  Whatever went to the
+ * datapath before has been dealt with by the time of this call, 'now'. */
+static void
+settle(struct vpci_splicer *s, uint64_t now)
+{
+    uint64_t hold = vpci_datapath_hold_cycles();
+    uint64_t newest;
+
+    if (OVS_LIKELY(!hold)) {
+        s->settled = UINT64_MAX;
+        s->settling = 0;
+        return;
+    }
+    newest = __atomic_load_n(&s->source->generation, __ATOMIC_ACQUIRE);
+    if (s->settled == UINT64_MAX) {
+        s->settled = newest;
+    } else if (!s->settling && s->settled < newest) {
+        s->settling = newest;
+        s->settling_since = now;
+    } else if (s->settling && now - s->settling_since > hold) {
+        /* It is due, and sent between this call and the next. */
+        if (s->due) {
+            s->settled = s->settling;
+            s->settling = 0;
+        }
+        s->due = !s->due;
+    }
+}
+
 int
 vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
             struct dp_packet **pkts, bool *moved)
@@ -842,6 +886,7 @@ vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     uint64_t start = rte_get_tsc_cycles();
     int n_up = 0;
 
+    settle(rxq->splicer, start);
     vpci_steer_enter(reader);
     for (int i = 0; i < MAX_BURSTS; i++) {
         int n = splice_burst(dev, rxq, start, pkts, &n_up);
