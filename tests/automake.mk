@@ -205,7 +205,14 @@ check-testsuite: tests/atconfig tests/atlocal $(TESTSUITE) $(check_PROGRAMS) \
 	exit $$status
 .PHONY: check-testsuite
 
+## Open vSwitch's own tests, against our ovs-vswitchd.  Half an hour or so.
+check-ovs: vswitchd/ovs-vswitchd
+	$(SHELL) $(srcdir)/tests/check-ovs.sh $(ovs_srcdir) $(ovs_builddir) \
+	    `cd vswitchd && pwd` $(TESTSUITEFLAGS)
+.PHONY: check-ovs
+EXTRA_DIST += tests/check-ovs.sh
+
 CLEAN_LOCAL += clean-testsuite
 clean-testsuite:
-	rm -rf tests/testsuite.dir tests/testsuite.log
+	rm -rf tests/testsuite.dir tests/testsuite.log check-ovs check-ovs.log
 .PHONY: clean-testsuite

@@ -22,6 +22,9 @@ FIGURES = (
     ("lost", "lost", "{:.2%}"),
     ("mbytes", "MB", "{:.2f}"),
     ("seconds", "seconds", "{:.3f}"),
+    ("command_ms", "command ms", "{:.0f}"),
+    ("effect_ms", "effect ms", "{:.1f}"),
+    ("escaped", "escaped", "{:.0f}"),
 )
 HEADINGS = {name: heading for name, heading, _ in FIGURES}
 
