@@ -8,5 +8,6 @@ vpciinclude_HEADERS = \
 	include/vpci/key.h \
 	include/vpci/memory.h \
 	include/vpci/peer.h \
+	include/vpci/splice.h \
 	include/vpci/steer.h \
 	include/vpci/vring.h

@@ -14,6 +14,7 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/key.c \
 	lib/vpci/memory.c \
 	lib/vpci/peer.c \
+	lib/vpci/splice.c \
 	lib/vpci/steer-lookup.c \
 	lib/vpci/steer-private.h \
 	lib/vpci/steer.c \

@@ -19,6 +19,7 @@
 #include "flow.h"
 #include "netdev-vpci-actions.h"
 #include "packets.h"
+#include "vpci/splice.h"
 #include "vpci/steer.h"
 
 /* Bursts that one call handles, so that other queues have their turn. */
@@ -38,12 +39,17 @@ BUILD_ASSERT_DECL(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
  * that guest. */
 #define SOLE_MS 1000
 
+/* Bursts without a look for easy frames after one that was in vain. */
+#define NOT_EASY_BURSTS 16
+
 struct vpci_splicer {
     struct vpci_source *source;
     struct vpci_steer_reader *reader;
     uint64_t last_other;        /* TSC when something last went elsewhere than
                                  * to the sole target. */
     unsigned int max;           /* How many frames are looked at next. */
+    unsigned int not_easy;      /* Bursts for which it is not worth while to
+                                 * look for easy frames. */
 
     /* Programs up to a generation are settled: no packet that came before them
      * is still with the datapath.  Those up to the next one will be. */
@@ -796,6 +802,102 @@ splice_plain(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     return true;
 }
 
+/* Easy frames: plain ones that the rings themselves can pass on. */
+
+/* Returns the port that frames of 'plain' go to if nothing but their length has
+ * to be looked at for it, and the longest in '*max_len'; otherwise null. */
+static struct netdev_vpci *
+easy_target(const struct netdev_vpci *dev, const struct vpci_splicer *s,
+            const struct vpci_steer_plain *plain, uint64_t generation,
+            uint32_t *max_len)
+{
+    const struct vpci_program *program
+        = (const struct vpci_program *) (uintptr_t) plain->verdict;
+    struct netdev_vpci *to;
+
+    if (program->generation > generation || program->generation > s->settled
+        || !vpci_program_is_simple(program)) {
+        return NULL;
+    }
+    to = vpci_target_dev(program->ops[0].target);
+    if (!to || !__atomic_load_n(&to->splice_open, __ATOMIC_ACQUIRE)
+        || ovsrcu_get(struct vpci_policer *, &to->egress)
+        || ovsrcu_get(struct vpci_policer *, &dev->ingress)) {
+        return NULL;
+    }
+    atomic_read_relaxed(&to->max_frame, max_len);
+    *max_len = MIN(*max_len, vpci_mempool_room(dev->mempool));
+    return to;
+}
+
+static void
+tally_easy(struct vpci_tally *t, const struct vpci_spliced *spliced, int n)
+{
+    t->packets = n;
+    for (int i = 0; i < n; i++) {
+        t->bytes += spliced->lens[i];
+        t->sizes[vpci_size_class(spliced->lens[i])]++;
+    }
+    if (OVS_UNLIKELY(spliced->multicast)) {
+        t->broadcast = count_1bits(spliced->broadcast);
+        t->multicast = count_1bits(spliced->multicast) - t->broadcast;
+    }
+}
+
+static void
+count_spliced(struct vpci_counters *c, const struct vpci_tally *t)
+{
+    vpci_counters_add_tally(c, t);
+    vpci_counter_add(&c->spliced_packets, t->packets);
+    vpci_counter_add(&c->spliced_bytes, t->bytes);
+}
+
+/* Moves easy frames from the ring of 'rxq' that are like those before.  Returns
+ * how many, and sets '*stopped' if there may be others. */
+static int
+splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
+            bool *stopped)
+{
+    struct vpci_splicer *s = rxq->splicer;
+    uint64_t generation = __atomic_load_n(&s->source->generation,
+                                          __ATOMIC_ACQUIRE);
+    struct vpci_tally t = { .packets = 0 };
+    struct vpci_steer_plain plain;
+    struct vpci_spliced spliced;
+    struct netdev_vpci *to;
+    struct vpci_ring *ring;
+    uint32_t max_len;
+    int n;
+
+    *stopped = true;
+    if (!vpci_steer_get_plain(s->reader, &plain)) {
+        return 0;
+    }
+    to = easy_target(dev, s, &plain, generation, &max_len);
+    if (!to) {
+        return 0;
+    }
+    ring = to->to_guest[vpci_thread_txq() % to->n_to_guest];
+    ovs_spin_lock(&ring->tx_lock);
+    n = vpci_vring_splice(rxq->ring->vring, ring->vring, &plain, max_len,
+                          &spliced);
+    if (n) {
+        tally_easy(&t, &spliced, n);
+        count_spliced(&ring->spliced, &t);
+        vpci_counter_add(&ring->spliced.notifies,
+                         vpci_vring_notify(ring->vring));
+        ring->full_since = 0;
+    }
+    ovs_spin_unlock(&ring->tx_lock);
+    if (n) {
+        count_spliced(&rxq->counters, &t);
+        vpci_counter_add(&rxq->counters.splice_bursts, 1);
+        vpci_steer_count(s->reader, plain.entry, n, t.bytes, 0, now);
+    }
+    *stopped = spliced.stopped;
+    return n;
+}
+
 /* Deals with the frames of 'b', whose heads have been taken.  Afterwards 'b->n'
  * is how many have left the ring.  Returns how many of these went to the
  * datapath, in 'pkts'. */
@@ -878,6 +980,26 @@ settle(struct vpci_splicer *s, uint64_t now)
     }
 }
 
+/* Like splice_easy(), unless that has been in vain lately. */
+static int
+try_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
+         bool *stopped)
+{
+    struct vpci_splicer *s = rxq->splicer;
+    int n;
+
+    if (OVS_UNLIKELY(s->not_easy)) {
+        s->not_easy--;
+        *stopped = true;
+        return 0;
+    }
+    n = splice_easy(dev, rxq, now, stopped);
+    if (OVS_UNLIKELY(!n && *stopped)) {
+        s->not_easy = NOT_EASY_BURSTS;
+    }
+    return n;
+}
+
 int
 vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
             struct dp_packet **pkts, bool *moved)
@@ -889,10 +1011,15 @@ vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     settle(rxq->splicer, start);
     vpci_steer_enter(reader);
     for (int i = 0; i < MAX_BURSTS; i++) {
-        int n = splice_burst(dev, rxq, start, pkts, &n_up);
+        bool stopped;
+        int n = try_easy(dev, rxq, start, &stopped);
 
+        if (!n && stopped) {
+            n = splice_burst(dev, rxq, start, pkts, &n_up);
+            stopped = false;
+        }
         *moved |= n > 0;
-        if (n < VPCI_VRING_BURST || n_up) {
+        if ((n < VPCI_VRING_BURST && !stopped) || n_up) {
             break;
         }
     }

@@ -78,6 +78,7 @@ struct guest {
     struct vpci_peer peer;
     struct vpci_fault fault;
     unsigned int n_faults;
+    bool zero_headers;          /* check_received() wants zeros. */
     int call_fd;
     uint64_t next_buf;          /* Offset of the next buffer. */
     struct chain *chains;       /* By id. */

@@ -25,6 +25,7 @@ static const struct {
     { "to-driver", test_to_driver },
     { "ring-to-ring", test_ring_to_ring },
     { "headers-without-offloads", test_headers_without_offloads },
+    { "splice", test_splice },
     { "any-layout", test_any_layout },
     { "regions", test_regions },
     { "large-frames", test_large_frames },

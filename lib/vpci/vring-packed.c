@@ -60,17 +60,8 @@ packed_is_avail(uint16_t flags, bool wrap)
             == (wrap ? PACKED_AVAIL : PACKED_USED));
 }
 
-/* Reads a descriptor that is known to be available. */
-VRING_INLINE struct vring_desc_copy
-packed_snapshot(const struct vring_packed_desc *p)
-{
-    struct vring_desc_copy d = vring_snapshot(p);
-
-    return vring_desc_from_packed(d, d.rest >> 48);
-}
-
-static inline int
-packed_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+int
+vring_packed_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_packed_desc *desc = vr->desc;
     uint32_t left = vr->size - w->n_slots;
@@ -102,19 +93,6 @@ packed_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
     w->pos = 0;
     w->n = i;
     return i;
-}
-
-static inline struct vring_desc_copy
-packed_read(const struct vpci_vring *vr, const struct vring_walk *w,
-            uint32_t i, uint16_t *id)
-{
-    const struct vring_packed_desc *desc = vr->desc;
-    uint32_t idx = w->idx + i;
-    struct vring_desc_copy d;
-
-    d = packed_snapshot(&desc[idx < vr->size ? idx : idx - vr->size]);
-    *id = vring_desc_next(d);
-    return d;
 }
 
 /* Adds the buffers of the indirect table 'table', found in 'slot'.  Returns 0,
@@ -161,7 +139,7 @@ packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
     bool wrap = w->wrap;
 
     for (w->slots = 1; ; w->slots++) {
-        struct vring_desc_copy d = packed_snapshot(&desc[idx]);
+        struct vring_desc_copy d = vring_packed_snapshot(&desc[idx]);
 
         w->id = vring_desc_next(d);
         if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT) {
@@ -200,8 +178,8 @@ packed_walk_advance(const struct vpci_vring *vr, struct vring_walk *w,
 }
 
 static const struct vring_kind vring_packed = {
-    .look_ahead = packed_look_ahead,
-    .read = packed_read,
+    .look_ahead = vring_packed_look_ahead,
+    .read = vring_packed_read,
     .chain = packed_chain,
     .advance = packed_walk_advance,
 };
@@ -279,6 +257,18 @@ vring_packed_release(struct vpci_vring *vr, unsigned int n)
     __atomic_store_n(&vr->avail_idx, idx, __ATOMIC_RELAXED);
     __atomic_store_n(&vr->avail_wrap, wrap, __ATOMIC_RELAXED);
     packed_flush(vr, vr->first_peeked, n, 0, vr->in_order);
+}
+
+void
+vring_packed_pushed(struct vpci_vring *vr, uint32_t n)
+{
+    uint16_t idx = vr->avail_idx;
+    bool wrap = vr->avail_wrap;
+
+    packed_advance(vr, &idx, &wrap, n);
+    __atomic_store_n(&vr->avail_idx, idx, __ATOMIC_RELAXED);
+    __atomic_store_n(&vr->avail_wrap, wrap, __ATOMIC_RELAXED);
+    packed_flush(vr, 0, n, VRING_DESC_F_WRITE, false);
 }
 
 unsigned int

@@ -231,7 +231,13 @@ unsigned int vring_split_peek(struct vpci_vring *, struct vpci_pkt *,
 void vring_split_release(struct vpci_vring *, unsigned int n);
 unsigned int vring_split_push(struct vpci_vring *, struct vpci_pkt *,
                               unsigned int n);
+int vring_split_look_ahead(struct vpci_vring *, struct vring_walk *w,
+                           bool write);
 bool vring_split_must_notify(const struct vpci_vring *);
+
+/* Gives 'n' chains of one descriptor each, in 'done' of the ring, which are the
+ * next that are available, back to the driver. */
+void vring_split_pushed(struct vpci_vring *, uint32_t n);
 
 /* vring-packed.c. */
 int vring_packed_start(struct vpci_vring *);
@@ -240,7 +246,10 @@ unsigned int vring_packed_peek(struct vpci_vring *, struct vpci_pkt *,
 void vring_packed_release(struct vpci_vring *, unsigned int n);
 unsigned int vring_packed_push(struct vpci_vring *, struct vpci_pkt *,
                                unsigned int n);
+int vring_packed_look_ahead(struct vpci_vring *, struct vring_walk *w,
+                            bool write);
 bool vring_packed_must_notify(const struct vpci_vring *);
+void vring_packed_pushed(struct vpci_vring *, uint32_t n);
 
 /* Reads the descriptor at 'host', which need not be aligned. */
 VRING_INLINE struct vring_desc_copy
@@ -251,6 +260,39 @@ vring_snapshot(const void *host)
     return (struct vring_desc_copy) {
         .addr = VRING_READ(&p[0]), .rest = VRING_READ(&p[1])
     };
+}
+
+/* Reads a descriptor of a packed ring that is known to be available. */
+VRING_INLINE struct vring_desc_copy
+vring_packed_snapshot(const struct vring_packed_desc *p)
+{
+    struct vring_desc_copy d = vring_snapshot(p);
+
+    return vring_desc_from_packed(d, d.rest >> 48);
+}
+
+/* See 'read' in struct vring_kind. */
+VRING_INLINE struct vring_desc_copy
+vring_split_read(const struct vpci_vring *vr, const struct vring_walk *w,
+                 uint32_t i, uint16_t *id)
+{
+    const struct vring_desc *desc = vr->desc;
+
+    *id = w->heads[w->pos + i];
+    return vring_snapshot(&desc[*id]);
+}
+
+VRING_INLINE struct vring_desc_copy
+vring_packed_read(const struct vpci_vring *vr, const struct vring_walk *w,
+                  uint32_t i, uint16_t *id)
+{
+    const struct vring_packed_desc *desc = vr->desc;
+    uint32_t idx = w->idx + i;
+    struct vring_desc_copy d;
+
+    d = vring_packed_snapshot(&desc[idx < vr->size ? idx : idx - vr->size]);
+    *id = vring_desc_next(d);
+    return d;
 }
 
 /* The address in this process of the 'len' bytes at 'addr', if they lie in

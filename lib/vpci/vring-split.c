@@ -102,8 +102,8 @@ split_read_heads(const struct vpci_vring *vr, struct vring_walk *w,
     return n;
 }
 
-static inline int
-split_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+int
+vring_split_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_avail *avail = vr->driver;
     const struct vring_desc *desc = vr->desc;
@@ -144,16 +144,6 @@ split_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
         vring_prefetch(vr, VRING_READ(&desc[w->heads[i]].addr), write);
     }
     return want;
-}
-
-static inline struct vring_desc_copy
-split_read(const struct vpci_vring *vr, const struct vring_walk *w, uint32_t i,
-           uint16_t *id)
-{
-    const struct vring_desc *desc = vr->desc;
-
-    *id = w->heads[w->pos + i];
-    return vring_snapshot(&desc[*id]);
 }
 
 /* Adds the buffers of the indirect table 'table', found in 'slot' after
@@ -246,8 +236,8 @@ split_advance(const struct vpci_vring *vr, struct vring_walk *w, uint32_t n,
 }
 
 static const struct vring_kind vring_split = {
-    .look_ahead = split_look_ahead,
-    .read = split_read,
+    .look_ahead = vring_split_look_ahead,
+    .read = vring_split_read,
     .chain = split_chain,
     .advance = split_advance,
 };
@@ -296,6 +286,13 @@ vring_split_release(struct vpci_vring *vr, unsigned int n)
 {
     __atomic_store_n(&vr->avail_idx, vr->avail_idx + n, __ATOMIC_RELAXED);
     split_flush(vr, &vr->done[vr->first_peeked], n, vr->in_order);
+}
+
+void
+vring_split_pushed(struct vpci_vring *vr, uint32_t n)
+{
+    __atomic_store_n(&vr->avail_idx, vr->avail_idx + n, __ATOMIC_RELAXED);
+    split_flush(vr, vr->done, n, false);
 }
 
 unsigned int
