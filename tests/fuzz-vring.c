@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vpci/splice.h"
 #include "vpci/vring.h"
 
 #define F_MERGEABLE 15
@@ -61,11 +62,14 @@ get_u16(struct input *in)
     return low | get_u8(in) << 8;
 }
 
+#define DESC_F_WRITE 2
+
 struct fuzz {
     struct vpci_memory mem;
     uint8_t *host[N_REGIONS];
     struct vpci_vring *vr;
     struct vpci_vring_config cfg;
+    struct vpci_peer peer;
     unsigned int n_faults;
     unsigned int n_peeked;
 };
@@ -103,13 +107,12 @@ fuzz_log(void *f_, uint64_t addr, uint64_t len)
           "logged memory is not the guest's");
 }
 
-/* Writes descriptors that are likely to be followed far, so that a random
- * input gets beyond the first check. */
+/* Writes descriptors with 'flags', or nearly so, that are likely to be followed
+ * far, so that a random input gets beyond the first check. */
 static void
-write_likely(struct fuzz *f, struct input *in)
+write_likely(struct fuzz *f, struct input *in, uint8_t flags)
 {
     bool packed = f->cfg.features >> F_PACKED & 1;
-    uint8_t flags = get_u8(in);
     uint16_t lens = get_u16(in);
     uint8_t *desc = f->cfg.desc;
 
@@ -225,8 +228,25 @@ fuzz_restart(struct fuzz *f)
     check(!vpci_vring_start(f->vr, &f->cfg), "cannot start again");
 }
 
+/* Passes easy frames on. */
 static void
-fuzz_step(struct fuzz *f, struct input *in)
+fuzz_splice(struct fuzz *from, struct fuzz *to, uint32_t max_len)
+{
+    static const struct vpci_steer_plain any;
+    struct vpci_spliced spliced;
+    unsigned int n;
+
+    vpci_vring_release(from->vr, VPCI_VRING_BURST);
+    n = vpci_vring_splice(from->vr, to->vr, &any, max_len, &spliced);
+    check(n <= VPCI_VRING_BURST, "too many frames");
+    for (unsigned int i = 0; i < n; i++) {
+        check(spliced.lens[i] >= VPCI_STEER_PLAIN_HEADERS
+              && spliced.lens[i] <= max_len, "a wrong length");
+    }
+}
+
+static void
+fuzz_step(struct fuzz *f, struct fuzz *other, struct input *in)
 {
     uint8_t op = get_u8(in);
     unsigned int arg = op >> 3;
@@ -234,7 +254,7 @@ fuzz_step(struct fuzz *f, struct input *in)
 
     switch (op & 7) {
     case 0:
-        write_likely(f, in);
+        write_likely(f, in, get_u8(in));
         break;
     case 1:
     case 2:
@@ -259,6 +279,14 @@ fuzz_step(struct fuzz *f, struct input *in)
     default:
         if (arg < 4) {
             fuzz_restart(f);
+        } else {
+            if (arg & 1) {
+                fuzz_restart(f);
+                fuzz_restart(other);
+                write_likely(f, in, 8 * arg);
+                write_likely(other, in, 8 * arg | DESC_F_WRITE);
+            }
+            fuzz_splice(f, other, get_u16(in));
         }
         break;
     }
@@ -301,34 +329,51 @@ fuzz_configure(struct fuzz *f, struct input *in, const struct vpci_peer *peer)
     }
 }
 
+static void
+fuzz_init(struct fuzz *f, struct input *in)
+{
+    memset(f, 0, sizeof *f);
+    f->peer = (struct vpci_peer) { fuzz_report, f };
+    for (int i = 0; i < N_REGIONS; i++) {
+        f->host[i] = malloc(regions[i].size);
+        check(f->host[i], "out of memory");
+        memset(f->host[i], 0, regions[i].size);
+        check(!vpci_memory_add(&f->mem, regions[i].addr, regions[i].size,
+                               f->host[i]), "cannot add a region");
+    }
+    fuzz_configure(f, in, &f->peer);
+    if (!(f->cfg.features >> F_PACKED & 1)) {
+        ((uint16_t *) f->cfg.driver)[1] = f->cfg.base.avail_idx;
+    }
+    f->vr = vpci_vring_create();
+    check(f->vr && !vpci_vring_start(f->vr, &f->cfg), "cannot start");
+}
+
+static void
+fuzz_uninit(struct fuzz *f)
+{
+    vpci_vring_destroy(f->vr);
+    for (int i = 0; i < N_REGIONS; i++) {
+        free(f->host[i]);
+    }
+}
+
+/* Two rings, each of which may be the one that frames come from or go to. */
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = { data, size };
-    struct fuzz f;
-    const struct vpci_peer peer = { fuzz_report, &f };
+    struct fuzz f[2];
 
-    memset(&f, 0, sizeof f);
-    for (int i = 0; i < N_REGIONS; i++) {
-        f.host[i] = malloc(regions[i].size);
-        check(f.host[i], "out of memory");
-        memset(f.host[i], 0, regions[i].size);
-        check(!vpci_memory_add(&f.mem, regions[i].addr, regions[i].size,
-                               f.host[i]), "cannot add a region");
-    }
-    fuzz_configure(&f, &in, &peer);
-    if (!(f.cfg.features >> F_PACKED & 1)) {
-        ((uint16_t *) f.cfg.driver)[1] = f.cfg.base.avail_idx;
-    }
-    f.vr = vpci_vring_create();
-    check(f.vr && !vpci_vring_start(f.vr, &f.cfg), "cannot start");
+    fuzz_init(&f[0], &in);
+    fuzz_init(&f[1], &in);
     for (int i = 0; i < 200 && in.left; i++) {
-        fuzz_step(&f, &in);
+        int which = get_u8(&in) & 1;
+
+        fuzz_step(&f[which], &f[!which], &in);
     }
-    vpci_vring_destroy(f.vr);
-    for (int i = 0; i < N_REGIONS; i++) {
-        free(f.host[i]);
-    }
+    fuzz_uninit(&f[0]);
+    fuzz_uninit(&f[1]);
     return 0;
 }
 
