@@ -313,11 +313,11 @@ vring_map_fast(const struct vpci_vring *vr, uint64_t addr, uint64_t len)
 VRING_INLINE void
 vring_prefetch(const struct vpci_vring *vr, uint64_t addr, bool write)
 {
-    uintptr_t p = (uintptr_t) vring_map_fast(vr, addr, 1);
-    const void *frame = (const void *) (p + vr->hdr_len);
+    const void *p = vring_map_fast(vr, addr, 1);
+    const void *frame = (const void *) ((uintptr_t) p + vr->hdr_len);
 
     if (write) {
-        __builtin_prefetch((const void *) p, 1);
+        __builtin_prefetch(p, 1);
         __builtin_prefetch(frame, 1);
     } else {
         __builtin_prefetch(frame, 0);
