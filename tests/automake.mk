@@ -132,6 +132,7 @@ TESTSUITE_AT = \
 	tests/guests.at \
 	tests/testsuite.at \
 	tests/vpci-bad-input.at \
+	tests/vpci-fidelity.at \
 	tests/vpci-hostile.at \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
@@ -150,6 +151,29 @@ OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
 	tests/perf-figures.py tests/perf-results.py
+
+## Two switches and what they do with the same packets: some in the test suite,
+## very many with 'make check-fidelity'.
+EXTRA_DIST += \
+	tests/fidelity/actions.py \
+	tests/fidelity/compare.py \
+	tests/fidelity/fidelity.py \
+	tests/fidelity/guest.py \
+	tests/fidelity/matches.py \
+	tests/fidelity/minimize.py \
+	tests/fidelity/packets.py \
+	tests/fidelity/pair.py \
+	tests/fidelity/switch.py \
+	tests/fidelity/tables.py
+
+FIDELITY_FLAGS = --seed 1 --tables 1000 --packets 1000
+check-fidelity: $(check_PROGRAMS) $(sbin_PROGRAMS)
+	@d=`pwd`; \
+	PATH=$$d/vswitchd:$$d/tests:$(ovs_builddir)/utilities:$(ovs_builddir)/ovsdb:$$PATH \
+	PYTHONDONTWRITEBYTECODE=1 \
+	    $(PYTHON3) $(srcdir)/tests/fidelity/fidelity.py \
+	    --schema $(ovs_srcdir)/vswitchd/vswitch.ovsschema $(FIDELITY_FLAGS)
+.PHONY: check-fidelity
 
 ## Real guests for the test suite.
 EXTRA_DIST += \
