@@ -126,8 +126,7 @@ class Run:
         print(f"{self.pair.setup}\n{table}\n")
         print("to reproduce: "
               f"fidelity.py --seed {args.seed} --first {n} --tables 1 "
-              f"--packets {args.packets}\n(or with the table before it: "
-              f"--first {max(n - 1, 0)} --tables 2)", flush=True)
+              f"--packets {args.packets}", flush=True)
         if args.minimize:
             self.tear_down(True)
             self.set_up(n)

@@ -48,11 +48,11 @@ def minimize(run, table):
     """Prints how few rules and packets of 'table' still make a difference, if
     it does so again at all."""
     m = _Minimizer(run, table)
-    table.purge = True
     if not m.fails():
         print("(it is not so with this table alone)")
         return
-    for attribute in "templates", "mod_ports", "vsctl", "flows", "templates":
+    for attribute in ("templates", "mod_ports", "vsctl", "change", "flows",
+                      "templates"):
         if attribute == "vsctl":
             saved, table.vsctl = table.vsctl, []
             if saved and not m.fails():

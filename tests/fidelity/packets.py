@@ -57,10 +57,11 @@ class PacketMaker:
     rules match.
 
     If 'plain', then no address comes from two ports, no packet goes to an
-    address of the port it came from, none has VLAN 0, and all have the same
-    priority.  What becomes of others, where addresses are learned or ports
-    tag, depends on when revalidators look and which packet comes first: the
-    megaflows of Open vSwitch do not match the priority then."""
+    address of the port it came from, none has VLAN 0 or is eligible to drop,
+    and all have the same priority.  What becomes of others, where addresses
+    are learned or ports tag, depends on when revalidators look, in which order
+    ports were added, and which packet comes first: the megaflows of Open
+    vSwitch do not match the priority then."""
 
     def __init__(self, rng, pools, plain):
         self.rng = rng
@@ -90,7 +91,7 @@ class PacketMaker:
         for at in 12, 16:
             tpid, tci = struct.unpack(">HH", frame[at:at + 4].ljust(4, b"\1"))
             if tpid in (ETH_8021Q, ETH_8021AD) and len(frame) >= at + 4:
-                tci = tci & 0x1fff | self.pools["pcps"][0] << 13
+                tci = tci & 0xfff | self.pools["pcps"][0] << 13
                 frame = (frame[:at + 2]
                          + struct.pack(">H", tci | (not tci & 0xfff))
                          + frame[at + 4:])

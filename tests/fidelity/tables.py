@@ -58,9 +58,12 @@ class Table:
         if self.plain:
             self.pools["vids"] = self.pools["vids"][1:] + [3]
             self.pools["pcps"] = [self.rng.choice((0, 3, 7))]
-        self.purge = self.learns or self.rng.random() < 0.5
         self.groups = self._make_groups()
+        self.matches = self._make_matches()
         self.flows = self._make_flows()
+        # Megaflows of the first round may get other actions for the next.
+        self.change = (self._make_flows() if self.rng.random() < 0.35
+                       else [])
         self.vsctl = self._make_settings()
         self.mod_ports = self._make_mod_ports()
         self.templates = self._make_packets(n_packets, setup)
@@ -71,8 +74,15 @@ class Table:
                          + ["group add " + group for group in self.groups]
                          + ["flow add " + flow for flow in self.flows]) + "\n"
 
+    def change_bundle(self):
+        """Returns commands that give the same rules other actions."""
+        return "".join(f"flow add {flow}\n" for flow in self.change)
+
     def __str__(self):
         lines = self.bundle().splitlines()
+        if self.change:
+            lines += ["(after the first round)"]
+            lines += self.change_bundle().splitlines()
         lines += ["ovs-vsctl " + " ".join(self.vsctl)] if self.vsctl else []
         lines += [f"ovs-ofctl mod-port br0 {port} {what}"
                   for port, what in self.mod_ports]
@@ -99,43 +109,41 @@ class Table:
         return [group for group in groups if "NORMAL" not in group
                 or self.learns]
 
-    def _make_flows(self):
+    def _make_matches(self):
+        """Returns tuples of a table, a kind of packet and a match."""
         rng = self.rng
-        numbers = [group.split(",")[0].split("=")[1] for group in self.groups]
-        matches = MatchMaker(rng, self.pools)
-        actions = ActionMaker(rng, self.pools, self.learns, numbers)
-        n = rng.choice((1, 2, 3, 5, 8, 12, 20, 39))
-        flows = {}
-        for _ in range(n):
+        maker = MatchMaker(rng, self.pools)
+        matches = {}
+        for _ in range(rng.choice((1, 2, 3, 5, 8, 12, 20, 39))):
             table = rng.choices((0, NEXT_TABLE), (80, 20))[0]
-            kind, fields = matches.make()
+            kind, fields = maker.make()
             match = ",".join([f"table={table}",
                               f"priority={rng.choice((1, 10, 100, 1000))}"]
                              + fields)
-            flows[match] = actions.make(kind, table)
+            matches[match] = table, kind, match
         if rng.random() < 0.7:
-            flows["table=0,priority=0"] = actions.make("")
-        self._add_conntrack(flows, actions)
+            matches["table=0,priority=0"] = 0, "", "table=0,priority=0"
         if rng.random() < 0.1:
-            self._add_conjunction(flows, matches, actions)
-        return [f"cookie={i},{match},actions={flows[match]}"
-                for i, match in enumerate(flows, 1)]
+            for k in (1, 1, 2, 2):
+                fields = maker.make("ip")[1]
+                match = ",".join(["table=0,priority=500"] + fields)
+                matches[match] = 0, f"conjunction(1,{k}/2)", match
+            match = "table=0,priority=500,conj_id=1,ip"
+            matches[match] = 0, "ip", match
+        for state in "+trk+new", "+trk+est", "+trk+inv", "-trk":
+            match = f"table={CT_TABLE},priority=1,ct_state={state}"
+            matches[match] = CT_TABLE, "", match
+        return list(matches.values())
 
-    @staticmethod
-    def _add_conntrack(flows, actions):
-        if any(f"table={CT_TABLE}" in text for text in flows.values()):
-            for state in "+trk+new", "+trk+est", "+trk+inv", "+trk+rpl":
-                flows[f"table={CT_TABLE},priority={len(state)},"
-                      f"ct_state={state}"] = actions.make("", CT_TABLE)
-
-    @staticmethod
-    def _add_conjunction(flows, matches, actions):
-        for k in (1, 2):
-            for _ in range(2):
-                fields = matches.make("ip")[1]
-                flows[",".join(["table=0,priority=500"] + fields)] = (
-                    f"conjunction(1,{k}/2)")
-        flows["table=0,priority=500,conj_id=1,ip"] = actions.make("ip")
+    def _make_flows(self):
+        numbers = [group.split(",")[0].split("=")[1] for group in self.groups]
+        maker = ActionMaker(self.rng, self.pools, self.learns, numbers)
+        flows = []
+        for i, (table, kind, match) in enumerate(self.matches, 1):
+            actions = (kind if kind.startswith("conjunction")
+                       else maker.make(kind, table))
+            flows.append(f"cookie={i},{match},actions={actions}")
+        return flows
 
     # Settings.
 
