@@ -58,10 +58,14 @@ class ActionMaker:
         normal = "NORMAL" if self.learns else "output:2"
         return self.rng.choices(
             (f"output:{self.rng.randint(1, 4)}", "in_port", "output:5",
-             normal, "FLOOD", "ALL", "LOCAL",
-             f"output(port={self.rng.randint(1, 5)},"
-             f"max_len={self.rng.choice((14, 60, 100, 1500))})"),
+             normal, "FLOOD", "ALL", "LOCAL", self._truncate()),
             (72, 6, 3, 8, 3, 2, 1, 2))[0]
+
+    def _truncate(self):
+        """In a clone, because what Open vSwitch does not send to a port that
+        must not forward makes it truncate the next packet instead."""
+        return (f"clone(output(port={self.rng.randint(1, 5)},"
+                f"max_len={self.rng.choice((14, 60, 100, 1500))}))")
 
     # Edits.
 

@@ -61,12 +61,15 @@ class PacketMaker:
     and all have the same priority.  What becomes of others, where addresses
     are learned or ports tag, depends on when revalidators look, in which order
     ports were added, and which packet comes first: the megaflows of Open
-    vSwitch do not match the priority then."""
+    vSwitch do not match the priority then.
 
-    def __init__(self, rng, pools, plain):
+    If 'flat', then none has tags or labels."""
+
+    def __init__(self, rng, pools, plain, flat):
         self.rng = rng
         self.pools = pools
         self.plain = plain
+        self.flat = flat
 
     def chance(self, percent):
         """True in so many cases of a hundred."""
@@ -108,12 +111,13 @@ class PacketMaker:
         dst = self.rng.choice(self.pools["dsts"])
         kind = self.rng.choices(
             ("ip", "ip6", "arp", "mpls", "llc", "type", "garbage"),
-            (48, 26, 7, 5, 4, 6, 4))[0]
+            (48, 26, 7, 0 if self.flat else 5, 4, 6, 4))[0]
         if kind == "garbage":
             return dst + src + self.rng.randbytes(self.rng.randrange(100))
         eth_type, body = getattr(self, "_" + kind)(self._payload(longest))
         tags = b""
-        for _ in range(self.rng.choices((0, 1, 2, 3), (60, 25, 11, 4))[0]):
+        n_tags = self.rng.choices((0, 1, 2, 3), (60, 25, 11, 4))[0]
+        for _ in range(0 if self.flat else n_tags):
             tpid = self.rng.choice((ETH_8021Q, ETH_8021Q, ETH_8021AD))
             tci = self.pick("vids", 12) | self.rng.choice(
                 self.pools["pcps"]) << 13
