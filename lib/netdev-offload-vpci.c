@@ -212,32 +212,47 @@ find_targets(struct netdev *netdev, struct vpci_program *program,
     return NULL;
 }
 
-/* Translates 'flow', whose match is 'match'.  Returns null, or what is not
- * possible, and in 'flow->passing' whether that may change. */
-static char *
-translate(struct netdev *netdev, struct vpci_flow *flow,
-          const struct match *match, union vpci_key *mask, union vpci_key *key,
-          struct vpci_program **programp)
-{
-    const char *name = vpci_match_to_key(match, mask, key);
-    char *refusal;
+/* What becomes of a megaflow. */
+struct translation {
+    union vpci_key mask;
+    union vpci_key key;
+    struct vpci_program *program;   /* Or null... */
+    char *refusal;                  /* ...and why that is not possible... */
+    bool passing;                   /* ...just now. */
+};
 
-    *programp = NULL;
-    flow->passing = false;
+/* Translates a megaflow of 'netdev'.  Nobody else's mutex is held: the last
+ * reference to another port may go here. */
+static void
+translate(struct netdev *netdev, const struct match *match,
+          const struct nlattr *actions, size_t actions_len,
+          struct translation *t)
+{
+    const char *name = vpci_match_to_key(match, &t->mask, &t->key);
+
+    t->program = NULL;
+    t->passing = false;
     if (name) {
-        return xasprintf("match on %s", name);
+        t->refusal = xasprintf("match on %s", name);
+        return;
     }
-    name = vpci_actions_to_program(flow->actions, flow->actions_len,
-                                   programp);
+    name = vpci_actions_to_program(actions, actions_len, &t->program);
     if (name) {
-        return xasprintf("action %s", name);
+        t->refusal = xasprintf("action %s", name);
+        return;
     }
-    refusal = find_targets(netdev, *programp, &flow->passing);
-    if (refusal) {
-        vpci_program_destroy(*programp);
-        *programp = NULL;
+    t->refusal = find_targets(netdev, t->program, &t->passing);
+    if (t->refusal) {
+        vpci_program_destroy(t->program);
+        t->program = NULL;
     }
-    return refusal;
+}
+
+static void
+translation_uninit(struct translation *t)
+{
+    vpci_program_destroy(t->program);
+    free(t->refusal);
 }
 
 /* Flows. */
@@ -376,21 +391,21 @@ set_actions(struct vpci_flow *flow, const struct nlattr *actions,
     nullable_memcpy(flow->actions, actions, actions_len);
 }
 
-/* Splices 'flow', whose match is 'match', if that is possible. */
+/* Does with 'flow' what 't' says, of which it takes what it needs. */
 static void
-steer_flow(struct vpci_offload *o, struct netdev *netdev,
-           struct vpci_flow *flow, const struct match *match)
+apply_translation(struct vpci_offload *o, struct vpci_flow *flow,
+                  struct translation *t)
     OVS_REQUIRES(o->mutex)
 {
-    struct vpci_program *program;
-    union vpci_key mask, key;
-
     free(flow->refusal);
-    flow->refusal = translate(netdev, flow, match, &mask, &key, &program);
+    flow->refusal = t->refusal;
+    flow->passing = t->passing;
+    t->refusal = NULL;
     if (flow->refusal) {
         remove_entry(o, flow, true);
     } else {
-        flow->refusal = set_program(o, flow, &mask, &key, program);
+        flow->refusal = set_program(o, flow, &t->mask, &t->key, t->program);
+        t->program = NULL;
     }
 }
 
@@ -503,10 +518,12 @@ netdev_offload_vpci_flow_put(struct netdev *netdev, struct match *match,
 {
     struct vpci_offload *o = get_offload(netdev);
     struct vpci_flow *flow;
+    struct translation t;
 
     if (!o) {
         return EOPNOTSUPP;
     }
+    translate(netdev, match, actions, actions_len, &t);
     ovs_mutex_lock(&o->mutex);
     flow = find_flow(o, ufid);
     if (!flow) {
@@ -514,13 +531,34 @@ netdev_offload_vpci_flow_put(struct netdev *netdev, struct match *match,
     }
     if (!flow->program || !has_actions(flow, actions, actions_len)) {
         set_actions(flow, actions, actions_len);
-        steer_flow(o, netdev, flow, match);
+        apply_translation(o, flow, &t);
     }
     if (stats) {
         report_stats(o, flow, ufid, stats);
     }
     ovs_mutex_unlock(&o->mutex);
+    translation_uninit(&t);
     return 0;
+}
+
+/* Tries once more to splice the megaflow 'ufid', which was refused for a reason
+ * that may be gone, with the match and the actions that it had. */
+static void
+try_again(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid,
+          const struct match *match, const struct nlattr *actions,
+          size_t actions_len)
+{
+    struct vpci_flow *flow;
+    struct translation t;
+
+    translate(netdev, match, actions, actions_len, &t);
+    ovs_mutex_lock(&o->mutex);
+    flow = find_flow(o, ufid);
+    if (flow && flow->refusal && has_actions(flow, actions, actions_len)) {
+        apply_translation(o, flow, &t);
+    }
+    ovs_mutex_unlock(&o->mutex);
+    translation_uninit(&t);
 }
 
 static int
@@ -531,7 +569,9 @@ netdev_offload_vpci_flow_get(struct netdev *netdev, struct match *match,
                              struct ofpbuf *buffer)
 {
     struct vpci_offload *o = get_offload(netdev);
+    size_t old_size = buffer->size;
     struct vpci_flow *flow;
+    bool again = false;
 
     if (!o) {
         return EOPNOTSUPP;
@@ -540,13 +580,14 @@ netdev_offload_vpci_flow_get(struct netdev *netdev, struct match *match,
     flow = find_flow(o, ufid);
     if (flow) {
         fill_flow(flow, match, actions, buffer);
-        if (flow->refusal && flow->passing) {
-            steer_flow(o, netdev, flow, match);
-        }
         fill_attrs(flow, attrs);
         report_stats(o, flow, ufid, stats);
+        again = flow->refusal && flow->passing;
     }
     ovs_mutex_unlock(&o->mutex);
+    if (again) {
+        try_again(o, netdev, ufid, match, *actions, buffer->size - old_size);
+    }
     return flow ? 0 : ENOENT;
 }
 
