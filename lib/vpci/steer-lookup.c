@@ -120,7 +120,7 @@ verify(const struct vpci_steer_reader *r, uint32_t number,
                                                 % VPCI_STEER_MAX_MASKS];
 
     if (seq & 1 || !seq || m->depth > r->depth
-        || !steer_matches(&e->key, &m->key, key)) {
+        || !steer_matches(e, m, key)) {
         return false;
     }
     *verdict = __atomic_load_n(&e->verdict, __ATOMIC_RELAXED);
@@ -244,8 +244,12 @@ search_mask(const struct vpci_steer_reader *r, uint32_t number, uint32_t log2,
             uint32_t value = p->buckets[i]->entries[__builtin_ctz(bits)];
 
             if (value && value <= hdr->max_entries) {
-                __builtin_prefetch(steer_entry(hdr, value - 1));
-                __builtin_prefetch(&steer_entry(hdr, value - 1)->seq);
+                const struct steer_entry *e = steer_entry(hdr, value - 1);
+
+                __builtin_prefetch(e);
+                if (m->n_words > STEER_LINE_WORDS) {
+                    __builtin_prefetch(&e->words[STEER_LINE_WORDS]);
+                }
                 __builtin_prefetch(&r->counters[value - 1], 1);
             }
         }
@@ -318,7 +322,6 @@ make_guesses(struct vpci_steer_reader *r, const union vpci_key keys[],
         if (way >= 0) {
             guesses[i] = set->ways[way] & GUESS_ENTRY;
             __builtin_prefetch(steer_entry(r->hdr, guesses[i]));
-            __builtin_prefetch(&steer_entry(r->hdr, guesses[i])->seq);
             __builtin_prefetch(&r->counters[guesses[i]], 1);
         }
     }
@@ -418,22 +421,25 @@ vpci_steer_get_plain(const struct vpci_steer_reader *r,
                      struct vpci_steer_plain *plain)
 {
     const struct steer_entry *e;
+    const struct steer_mask *m;
+    union vpci_key key;
     uint32_t seq;
-    bool is_plain;
 
     if (!r->last) {
         return false;
     }
     e = steer_entry(r->hdr, r->last - 1);
     seq = __atomic_load_n(&e->seq, __ATOMIC_ACQUIRE);
-    is_plain = (!(seq & 1) && seq
-                && make_plain(&r->hdr->masks[e->mask
-                                             % VPCI_STEER_MAX_MASKS].key,
-                              &e->key, plain));
+    if (seq & 1 || !seq) {
+        return false;
+    }
+    m = &r->hdr->masks[e->mask % VPCI_STEER_MAX_MASKS];
+    key = steer_key(e, m);
     plain->entry = r->last - 1;
     plain->verdict = __atomic_load_n(&e->verdict, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return is_plain && __atomic_load_n(&e->seq, __ATOMIC_RELAXED) == seq;
+    return (__atomic_load_n(&e->seq, __ATOMIC_RELAXED) == seq
+            && make_plain(&m->key, &key, plain));
 }
 
 static void

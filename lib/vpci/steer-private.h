@@ -42,12 +42,15 @@ struct steer_bucket {
     uint32_t entries[STEER_SLOTS];      /* The entry plus 1, or 0. */
 } STEER_ALIGNED(64);
 
-struct steer_entry {
-    union vpci_key key;
+/* An entry has the words of its key that its mask has, one after the other: with
+ * STEER_LINE_WORDS of them or fewer it fits into one cache line. */
+#define STEER_LINE_WORDS 6
 
+struct steer_entry {
     uint32_t seq;               /* Odd: no entry, or changing. */
     uint32_t mask;
     uint64_t verdict;
+    uint64_t words[VPCI_KEY_WORDS];
 } STEER_ALIGNED(128);
 
 struct steer_counters {
@@ -186,17 +189,31 @@ steer_counters(const struct steer_hdr *hdr, uint32_t reader, uint32_t entry)
             + (uint64_t) reader * hdr->max_entries + entry);
 }
 
-/* True if 'key' is 'e' under 'mask'. */
+/* True if 'key' is what 'e' has under 'mask', which is its mask. */
 static inline bool
-steer_matches(const union vpci_key *e, const union vpci_key *mask,
+steer_matches(const struct steer_entry *e, const struct steer_mask *mask,
               const union vpci_key *key)
 {
     uint64_t differs = 0;
 
-    for (unsigned int i = 0; i < VPCI_KEY_WORDS; i++) {
-        differs |= (key->words[i] & mask->words[i]) ^ e->words[i];
+    for (unsigned int i = 0; i < mask->n_words; i++) {
+        unsigned int w = mask->words[i];
+
+        differs |= (key->words[w] & mask->key.words[w]) ^ e->words[i];
     }
     return !differs;
+}
+
+/* The key of 'e', whose mask is 'mask'. */
+static inline union vpci_key
+steer_key(const struct steer_entry *e, const struct steer_mask *mask)
+{
+    union vpci_key key = { .words = { 0 } };
+
+    for (unsigned int i = 0; i < mask->n_words; i++) {
+        key.words[mask->words[i]] = e->words[i];
+    }
+    return key;
 }
 
 #endif /* steer-private.h */

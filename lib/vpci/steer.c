@@ -432,7 +432,10 @@ place(struct steer_hdr *hdr, uint32_t log2, uint64_t hash, uint32_t value)
 static uint64_t
 entry_hash(const struct steer_hdr *hdr, const struct steer_entry *e)
 {
-    return steer_hash(hdr->seed, &hdr->masks[e->mask], e->mask, &e->key);
+    const struct steer_mask *mask = &hdr->masks[e->mask];
+    union vpci_key key = steer_key(e, mask);
+
+    return steer_hash(hdr->seed, mask, e->mask, &key);
 }
 
 /* Fills the next array of buckets with all entries, and lets readers have it.
@@ -501,7 +504,7 @@ find_entry(const struct steer_hdr *hdr, uint32_t mask,
             if (value && buckets[home].tags[s] == steer_tag(hash)) {
                 const struct steer_entry *e = steer_entry(hdr, value - 1);
 
-                if (e->mask == mask && steer_matches(&e->key, &m->key, key)) {
+                if (e->mask == mask && steer_matches(e, m, key)) {
                     return value - 1;
                 }
             }
@@ -528,6 +531,7 @@ fill_entry(struct vpci_steer *t, uint32_t entry, uint32_t mask,
 {
     struct steer_hdr *hdr = t->hdr;
     struct steer_entry *e = steer_entry(hdr, entry);
+    const struct steer_mask *m = &hdr->masks[mask];
     uint32_t seq = e->seq | 1;
 
     for (uint32_t i = 0; i < hdr->n_readers; i++) {
@@ -538,8 +542,8 @@ fill_entry(struct vpci_steer *t, uint32_t entry, uint32_t mask,
     }
     __atomic_store_n(&e->seq, seq, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    for (int i = 0; i < VPCI_KEY_WORDS; i++) {
-        e->key.words[i] = key->words[i] & hdr->masks[mask].key.words[i];
+    for (unsigned int i = 0; i < m->n_words; i++) {
+        e->words[i] = key->words[m->words[i]] & m->key.words[m->words[i]];
     }
     e->mask = mask;
     e->verdict = verdict;
@@ -683,7 +687,7 @@ vpci_steer_get(const struct vpci_steer *t, uint32_t entry,
         return false;
     }
     *mask = t->hdr->masks[e->mask].key;
-    *key = e->key;
+    *key = steer_key(e, &t->hdr->masks[e->mask]);
     *verdict = e->verdict;
     return true;
 }
