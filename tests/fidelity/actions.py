@@ -50,6 +50,8 @@ class ActionMaker:
         actions = [action for action in actions if action]
         if self.chance(75) or not actions:
             actions.append(self.output())
+        if self.kind in ("tcp", "tcp6") and self.chance(25):
+            actions.append("fin_timeout(idle_timeout=3000)")
         # OpenFlow wants meters before anything else.
         return "meter:1," * self.chance(2) + ",".join(actions)
 
@@ -158,7 +160,7 @@ class ActionMaker:
         name = rng.choice(("controller", "controller(max_len=20)",
                            "set_queue:3", "note:00.11.22", "pop_queue",
                            "group", "resubmit", "ct", "sample",
-                           "fin_timeout", "check", "exit", "make"))
+                           "check", "exit", "make"))
         if name == "make":
             return rng.choice(makers)()
         if name == "group":
@@ -170,9 +172,6 @@ class ActionMaker:
         if name == "sample":
             return ("sample(probability=65535,collector_set_id=1,"
                     "obs_domain_id=1,obs_point_id=1)")
-        if name == "fin_timeout":
-            return ("fin_timeout(idle_timeout=3000)"
-                    if self.kind in ("tcp", "tcp6") else "")
         if name == "check":
             return ("check_pkt_larger(200)->NXM_NX_REG0[0],"
                     f"resubmit(,{NEXT_TABLE})" if table < NEXT_TABLE else "")

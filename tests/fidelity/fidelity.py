@@ -110,7 +110,8 @@ class Run:
             self.report(n, table, e)
             return False
         self.n_tables += 1
-        self.n_packets += ROUNDS * len(table.templates)
+        self.n_packets += sum(len(frames) for round_ in range(ROUNDS)
+                              for frames in table.packets(round_).values())
         self.n_spliced += self.pair.spliced - before
         return True
 

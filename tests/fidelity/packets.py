@@ -115,16 +115,23 @@ class PacketMaker:
         if kind == "garbage":
             return dst + src + self.rng.randbytes(self.rng.randrange(100))
         eth_type, body = getattr(self, "_" + kind)(self._payload(longest))
-        tags = b""
         n_tags = self.rng.choices((0, 1, 2, 3), (60, 25, 11, 4))[0]
-        for _ in range(0 if self.flat else n_tags):
-            tpid = self.rng.choice((ETH_8021Q, ETH_8021Q, ETH_8021AD))
-            tci = self.pick("vids", 12) | self.rng.choice(
-                self.pools["pcps"]) << 13
+        tags = b"" if self.flat else self._tags(n_tags)
+        return dst + src + tags + struct.pack(">H", eth_type) + body
+
+    def _tags(self, n):
+        """Returns 'n' VLAN tags.  What has one is not in the same VLANs as
+        what has more: a megaflow for one tag does not match that there is no
+        second one, though its actions depend on that."""
+        rng, tags = self.rng, b""
+        for _ in range(n):
+            tpid = rng.choice((ETH_8021Q, ETH_8021Q, ETH_8021AD))
+            tci = (rng.choice(self.pools["vids"][n > 1::2])
+                   | rng.choice(self.pools["pcps"]) << 13)
             if self.chance(3):
                 tci |= 0x1000
             tags += struct.pack(">HH", tpid, tci)
-        return dst + src + tags + struct.pack(">H", eth_type) + body
+        return tags
 
     def _payload(self, longest):
         size = self.rng.choices((0, 1, 2, 3), (3, 80, 12, 5))[0]
@@ -151,8 +158,9 @@ class PacketMaker:
             20 + len(options) + len(l4))
         if self.chance(4):
             ihl = rng.randrange(16)
-        if self.chance(4):
-            length = max(0, length + rng.randrange(-40, 40))
+        if self.chance(6):
+            length = max(0, rng.choice((length + rng.randrange(-40, 40),
+                                        20 + rng.randrange(30))))
         if self.chance(1):
             version = rng.randrange(16)
         header = struct.pack(">BBHHHBBH", version << 4 | ihl,
