@@ -26,18 +26,19 @@ class Difference(Exception):
         self.text += "\n" + text
 
 
-def overtaken(frames):
+def overtaken(flows, frames):
     """Returns a frame that was overtaken by another of its flow, or None.
+    'flows' has, for each sequence number, what the packet was that was sent.
 
     If a flow goes to the same port several times, then it is the first copies
     that come in order, the second ones, and so on."""
     last, copies = {}, Counter()
     for frame in frames:
-        flow, seq = untag(frame)
-        if seq is None:
+        changed, seq = untag(frame)
+        if seq not in flows:
             continue
         copies[frame] += 1
-        key = flow, copies[frame]
+        key = flows[seq], changed, copies[frame]
         if last.get(key, -1) > seq:
             return frame
         last[key] = seq
@@ -48,8 +49,11 @@ def _describe(name, port, frame):
     return f"{name} path alone sent to port {port}: {frame.hex()}"
 
 
-def compare_frames(in_port, flow, splice):
-    """Compares what came out at each port, two dictionaries of lists."""
+def compare_frames(in_port, sent, flow, splice):
+    """Compares what came out at each port, two dictionaries of lists, of the
+    packets 'sent' to one port."""
+    flows = {seq: packet for packet, seq in map(untag, sent)
+             if seq is not None}
     texts, culprits = [], []
     for port in flow:
         here, there = Counter(flow[port]), Counter(splice[port])
@@ -61,7 +65,7 @@ def compare_frames(in_port, flow, splice):
             culprits += [(in_port, frame, untag(frame)[1]) for frame in odd]
     for port in flow:
         for name, frames in (("flow", flow[port]), ("splice", splice[port])):
-            frame = overtaken(frames)
+            frame = overtaken(flows, frames)
             if frame and not texts:
                 texts.append(f"{name} path let a packet to port {port} "
                              f"be overtaken: {frame.hex()}")

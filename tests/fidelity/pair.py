@@ -123,7 +123,7 @@ class Pair:
                 drops = self.both(Switch.custom_counters)
                 out = self._send(port, frames)
                 try:
-                    compare_frames(port, *out)
+                    compare_frames(port, frames, *out)
                 except Difference as e:
                     e.add(self._describe_counters(drops))
                     raise
