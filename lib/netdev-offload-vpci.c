@@ -32,9 +32,9 @@
 
 VLOG_DEFINE_THIS_MODULE(netdev_offload_vpci);
 
-/* Milliseconds without a question after which a copy of a megaflow is taken to
- * be gone.  Revalidators ask at least every few seconds. */
-#define COPY_TIMEOUT_MS 20000
+/* Copies of a megaflow that are remembered: more than there are processors for
+ * PMD threads. */
+#define MAX_COPIES 1024
 
 /* A copy of a megaflow in some PMD thread.  All that tells it from others is
  * the address at which it keeps its name. */
@@ -178,6 +178,26 @@ unuse_targets(struct vpci_offload *o, const struct vpci_program *program)
 
 /* Programs. */
 
+/* Makes 'to' the target of 'op'.  Returns null, or why that is not possible. */
+static char *
+set_target(struct vpci_op *op, struct netdev *to, bool *passing)
+{
+    struct vpci_offload *o;
+
+    if (!is_netdev_vpci(to)) {
+        return xasprintf("output to %s, which is not of type vpci",
+                         netdev_get_name(to));
+    }
+    o = get_offload(to);
+    if (!o) {
+        *passing = true;
+        return xasprintf("output to %s, which has no splice path",
+                         netdev_get_name(to));
+    }
+    op->target = vpci_target_ref(o->target);
+    return NULL;
+}
+
 /* Finds the target of each output of 'program', of a megaflow of 'netdev'.
  * Returns null, or what is not possible, and in '*passing' whether that may
  * change. */
@@ -188,6 +208,7 @@ find_targets(struct netdev *netdev, struct vpci_program *program,
     for (size_t i = 0; i < program->n_ops; i++) {
         struct vpci_op *op = &program->ops[i];
         struct netdev *to;
+        char *refusal;
 
         if (op->kind != VPCI_OP_OUTPUT) {
             continue;
@@ -198,14 +219,9 @@ find_targets(struct netdev *netdev, struct vpci_program *program,
             return xasprintf("output to port %"PRIu32", which is not there",
                              odp_to_u32(op->port));
         }
-        if (is_netdev_vpci(to) && get_offload(to)) {
-            op->target = vpci_target_ref(get_offload(to)->target);
-            netdev_close(to);
-        } else {
-            char *refusal = xasprintf("output to %s, which is not of type "
-                                      "vpci", netdev_get_name(to));
-
-            netdev_close(to);
+        refusal = set_target(op, to, passing);
+        netdev_close(to);
+        if (refusal) {
             return refusal;
         }
     }
@@ -367,7 +383,8 @@ set_program(struct vpci_offload *o, struct vpci_flow *flow,
     flow->entry = VPCI_STEER_NONE;
     flow->passing = true;
     unuse_targets(o, program);
-    vpci_program_destroy(program);
+    /* For a moment it may have been found. */
+    ovsrcu_postpone(vpci_program_destroy, program);
     return xstrdup(error == E2BIG ? "one mask too many"
                    : error == EEXIST ? "another flow with the same match"
                    : "the steering table is full");
@@ -439,31 +456,41 @@ tsc_to_msec(uint64_t tsc)
             : msec - (now - tsc) / (rte_get_tsc_hz() / 1000));
 }
 
+/* Takes out the copy that has not asked for longest. */
+static void
+forget_copy(struct vpci_flow *flow)
+{
+    size_t oldest = 0;
+
+    for (size_t i = 1; i < flow->n_copies; i++) {
+        if (flow->copies[i].asked < flow->copies[oldest].asked) {
+            oldest = i;
+        }
+    }
+    flow->copies[oldest] = flow->copies[--flow->n_copies];
+}
+
 static struct copy *
 find_copy(struct vpci_flow *flow, const ovs_u128 *address)
 {
-    long long int now = time_msec();
-    struct copy *copy = NULL;
+    struct copy *copy;
 
-    for (size_t i = 0; i < flow->n_copies; ) {
-        struct copy *c = &flow->copies[i];
-
-        if (now - c->asked > COPY_TIMEOUT_MS) {
-            *c = flow->copies[--flow->n_copies];
-        } else {
-            copy = c->address == address ? c : copy;
-            i++;
+    for (size_t i = 0; i < flow->n_copies; i++) {
+        copy = &flow->copies[i];
+        if (copy->address == address) {
+            copy->asked = time_msec();
+            return copy;
         }
     }
-    if (!copy) {
-        if (flow->n_copies == flow->allocated_copies) {
-            flow->copies = x2nrealloc(flow->copies, &flow->allocated_copies,
-                                      sizeof *flow->copies);
-        }
-        copy = &flow->copies[flow->n_copies++];
-        *copy = (struct copy) { .address = address };
+    if (flow->n_copies == MAX_COPIES) {
+        forget_copy(flow);
     }
-    copy->asked = now;
+    if (flow->n_copies == flow->allocated_copies) {
+        flow->copies = x2nrealloc(flow->copies, &flow->allocated_copies,
+                                  sizeof *flow->copies);
+    }
+    copy = &flow->copies[flow->n_copies++];
+    *copy = (struct copy) { .address = address, .asked = time_msec() };
     return copy;
 }
 
@@ -542,34 +569,49 @@ netdev_offload_vpci_flow_put(struct netdev *netdev, struct match *match,
 }
 
 /* Tries once more to splice the megaflow 'ufid', which was refused for a reason
- * that may be gone, with the match and the actions that it had. */
+ * that may be gone. */
 static void
-try_again(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid,
-          const struct match *match, const struct nlattr *actions,
-          size_t actions_len)
+try_again(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid)
 {
+    struct nlattr *actions = NULL;
     struct vpci_flow *flow;
+    struct ofpbuf buffer;
+    struct match match;
     struct translation t;
 
-    translate(netdev, match, actions, actions_len, &t);
+    ofpbuf_init(&buffer, 0);
     ovs_mutex_lock(&o->mutex);
     flow = find_flow(o, ufid);
-    if (flow && flow->refusal && has_actions(flow, actions, actions_len)) {
-        apply_translation(o, flow, &t);
+    if (flow) {
+        fill_flow(flow, &match, &actions, &buffer);
     }
     ovs_mutex_unlock(&o->mutex);
-    translation_uninit(&t);
+    if (flow) {
+        translate(netdev, &match, actions, buffer.size, &t);
+        ovs_mutex_lock(&o->mutex);
+        flow = find_flow(o, ufid);
+        if (flow && flow->refusal
+            && has_actions(flow, actions, buffer.size)) {
+            apply_translation(o, flow, &t);
+        }
+        ovs_mutex_unlock(&o->mutex);
+        translation_uninit(&t);
+    }
+    ofpbuf_uninit(&buffer);
 }
 
+/* The datapath has match and actions itself: the room that it gives us for them
+ * would not do. */
 static int
-netdev_offload_vpci_flow_get(struct netdev *netdev, struct match *match,
-                             struct nlattr **actions, const ovs_u128 *ufid,
+netdev_offload_vpci_flow_get(struct netdev *netdev,
+                             struct match *match OVS_UNUSED,
+                             struct nlattr **actions OVS_UNUSED,
+                             const ovs_u128 *ufid,
                              struct dpif_flow_stats *stats,
                              struct dpif_flow_attrs *attrs,
-                             struct ofpbuf *buffer)
+                             struct ofpbuf *buffer OVS_UNUSED)
 {
     struct vpci_offload *o = get_offload(netdev);
-    size_t old_size = buffer->size;
     struct vpci_flow *flow;
     bool again = false;
 
@@ -579,14 +621,13 @@ netdev_offload_vpci_flow_get(struct netdev *netdev, struct match *match,
     ovs_mutex_lock(&o->mutex);
     flow = find_flow(o, ufid);
     if (flow) {
-        fill_flow(flow, match, actions, buffer);
         fill_attrs(flow, attrs);
         report_stats(o, flow, ufid, stats);
         again = flow->refusal && flow->passing;
     }
     ovs_mutex_unlock(&o->mutex);
     if (again) {
-        try_again(o, netdev, ufid, match, *actions, buffer->size - old_size);
+        try_again(o, netdev, ufid);
     }
     return flow ? 0 : ENOENT;
 }

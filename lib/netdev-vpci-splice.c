@@ -31,8 +31,9 @@ BUILD_ASSERT_DECL(HEADROOM >= VPCI_PROGRAM_HEADROOM);
 BUILD_ASSERT_DECL(VPCI_VRING_BURST <= VPCI_STEER_BURST);
 BUILD_ASSERT_DECL(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
 
-/* Milliseconds for which packets wait in the ring for a guest that takes
- * none. */
+/* Packets wait in the ring for a guest that has no room as long as it takes so
+ * many of them in so many milliseconds. */
+#define MIN_TAKEN 256
 #define MAX_FULL_MS 100
 
 /* They wait if all that their port has sent for so many milliseconds goes to
@@ -215,15 +216,24 @@ apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
     return n_passed;
 }
 
-/* Says whether packets for 'ring', which has no room, may wait at 'now'.  With
- * its 'tx_lock' held. */
+/* Says whether packets for 'ring', which has taken 'n_done' and has no more
+ * room, may wait at 'now'.  With its 'tx_lock' held. */
 static bool
-may_wait_for(struct vpci_ring *ring, bool progress, uint64_t now)
+may_wait_for(struct vpci_ring *ring, int n_done, uint64_t now)
 {
-    if (progress || !ring->full_since) {
+    if (!ring->full_since) {
         ring->full_since = now;
+        ring->full_taken = 0;
     }
-    return now - ring->full_since < rte_get_tsc_hz() / 1000 * MAX_FULL_MS;
+    ring->full_taken += n_done;
+    if (now - ring->full_since < rte_get_tsc_hz() / 1000 * MAX_FULL_MS) {
+        return true;
+    } else if (ring->full_taken < MIN_TAKEN) {
+        return false;
+    }
+    ring->full_since = now;
+    ring->full_taken = 0;
+    return true;
 }
 
 /* Sends 'frames[0..n)', which 't' counts, to 'dev', which is open, as 'wait'
@@ -244,11 +254,12 @@ send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     if (OVS_UNLIKELY(!passes_tx_policy(dev, t))) {
         n_wanted = apply_tx_policy(dev, counters, frames, n);
         t = NULL;
+        wait = false;
     }
     done = vpci_ring_push(ring, counters, frames, n_wanted, t);
     if (OVS_LIKELY(done == n_wanted)) {
         ring->full_since = 0;
-    } else if (!may_wait_for(ring, done > 0, now) || !wait) {
+    } else if (!may_wait_for(ring, done, now) || !wait) {
         vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL],
                          n_wanted - done);
         done = n_wanted;
@@ -402,6 +413,7 @@ static void
 drop(struct burst *b, int i, enum vpci_drop reason)
 {
     b->programs[i] = &dropped;
+    b->devs[i] = NULL;
     b->drops[i] = reason;
 }
 
@@ -426,26 +438,27 @@ begin_burst(struct burst *b, struct netdev_vpci *dev)
     }
 }
 
-/* Drops what exceeds 'policer'. */
+/* Drops what exceeds 'policer', of what is to leave the ring. */
 static void
 police(struct burst *b, struct vpci_policer *policer)
 {
     uint32_t lens[VPCI_VRING_BURST];
+    uint8_t which[VPCI_VRING_BURST];
     bool pass[VPCI_VRING_BURST];
     int n = 0;
 
-    for (int k = 0; k < b->n_keys; k++) {
-        lens[k] = b->frames[b->keyed[k]].len;
-    }
-    vpci_policer_check(policer, lens, b->n_keys, pass);
-    for (int k = 0; k < b->n_keys; k++) {
-        if (pass[k]) {
-            b->keyed[n++] = b->keyed[k];
-        } else {
-            drop(b, b->keyed[k], VPCI_DROP_RX_QOS);
+    for (int i = 0; i < b->n; i++) {
+        if (b->programs[i] != &dropped) {
+            lens[n] = b->frames[i].len;
+            which[n++] = i;
         }
     }
-    b->n_keys = n;
+    vpci_policer_check(policer, lens, n, pass);
+    for (int k = 0; k < n; k++) {
+        if (!pass[k]) {
+            drop(b, which[k], VPCI_DROP_RX_QOS);
+        }
+    }
 }
 
 /* Tags that Open vSwitch takes for tags. */
@@ -506,7 +519,7 @@ can_edit(const struct burst *b, const struct vpci_program *program, int k)
 
     return (!program->n_edits
             || vpci_key_parse(frame->head, frame->head_len, frame->len,
-                              max_vlans(), VPCI_DEPTH_IP, &key));
+                              max_vlans(), VPCI_DEPTH_L4, &key));
 }
 
 /* Looks up all keys.  An entry that is newer than 'generation' is left alone:
@@ -687,7 +700,7 @@ count_entries(struct burst *b)
         if (i >= b->n) {
             break;
         }
-        if (!b->programs[i]) {
+        if (!b->programs[i] || b->programs[i] == &dropped) {
             continue;
         }
         if (b->entries[i] != entry) {
@@ -705,6 +718,19 @@ count_entries(struct burst *b)
     if (packets) {
         vpci_steer_count(b->splicer->reader, entry, packets, bytes, tcp_flags,
                          b->now);
+    }
+}
+
+/* Notes that something went to 'to', or, if that is null, to several places or
+ * to the datapath. */
+static void
+note_where(struct vpci_splicer *s, const struct netdev_vpci *to, uint64_t now)
+{
+    const struct vpci_target *sole
+        = __atomic_load_n(&s->source->sole, __ATOMIC_ACQUIRE);
+
+    if (OVS_UNLIKELY(!to || !sole || vpci_target_dev(sole) != to)) {
+        s->last_other = now;
     }
 }
 
@@ -730,10 +756,10 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     }
     count_received(b, &rxq->counters, &t);
     count_entries(b);
+    note_where(b->splicer, to, b->now);
     if (to && !wait) {
         send_counted(to, b->frames, b->n, &t, false, b->now);
     } else if (!to) {
-        b->splicer->last_other = b->now;
         send_mixed(b);
     }
 }
@@ -794,6 +820,7 @@ splice_plain(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
             vpci_tally_pkt(&t, &b->frames[i]);
         }
     }
+    note_where(b->splicer, to, b->now);
     if (OVS_LIKELY(b->n)) {
         count_received(b, &rxq->counters, &t);
         vpci_steer_count(b->splicer->reader, plain.entry, t.packets, t.bytes,
@@ -890,6 +917,7 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     }
     ovs_spin_unlock(&ring->tx_lock);
     if (n) {
+        note_where(s, to, now);
         count_spliced(&rxq->counters, &t);
         vpci_counter_add(&rxq->counters.splice_bursts, 1);
         vpci_steer_count(s->reader, plain.entry, n, t.bytes, 0, now);
@@ -909,11 +937,11 @@ splice_any(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     int n_up;
 
     begin_burst(b, dev);
+    make_keys(b);
+    look_up(b, generation);
     if (OVS_UNLIKELY(policer)) {
         police(b, policer);
     }
-    make_keys(b);
-    look_up(b, generation);
     n_up = hand_up(b, dev, rxq, pkts);
     deal_with(b, dev, rxq, n_up);
     return n_up;

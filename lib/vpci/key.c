@@ -170,7 +170,9 @@ parse_tcp_flags(const struct cursor *c, union vpci_key *key)
 static bool
 parse_tcp(const struct cursor *c, union vpci_key *key)
 {
-    if (!parse_tcp_flags(c, key)) {
+    /* Options that are not there to be looked at could not be changed with the
+     * rest. */
+    if (!parse_tcp_flags(c, key) || (uint32_t) (c->p[12] >> 4) * 4 > c->n) {
         return false;
     }
     key->l4_src = read_16(c->p);

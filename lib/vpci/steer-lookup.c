@@ -133,7 +133,7 @@ static inline unsigned int
 match_tags(const struct steer_bucket *b, uint16_t tag)
 {
 #ifdef __SSE2__
-    __m128i tags = _mm_load_si128((const __m128i *) b->tags);
+    __m128i tags = _mm_load_si128((const void *) b->tags);
     __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(tag));
 
     return _mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128()));

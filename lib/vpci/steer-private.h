@@ -166,26 +166,32 @@ steer_bucket_2(uint64_t bucket, uint16_t tag, uint32_t log2)
             & ((UINT64_C(1) << log2) - 1));
 }
 
+/* What is 'ofs' bytes behind the beginning. */
+static inline void *
+steer_at(const struct steer_hdr *hdr, uint64_t ofs)
+{
+    return (uint8_t *) hdr + ofs;
+}
+
 /* Buckets of the array of size 'log2'. */
 static inline struct steer_bucket *
 steer_buckets(const struct steer_hdr *hdr, uint32_t log2)
 {
     uint64_t before = (UINT64_C(1) << log2) - (UINT64_C(1) << STEER_MIN_LOG2);
 
-    return (struct steer_bucket *) ((uint8_t *) hdr + hdr->buckets_ofs)
-           + before;
+    return (struct steer_bucket *) steer_at(hdr, hdr->buckets_ofs) + before;
 }
 
 static inline struct steer_entry *
 steer_entry(const struct steer_hdr *hdr, uint32_t entry)
 {
-    return (struct steer_entry *) ((uint8_t *) hdr + hdr->entries_ofs) + entry;
+    return (struct steer_entry *) steer_at(hdr, hdr->entries_ofs) + entry;
 }
 
 static inline struct steer_counters *
 steer_counters(const struct steer_hdr *hdr, uint32_t reader, uint32_t entry)
 {
-    return ((struct steer_counters *) ((uint8_t *) hdr + hdr->counters_ofs)
+    return ((struct steer_counters *) steer_at(hdr, hdr->counters_ofs)
             + (uint64_t) reader * hdr->max_entries + entry);
 }
 
