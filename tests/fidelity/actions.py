@@ -50,7 +50,7 @@ class ActionMaker:
         actions = [action for action in actions if action]
         if self.chance(75) or not actions:
             actions.append(self.output())
-        if self.kind in ("tcp", "tcp6") and self.chance(25):
+        if self.kind in ("tcp", "tcp6") and self.chance(50):
             actions.append("fin_timeout(idle_timeout=3000)")
         # OpenFlow wants meters before anything else.
         return "meter:1," * self.chance(2) + ",".join(actions)
@@ -207,7 +207,8 @@ class ActionMaker:
 
     def _odd_mpls(self):
         if self.kind == "mpls":
-            return self.rng.choice(("dec_mpls_ttl", "set_field:99->mpls_label"))
+            return self.rng.choice(("dec_mpls_ttl",
+                                    "set_field:99->mpls_label"))
         return f"clone(push_mpls:0x8847,output:{self.rng.randint(1, 4)})"
 
     def _odd_ct(self, table):

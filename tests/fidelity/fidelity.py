@@ -161,7 +161,9 @@ def main():
     run = Run(parse_arguments())
     try:
         return run.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as e:
+        run.progress("\n")
+        print(f"ended by {e or 'SIGINT'}")
         return 1
     finally:
         for signum in signal.SIGTERM, signal.SIGHUP, signal.SIGINT:

@@ -172,11 +172,11 @@ class MatchMaker:
         if kind in ("ip", "ipv6") and self.chance(30):
             fields.append("nw_proto="
                           + str(self.rng.choice((6, 17, 1, 58, 47, 0, 132))))
-        if self.chance(12):
+        if self.chance(30):
             fields.append(f"nw_tos={self.pick('tos') & 0xfc}")
-        if self.chance(8):
+        if self.chance(15):
             fields.append(f"nw_ecn={self.pick('tos') & 3}")
-        if self.chance(12):
+        if self.chance(25):
             fields.append(f"nw_ttl={self.pick('ttl')}")
         if self.chance(15):
             fields.append("ip_frag=" + self.rng.choice(
