@@ -84,6 +84,7 @@ struct burst {
     /* Of those that were looked up. */
     int n_keys;
     uint8_t keyed[VPCI_VRING_BURST];            /* Which. */
+    uint8_t key_of[VPCI_VRING_BURST];           /* And the other way. */
     union vpci_key keys[VPCI_VRING_BURST];
 };
 
@@ -343,7 +344,7 @@ set_layers(struct dp_packet *packet, const union vpci_key *key)
     }
 }
 
-/* Makes 'packet' the head of frame 'i' of 'b'. */
+/* Makes 'packet' the head of frame 'i' of 'b', which has a key. */
 static void
 packet_from_head(struct burst *b, int i, struct dp_packet *packet)
 {
@@ -352,11 +353,7 @@ packet_from_head(struct burst *b, int i, struct dp_packet *packet)
     dp_packet_use_stub(packet, b->heads[i], sizeof b->heads[i]);
     dp_packet_reserve(packet, HEADROOM);
     dp_packet_set_size(packet, frame->head_len);
-    for (int k = 0; k < b->n_keys; k++) {
-        if (b->keyed[k] == i) {
-            set_layers(packet, &b->keys[k]);
-        }
-    }
+    set_layers(packet, &b->keys[b->key_of[i]]);
 }
 
 /* Makes what became of 'packet' the head of 'frame'. */
@@ -483,6 +480,7 @@ make_keys(struct burst *b)
         if (OVS_LIKELY(vpci_key_parse(frame->head, frame->head_len,
                                       frame->len, n_vlans, depth,
                                       &b->keys[n]))) {
+            b->key_of[i] = n;
             b->keyed[n++] = i;
         }
     }
@@ -653,14 +651,21 @@ may_wait(const struct burst *b, const struct netdev_vpci *from,
             && passes_tx_policy(dev, t));
 }
 
+/* Counts 't', which is spliced. */
+static void
+count_spliced(struct vpci_counters *c, const struct vpci_tally *t)
+{
+    vpci_counters_add_tally(c, t);
+    vpci_counter_add(&c->spliced_packets, t->packets);
+    vpci_counter_add(&c->spliced_bytes, t->bytes);
+}
+
 /* Counts the burst, of which 't' is what is spliced, for the port. */
 static void
 count_received(struct burst *b, struct vpci_counters *c,
                const struct vpci_tally *t)
 {
-    vpci_counters_add_tally(c, t);
-    vpci_counter_add(&c->spliced_packets, t->packets);
-    vpci_counter_add(&c->spliced_bytes, t->bytes);
+    count_spliced(c, t);
     vpci_counter_add(&c->splice_bursts, t->packets > 0);
     if (OVS_LIKELY(t->packets == b->n)) {
         return;
@@ -764,72 +769,8 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     }
 }
 
-/* Plain bursts: all frames go one way, by one entry that asks little of them. */
-
-/* Returns where all frames go if they belong to 'plain', and counts them in
- * '*t', otherwise null. */
-static struct netdev_vpci *
-match_plain(const struct burst *b, const struct vpci_steer_plain *plain,
-            uint64_t generation, uint32_t room, struct vpci_tally *t)
-{
-    const struct vpci_program *program
-        = (const struct vpci_program *) (uintptr_t) plain->verdict;
-
-    if (program->generation > generation
-        || program->generation > b->splicer->settled
-        || !vpci_program_is_simple(program)) {
-        return NULL;
-    }
-    for (int i = 0; i < b->n; i++) {
-        const struct vpci_pkt *frame = &b->frames[i];
-
-        if (frame->len < VPCI_STEER_PLAIN_HEADERS || frame->len > room
-            || !vpci_steer_is_plain(plain, frame->head)) {
-            return NULL;
-        }
-        vpci_tally_frame(t, frame->head, frame->len);
-    }
-    return vpci_target_dev(program->ops[0].target);
-}
-
-/* Deals with the frames of 'b', whose heads have been taken, if they are plain.
- * Afterwards 'b->n' is how many have left the ring.  Returns false, with
- * nothing done, if they are not. */
-static bool
-splice_plain(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
-             uint64_t generation)
-{
-    struct vpci_tally t = { .packets = 0 };
-    struct vpci_steer_plain plain;
-    struct netdev_vpci *to;
-    int n = b->n;
-
-    if (!vpci_steer_get_plain(b->splicer->reader, &plain)) {
-        return false;
-    }
-    to = match_plain(b, &plain, generation, vpci_mempool_room(dev->mempool),
-                     &t);
-    if (!to) {
-        return false;
-    }
-    b->n = send_counted(to, b->frames, n, &t, may_wait(b, dev, to, &t),
-                        b->now);
-    if (OVS_UNLIKELY(b->n < n)) {
-        memset(&t, 0, sizeof t);
-        for (int i = 0; i < b->n; i++) {
-            vpci_tally_pkt(&t, &b->frames[i]);
-        }
-    }
-    note_where(b->splicer, to, b->now);
-    if (OVS_LIKELY(b->n)) {
-        count_received(b, &rxq->counters, &t);
-        vpci_steer_count(b->splicer->reader, plain.entry, t.packets, t.bytes,
-                         0, b->now);
-    }
-    return true;
-}
-
-/* Easy frames: plain ones that the rings themselves can pass on. */
+/* Easy frames: those that go one way, by an entry that asks little of them, and
+ * that the rings themselves can pass on. */
 
 /* Returns the port that frames of 'plain' go to if nothing but their length has
  * to be looked at for it, and the longest in '*max_len'; otherwise null. */
@@ -869,14 +810,6 @@ tally_easy(struct vpci_tally *t, const struct vpci_spliced *spliced, int n)
         t->broadcast = count_1bits(spliced->broadcast);
         t->multicast = count_1bits(spliced->multicast) - t->broadcast;
     }
-}
-
-static void
-count_spliced(struct vpci_counters *c, const struct vpci_tally *t)
-{
-    vpci_counters_add_tally(c, t);
-    vpci_counter_add(&c->spliced_packets, t->packets);
-    vpci_counter_add(&c->spliced_bytes, t->bytes);
 }
 
 /* Moves easy frames from the ring of 'rxq' that are like those before.  Returns
@@ -926,27 +859,6 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     return n;
 }
 
-/* Deals with the frames of 'b', whose heads have been taken.  Afterwards 'b->n'
- * is how many have left the ring.  Returns how many of these went to the
- * datapath, in 'pkts'. */
-static int
-splice_any(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
-           uint64_t generation, struct vpci_policer *policer,
-           struct dp_packet **pkts)
-{
-    int n_up;
-
-    begin_burst(b, dev);
-    make_keys(b);
-    look_up(b, generation);
-    if (OVS_UNLIKELY(policer)) {
-        police(b, policer);
-    }
-    n_up = hand_up(b, dev, rxq, pkts);
-    deal_with(b, dev, rxq, n_up);
-    return n_up;
-}
-
 /* Takes up to one burst from the ring.  Returns how many frames the ring has
  * lost, and stores in '*n_up' how many went to the datapath. */
 static int
@@ -969,9 +881,14 @@ splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     }
     vpci_pkts_take_heads(b.frames, b.n, b.heads[0] + HEADROOM,
                          sizeof b.heads[0], VPCI_KEY_HEADERS);
-    if (OVS_UNLIKELY(policer) || !splice_plain(&b, dev, rxq, generation)) {
-        *n_up = splice_any(&b, dev, rxq, generation, policer, pkts);
+    begin_burst(&b, dev);
+    make_keys(&b);
+    look_up(&b, generation);
+    if (OVS_UNLIKELY(policer)) {
+        police(&b, policer);
     }
+    *n_up = hand_up(&b, dev, rxq, pkts);
+    deal_with(&b, dev, rxq, *n_up);
     s->max = b.n ? VPCI_VRING_BURST : 1;
     vpci_vring_release(rxq->ring->vring, b.n);
     return b.n;
@@ -1052,10 +969,8 @@ vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
         }
     }
     vpci_steer_leave(reader);
-    if (*moved) {
-        if (vpci_vring_notify(rxq->ring->vring)) {
-            vpci_counter_add(&rxq->counters.notifies, 1);
-        }
+    if (*moved && vpci_vring_notify(rxq->ring->vring)) {
+        vpci_counter_add(&rxq->counters.notifies, 1);
     }
     if (*moved && !n_up) {
         vpci_counter_add(&rxq->counters.splice_cycles,

@@ -32,8 +32,9 @@ extern "C" {
  * as it was until then, even if the writer removes it meanwhile.  The place of
  * a removed entry is used again once no reader can still know it.
  *
- * Guarantee: an entry is found by every lookup that begins after its insertion
- * has returned, and by none that begins after its removal has returned. */
+ * Guarantee: an entry is found by every lookup of a reader that enters after its
+ * insertion has returned (one that entered before may not have parsed packets
+ * deep enough), and by none that begins after its removal has returned. */
 
 #define VPCI_STEER_MAX_ENTRIES (1u << 20)
 #define VPCI_STEER_MAX_MASKS 64

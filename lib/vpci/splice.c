@@ -112,6 +112,8 @@ splice_frames(const struct side *from, const struct side *to, uint32_t n,
         }
         src += from->hdr_len;
         copy_head(head, src, len);
+        /* The compiler may not look at 'src' again for what is in 'head'. */
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
         if (VRING_UNLIKELY(!vpci_steer_is_plain(plain, head))) {
             break;
         }

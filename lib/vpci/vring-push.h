@@ -76,9 +76,9 @@ vring_copy_single(uint8_t *dst, const struct vpci_pkt *pkt)
     }
 }
 
-/* Pushes frames that are in one piece, but for their heads, and fit into a single descriptor each,
- * up to 'max' of them, as long as descriptors are known to be available.
- * Returns the number of frames.
+/* Pushes frames that are in one piece, but for their heads, and fit into a
+ * single descriptor each, up to 'max' of them, as long as descriptors are known
+ * to be available.  Returns the number of frames.
  *
  * This is where most frames pass.  Everything else takes the general way. */
 VRING_INLINE uint32_t
