@@ -37,6 +37,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-actions.h \
 	lib/netdev-vpci-closer.c \
 	lib/netdev-vpci-config.c \
+	lib/netdev-vpci-copies.c \
+	lib/netdev-vpci-copies.h \
 	lib/netdev-vpci-datapath.c \
 	lib/netdev-vpci-fds.c \
 	lib/netdev-vpci-filter.c \

@@ -6,13 +6,10 @@
  * Every megaflow of the port is kept here, also one that the splice path
  * refuses: then it has no entry, packets go to the datapath as ever, and the
  * datapath goes on to tell when the megaflow changes or goes.  A megaflow that
- * was spliced and is refused after a change keeps what was counted.
+ * was spliced and is refused after a change keeps its entry, and with it what
+ * was counted, with the verdict that packets go to the datapath.
  *
- * A megaflow may be in several PMD threads, and the datapath has it once for
- * each.  Each of those copies asks for statistics and adds all of them to its
- * own, so that a packet must be reported to one of them only: each is given
- * what has been counted since any of them asked, on top of what it was given
- * before. */
+ * A megaflow may be in several PMD threads: see netdev-vpci-copies.h. */
 
 #include "netdev-vpci-private.h"
 
@@ -23,6 +20,7 @@
 #include "hash.h"
 #include "netdev-offload-provider.h"
 #include "netdev-vpci-actions.h"
+#include "netdev-vpci-copies.h"
 #include "netdev-vpci-match.h"
 #include "odp-util.h"
 #include "openvswitch/hmap.h"
@@ -31,19 +29,6 @@
 #include "vpci/steer.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_offload_vpci);
-
-/* Copies of a megaflow that are remembered: more than there are processors for
- * PMD threads. */
-#define MAX_COPIES 1024
-
-/* A copy of a megaflow in some PMD thread.  All that tells it from others is
- * the address at which it keeps its name. */
-struct copy {
-    const ovs_u128 *address;
-    uint64_t packets;           /* Reported to it. */
-    uint64_t bytes;
-    long long int asked;        /* When it asked last. */
-};
 
 struct vpci_flow {
     struct hmap_node node;      /* In 'flows', by 'ufid'. */
@@ -54,14 +39,11 @@ struct vpci_flow {
 
     char *refusal;              /* What the splice path would not do... */
     bool passing;               /* ...though perhaps later, or... */
-    uint32_t entry;             /* ...the entry, and its verdict. */
-    struct vpci_program *program;
+    struct vpci_program *program; /* ...what it does. */
+    uint32_t entry;             /* VPCI_STEER_NONE if it never had one. */
 
     struct vpci_steer_stats past; /* Of entries that it had before. */
-    uint64_t reported_packets;
-    uint64_t reported_bytes;
-    struct copy *copies;
-    size_t n_copies, allocated_copies;
+    struct vpci_copies copies;
 };
 
 /* How many programs send to a port. */
@@ -79,6 +61,7 @@ struct vpci_offload {
     struct hmap flows OVS_GUARDED;
     struct hmap uses OVS_GUARDED;
     uint64_t *n_offloaded OVS_GUARDED; /* For each offload thread. */
+    uint64_t n_reported OVS_GUARDED; /* Packets, to megaflows. */
 };
 
 static struct vpci_offload *
@@ -297,6 +280,29 @@ keep_stats(struct vpci_offload *o, uint32_t entry,
     past->tcp_flags |= stats.tcp_flags;
 }
 
+/* Gives up the program of 'flow', which has one, that is not found any more. */
+static void
+release_program(struct vpci_offload *o, struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex)
+{
+    count_offloaded(o, flow, -1);
+    unuse_targets(o, flow->program);
+    ovsrcu_postpone(vpci_program_destroy, flow->program);
+    flow->program = NULL;
+}
+
+/* Takes the program of 'flow' away, if it has one. */
+static void
+remove_program(struct vpci_offload *o, struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex)
+{
+    if (flow->program) {
+        vpci_steer_set_verdict(o->source.table, flow->entry,
+                               VPCI_ASK_DATAPATH);
+        release_program(o, flow);
+    }
+}
+
 /* Takes the entry of 'flow' away, if it has one.  What it counted is kept if
  * 'keep' is true. */
 static void
@@ -311,19 +317,18 @@ remove_entry(struct vpci_offload *o, struct vpci_flow *flow, bool keep)
         keep_stats(o, flow->entry, &flow->past);
     }
     flow->entry = VPCI_STEER_NONE;
-    count_offloaded(o, flow, -1);
-    unuse_targets(o, flow->program);
-    ovsrcu_postpone(vpci_program_destroy, flow->program);
-    flow->program = NULL;
+    if (flow->program) {
+        release_program(o, flow);
+    }
 }
 
 static void
 free_flow(struct vpci_flow *flow)
 {
     minimatch_destroy(&flow->match);
+    vpci_copies_uninit(&flow->copies);
     free(flow->actions);
     free(flow->refusal);
-    free(flow->copies);
     free(flow);
 }
 
@@ -346,12 +351,33 @@ add_flow(struct vpci_offload *o, const ovs_u128 *ufid,
     flow->ufid = *ufid;
     flow->entry = VPCI_STEER_NONE;
     minimatch_init(&flow->match, match);
+    vpci_copies_init(&flow->copies, match);
     hmap_insert(&o->flows, &flow->node, hash_bytes(ufid, sizeof *ufid, 0));
     return flow;
 }
 
-/* Gives 'flow' an entry with 'program', which it takes.  Returns null, or why
- * that is not possible. */
+/* Gives 'flow' an entry with the verdict 'verdict'.  Returns null, or why that
+ * is not possible. */
+static char *
+add_entry(struct vpci_offload *o, struct vpci_flow *flow,
+          const union vpci_key *mask, const union vpci_key *key,
+          uint64_t verdict)
+    OVS_REQUIRES(o->mutex)
+{
+    int error = vpci_steer_insert(o->source.table, mask, key, verdict,
+                                  &flow->entry);
+
+    if (!error) {
+        return NULL;
+    }
+    flow->entry = VPCI_STEER_NONE;
+    return xstrdup(error == E2BIG ? "one mask too many"
+                   : error == EEXIST ? "another flow with the same match"
+                   : "the steering table is full");
+}
+
+/* Gives 'flow' the program 'program', which it takes.  Returns null, or why that
+ * is not possible. */
 static char *
 set_program(struct vpci_offload *o, struct vpci_flow *flow,
             const union vpci_key *mask, const union vpci_key *key,
@@ -359,35 +385,30 @@ set_program(struct vpci_offload *o, struct vpci_flow *flow,
     OVS_REQUIRES(o->mutex)
 {
     uint64_t verdict = (uintptr_t) program;
-    struct vpci_program *old = flow->program;
-    int error;
+    char *refusal = NULL;
 
     program->generation = o->source.generation + 1;
     __atomic_store_n(&o->source.generation, program->generation,
                      __ATOMIC_RELEASE);
     use_targets(o, program);
-    if (old) {
+    if (flow->entry != VPCI_STEER_NONE) {
         vpci_steer_set_verdict(o->source.table, flow->entry, verdict);
-        unuse_targets(o, old);
-        ovsrcu_postpone(vpci_program_destroy, old);
-        flow->program = program;
-        return NULL;
+        if (flow->program) {
+            release_program(o, flow);
+        }
+    } else {
+        refusal = add_entry(o, flow, mask, key, verdict);
     }
-    error = vpci_steer_insert(o->source.table, mask, key, verdict,
-                              &flow->entry);
-    if (!error) {
+    if (!refusal) {
         flow->program = program;
         count_offloaded(o, flow, 1);
         return NULL;
     }
-    flow->entry = VPCI_STEER_NONE;
     flow->passing = true;
     unuse_targets(o, program);
     /* For a moment it may have been found. */
     ovsrcu_postpone(vpci_program_destroy, program);
-    return xstrdup(error == E2BIG ? "one mask too many"
-                   : error == EEXIST ? "another flow with the same match"
-                   : "the steering table is full");
+    return refusal;
 }
 
 static bool
@@ -419,10 +440,76 @@ apply_translation(struct vpci_offload *o, struct vpci_flow *flow,
     flow->passing = t->passing;
     t->refusal = NULL;
     if (flow->refusal) {
-        remove_entry(o, flow, true);
+        remove_program(o, flow);
     } else {
         flow->refusal = set_program(o, flow, &t->mask, &t->key, t->program);
         t->program = NULL;
+    }
+}
+
+/* True if another translation of the same match and actions may have another
+ * result, or there was none yet. */
+static bool
+is_passing(const struct vpci_flow *flow)
+{
+    return (flow->program ? !vpci_program_is_alive(flow->program)
+            : flow->passing || !flow->refusal);
+}
+
+/* Makes 't' refuse, for now, a megaflow that the datapath takes for another. */
+static void
+refuse_odd(struct translation *t)
+{
+    vpci_program_destroy(t->program);
+    t->program = NULL;
+    free(t->refusal);
+    t->refusal = xstrdup("another flow by the same name in the datapath");
+    t->passing = true;
+}
+
+/* Offloads 'flow' with 'match', which is that of 'copy'. */
+static void
+set_match(struct vpci_offload *o, struct vpci_flow *flow,
+          const struct vpci_copy *copy, const struct match *match)
+    OVS_REQUIRES(o->mutex)
+{
+    remove_entry(o, flow, true);
+    minimatch_destroy(&flow->match);
+    minimatch_init(&flow->match, match);
+    vpci_copies_adopt(&flow->copies, copy);
+}
+
+/* Makes 'flow' what its copy 'dp_flow' is: with 'match' and 'actions', of which
+ * 't' is the translation. */
+static void
+update_flow(struct vpci_offload *o, struct vpci_flow *flow,
+            struct dp_netdev_flow *dp_flow, const struct match *match,
+            const struct nlattr *actions, size_t actions_len,
+            struct translation *t)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_copy *copy = vpci_copies_find(&flow->copies, dp_flow, match);
+    bool same = has_actions(flow, actions, actions_len);
+
+    if (!copy) {
+        return;
+    }
+    switch (vpci_copies_agree(&flow->copies)) {
+    case VPCI_COPIES_ALL:
+        same = same && !is_passing(flow);
+        break;
+    case VPCI_COPIES_SOME:
+        refuse_odd(t);
+        same = false;
+        break;
+    case VPCI_COPIES_NONE:
+        set_match(o, flow, copy, match);
+        same = false;
+        break;
+    }
+    if (!same) {
+        set_actions(flow, actions, actions_len);
+        apply_translation(o, flow, t);
     }
 }
 
@@ -456,58 +543,22 @@ tsc_to_msec(uint64_t tsc)
             : msec - (now - tsc) / (rte_get_tsc_hz() / 1000));
 }
 
-/* Takes out the copy that has not asked for longest. */
+/* Fills in what 'dp_flow', a copy of 'flow', is to know. */
 static void
-forget_copy(struct vpci_flow *flow)
-{
-    size_t oldest = 0;
-
-    for (size_t i = 1; i < flow->n_copies; i++) {
-        if (flow->copies[i].asked < flow->copies[oldest].asked) {
-            oldest = i;
-        }
-    }
-    flow->copies[oldest] = flow->copies[--flow->n_copies];
-}
-
-static struct copy *
-find_copy(struct vpci_flow *flow, const ovs_u128 *address)
-{
-    struct copy *copy;
-
-    for (size_t i = 0; i < flow->n_copies; i++) {
-        copy = &flow->copies[i];
-        if (copy->address == address) {
-            copy->asked = time_msec();
-            return copy;
-        }
-    }
-    if (flow->n_copies == MAX_COPIES) {
-        forget_copy(flow);
-    }
-    if (flow->n_copies == flow->allocated_copies) {
-        flow->copies = x2nrealloc(flow->copies, &flow->allocated_copies,
-                                  sizeof *flow->copies);
-    }
-    copy = &flow->copies[flow->n_copies++];
-    *copy = (struct copy) { .address = address, .asked = time_msec() };
-    return copy;
-}
-
-/* Fills in what the copy of 'flow' that is at 'address' is to know. */
-static void
-report_stats(const struct vpci_offload *o, struct vpci_flow *flow,
-             const ovs_u128 *address, struct dpif_flow_stats *stats)
+report_stats(struct vpci_offload *o, struct vpci_flow *flow,
+             struct dp_netdev_flow *dp_flow, struct dpif_flow_stats *stats)
     OVS_REQUIRES(o->mutex)
 {
-    struct copy *copy = find_copy(flow, address);
+    struct vpci_copy *copy = vpci_copies_find(&flow->copies, dp_flow, NULL);
     struct vpci_steer_stats totals;
 
+    memset(stats, 0, sizeof *stats);
+    if (!copy) {
+        return;
+    }
     get_totals(o, flow, &totals);
-    copy->packets += totals.packets - flow->reported_packets;
-    copy->bytes += totals.bytes - flow->reported_bytes;
-    flow->reported_packets = totals.packets;
-    flow->reported_bytes = totals.bytes;
+    o->n_reported += vpci_copies_report(&flow->copies, copy, totals.packets,
+                                        totals.bytes);
     *stats = (struct dpif_flow_stats) {
         .n_packets = copy->packets,
         .n_bytes = copy->bytes,
@@ -536,68 +587,70 @@ fill_flow(const struct vpci_flow *flow, struct match *match,
 
 /* The flow API. */
 
+/* Offers 'dp_flow', whose match is 'match', with 'actions'.  If the megaflow is
+ * not known, it is added if 'add' is true. */
+static void
+offer(struct vpci_offload *o, struct netdev *netdev,
+      struct dp_netdev_flow *dp_flow, const ovs_u128 *ufid,
+      const struct match *match, const struct nlattr *actions,
+      size_t actions_len, bool add)
+{
+    struct vpci_flow *flow;
+    struct translation t;
+
+    translate(netdev, match, actions, actions_len, &t);
+    ovs_mutex_lock(&o->mutex);
+    flow = find_flow(o, ufid);
+    if (!flow && add) {
+        flow = add_flow(o, ufid, match);
+    }
+    if (flow) {
+        update_flow(o, flow, dp_flow, match, actions, actions_len, &t);
+    }
+    ovs_mutex_unlock(&o->mutex);
+    translation_uninit(&t);
+}
+
+/* The match that the datapath passes is the one that was asked for: what it has
+ * found by it, to modify, may have another. */
 static int
-netdev_offload_vpci_flow_put(struct netdev *netdev, struct match *match,
+netdev_offload_vpci_flow_put(struct netdev *netdev,
+                             struct match *asked OVS_UNUSED,
                              struct nlattr *actions, size_t actions_len,
                              const ovs_u128 *ufid,
                              struct offload_info *info OVS_UNUSED,
                              struct dpif_flow_stats *stats)
 {
+    struct dp_netdev_flow *dp_flow = vpci_copy_flow(ufid);
     struct vpci_offload *o = get_offload(netdev);
-    struct vpci_flow *flow;
-    struct translation t;
+    struct match match;
 
     if (!o) {
         return EOPNOTSUPP;
     }
-    translate(netdev, match, actions, actions_len, &t);
-    ovs_mutex_lock(&o->mutex);
-    flow = find_flow(o, ufid);
-    if (!flow) {
-        flow = add_flow(o, ufid, match);
-    }
-    if (!flow->program || !has_actions(flow, actions, actions_len)) {
-        set_actions(flow, actions, actions_len);
-        apply_translation(o, flow, &t);
-    }
+    vpci_copy_get_match(dp_flow, &match);
+    offer(o, netdev, dp_flow, ufid, &match, actions, actions_len, true);
     if (stats) {
-        report_stats(o, flow, ufid, stats);
+        memset(stats, 0, sizeof *stats);
     }
-    ovs_mutex_unlock(&o->mutex);
-    translation_uninit(&t);
     return 0;
 }
 
-/* Tries once more to splice the megaflow 'ufid', which was refused for a reason
- * that may be gone. */
+/* Offers once more what was refused for a reason that may be gone. */
 static void
 try_again(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid)
 {
-    struct nlattr *actions = NULL;
-    struct vpci_flow *flow;
-    struct ofpbuf buffer;
+    struct dp_netdev_flow *dp_flow = vpci_copy_flow(ufid);
+    const struct nlattr *actions;
+    struct nlattr *copy;
     struct match match;
-    struct translation t;
+    size_t len;
 
-    ofpbuf_init(&buffer, 0);
-    ovs_mutex_lock(&o->mutex);
-    flow = find_flow(o, ufid);
-    if (flow) {
-        fill_flow(flow, &match, &actions, &buffer);
-    }
-    ovs_mutex_unlock(&o->mutex);
-    if (flow) {
-        translate(netdev, &match, actions, buffer.size, &t);
-        ovs_mutex_lock(&o->mutex);
-        flow = find_flow(o, ufid);
-        if (flow && flow->refusal
-            && has_actions(flow, actions, buffer.size)) {
-            apply_translation(o, flow, &t);
-        }
-        ovs_mutex_unlock(&o->mutex);
-        translation_uninit(&t);
-    }
-    ofpbuf_uninit(&buffer);
+    vpci_copy_get_match(dp_flow, &match);
+    actions = vpci_copy_get_actions(dp_flow, &len);
+    copy = len ? xmemdup(actions, len) : NULL;
+    offer(o, netdev, dp_flow, ufid, &match, copy, len, false);
+    free(copy);
 }
 
 /* The datapath has match and actions itself: the room that it gives us for them
@@ -622,8 +675,9 @@ netdev_offload_vpci_flow_get(struct netdev *netdev,
     flow = find_flow(o, ufid);
     if (flow) {
         fill_attrs(flow, attrs);
-        report_stats(o, flow, ufid, stats);
-        again = flow->refusal && flow->passing;
+        report_stats(o, flow, vpci_copy_flow(ufid), stats);
+        again = (is_passing(flow)
+                 || vpci_copies_agree(&flow->copies) != VPCI_COPIES_ALL);
     }
     ovs_mutex_unlock(&o->mutex);
     if (again) {
@@ -647,7 +701,7 @@ netdev_offload_vpci_flow_del(struct netdev *netdev, const ovs_u128 *ufid,
     if (flow) {
         if (stats) {
             remove_entry(o, flow, true);
-            report_stats(o, flow, ufid, stats);
+            report_stats(o, flow, vpci_copy_flow(ufid), stats);
         }
         remove_flow(o, flow);
     }
@@ -698,6 +752,26 @@ netdev_offload_vpci_get_n_flows(struct netdev *netdev, uint64_t *n_flows)
 
 /* Dumps. */
 
+/* Names of all megaflows that are refused, or not, as 'refused' says.  The
+ * caller frees them. */
+static ovs_u128 *
+get_ufids(struct vpci_offload *o, bool refused, size_t *n)
+{
+    struct vpci_flow *flow;
+    ovs_u128 *ufids;
+
+    *n = 0;
+    ovs_mutex_lock(&o->mutex);
+    ufids = xcalloc(MAX(hmap_count(&o->flows), 1), sizeof *ufids);
+    HMAP_FOR_EACH (flow, node, &o->flows) {
+        if (refused == !flow->program) {
+            ufids[(*n)++] = flow->ufid;
+        }
+    }
+    ovs_mutex_unlock(&o->mutex);
+    return ufids;
+}
+
 struct vpci_dump {
     struct netdev_flow_dump up;
     ovs_u128 *ufids;            /* Of flows that were there. */
@@ -710,7 +784,6 @@ netdev_offload_vpci_dump_create(struct netdev *netdev,
                                 struct netdev_flow_dump **dumpp, bool terse)
 {
     struct vpci_offload *o = get_offload(netdev);
-    struct vpci_flow *flow;
     struct vpci_dump *dump;
 
     if (!o) {
@@ -719,15 +792,7 @@ netdev_offload_vpci_dump_create(struct netdev *netdev,
     dump = xzalloc(sizeof *dump);
     dump->up.netdev = netdev_ref(netdev);
     dump->up.terse = terse;
-    ovs_mutex_lock(&o->mutex);
-    dump->ufids = xcalloc(MAX(hmap_count(&o->flows), 1),
-                          sizeof *dump->ufids);
-    HMAP_FOR_EACH (flow, node, &o->flows) {
-        if (flow->program) {
-            dump->ufids[dump->n++] = flow->ufid;
-        }
-    }
-    ovs_mutex_unlock(&o->mutex);
+    dump->ufids = get_ufids(o, false, &dump->n);
     *dumpp = &dump->up;
     return 0;
 }
@@ -793,17 +858,21 @@ netdev_offload_vpci_dump_next(struct netdev_flow_dump *dump_,
 }
 
 bool
-vpci_offload_count(const struct netdev_vpci *dev, uint32_t *n_entries,
-                   uint32_t *n_masks)
+vpci_offload_count(const struct netdev_vpci *dev,
+                   struct vpci_offload_counts *counts)
 {
     struct vpci_offload *o = get_offload(&dev->up);
 
+    memset(counts, 0, sizeof *counts);
     if (!o) {
         return false;
     }
     ovs_mutex_lock(&o->mutex);
-    *n_entries = vpci_steer_n_entries(o->source.table);
-    *n_masks = vpci_steer_n_masks(o->source.table);
+    for (unsigned int i = 0; i < netdev_offload_thread_nb(); i++) {
+        counts->n_flows += o->n_offloaded[i];
+    }
+    counts->n_masks = vpci_steer_n_masks(o->source.table);
+    counts->n_reported = o->n_reported;
     ovs_mutex_unlock(&o->mutex);
     return true;
 }
@@ -815,21 +884,31 @@ vpci_offload_for_each_refusal(
     void *aux)
 {
     struct vpci_offload *o = get_offload(&dev->up);
-    const struct vpci_flow *flow;
+    ovs_u128 *ufids;
+    size_t n;
 
     if (!o) {
         return;
     }
-    ovs_mutex_lock(&o->mutex);
-    HMAP_FOR_EACH (flow, node, &o->flows) {
-        if (flow->refusal) {
-            struct match match;
+    ufids = get_ufids(o, true, &n);
+    for (size_t i = 0; i < n; i++) {
+        const struct vpci_flow *flow;
+        char *refusal = NULL;
+        struct match match;
 
+        ovs_mutex_lock(&o->mutex);
+        flow = find_flow(o, &ufids[i]);
+        if (flow && flow->refusal) {
             minimatch_expand(&flow->match, &match);
-            cb(&match, flow->refusal, aux);
+            refusal = xstrdup(flow->refusal);
+        }
+        ovs_mutex_unlock(&o->mutex);
+        if (refusal) {
+            cb(&match, refusal, aux);
+            free(refusal);
         }
     }
-    ovs_mutex_unlock(&o->mutex);
+    free(ufids);
 }
 
 /* Life cycle. */

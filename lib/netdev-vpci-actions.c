@@ -106,8 +106,8 @@ check_edit(const struct nlattr *a)
     }
 }
 
-/* Says what is in 'actions': how many operations they make at most, and how
- * many tags are pushed.  Returns null or what is not understood. */
+/* Counts 'actions'.  Returns null or the name of the first that is not
+ * understood. */
 static const char *
 check_actions(const struct nlattr *actions, size_t actions_len,
               size_t *n_actions)
@@ -129,7 +129,8 @@ check_actions(const struct nlattr *actions, size_t actions_len,
             name = check_edit(a);
         }
         n_tags += type == OVS_ACTION_ATTR_PUSH_VLAN;
-        n_tags -= type == OVS_ACTION_ATTR_POP_VLAN;
+        /* A tag that is popped may not have been there. */
+        n_tags -= type == OVS_ACTION_ATTR_POP_VLAN && n_tags;
         if (name) {
             return name;
         } else if (n_tags * VLAN_HEADER_LEN > VPCI_PROGRAM_HEADROOM) {
@@ -205,6 +206,19 @@ vpci_program_destroy(struct vpci_program *program)
         }
         free(program);
     }
+}
+
+bool
+vpci_program_is_alive(const struct vpci_program *program)
+{
+    for (size_t i = 0; i < program->n_ops; i++) {
+        const struct vpci_op *op = &program->ops[i];
+
+        if (op->kind == VPCI_OP_OUTPUT && !vpci_target_dev(op->target)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void

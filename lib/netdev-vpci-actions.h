@@ -5,6 +5,7 @@
 
 /* Actions of megaflows as programs for the splice path. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,8 +43,8 @@ struct vpci_program {
 };
 
 /* Translates 'actions'.  Returns null and stores a program, for
- * vpci_program_destroy(), in '*programp', or returns the name of the first action that it does
- * not know, as ovs-actions(7) or the datapath has it. */
+ * vpci_program_destroy(), in '*programp', or returns the name of the first
+ * action that it does not know, as ovs-actions(7) or the datapath has it. */
 const char *vpci_actions_to_program(const struct nlattr *actions,
                                     size_t actions_len,
                                     struct vpci_program **programp);
@@ -57,6 +58,9 @@ vpci_program_is_simple(const struct vpci_program *program)
 {
     return program->n_ops == 1;
 }
+
+/* True if all ports that packets go to are still there. */
+bool vpci_program_is_alive(const struct vpci_program *);
 
 /* Applies an edit to packets that hold at least the headers, with the offsets
  * of their layers set and VPCI_PROGRAM_HEADROOM in front. */

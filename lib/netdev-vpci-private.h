@@ -490,8 +490,8 @@ vpci_frame_fault(const struct vpci_pkt *frame, uint32_t room)
             : VPCI_N_DROPS);
 }
 
-/* Which of the transmit queues of a port the thread uses, as far as is
- * known. */
+/* Which of the transmit queues of a port the thread uses: 0 until it has sent
+ * something through the datapath, which alone knows. */
 unsigned int vpci_thread_txq(void);
 
 /* Allocates 'n' mbufs and copies 'frames[0..n)' into them.  Returns false,
@@ -510,10 +510,14 @@ int vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *,
 
 /* netdev-vpci-splice.c */
 
+/* The verdict of entries whose packets go to the datapath. */
+#define VPCI_ASK_DATAPATH 0
+
 /* A port as a place to splice from. */
 struct vpci_source {
     struct ovs_list node;
-    struct vpci_steer *table;   /* Its verdicts are struct vpci_program *. */
+    struct vpci_steer *table;   /* Its verdicts are struct vpci_program *, or
+                                 * VPCI_ASK_DATAPATH. */
     struct vpci_target *sole;   /* The only place that entries send to, or
                                  * null.  With atomics. */
     uint64_t generation;        /* Of the newest program.  With atomics. */
@@ -542,15 +546,20 @@ int vpci_splice(struct netdev_vpci *, struct vpci_rxq *rxq,
 /* netdev-vpci-datapath.c */
 
 /* TSC cycles for which the datapath may keep packets that it sends, or 0 if it
- * sends them at once.  Any thread. */
-uint64_t vpci_datapath_hold_cycles(void);
+ * sends them at once.  'now' is the TSC.  Any thread. */
+uint64_t vpci_datapath_hold_cycles(uint64_t now);
 
 /* netdev-offload-vpci.c */
 
-/* How many entries, with how many masks, the steering table of 'dev' has.
- * Returns false if it has no table. */
-bool vpci_offload_count(const struct netdev_vpci *dev, uint32_t *n_entries,
-                        uint32_t *n_masks);
+struct vpci_offload_counts {
+    uint64_t n_flows;           /* Megaflows that are spliced. */
+    uint32_t n_masks;           /* Theirs, and of those that were. */
+    uint64_t n_reported;        /* Packets that megaflows know of. */
+};
+
+/* Returns false if 'dev' has no splice path. */
+bool vpci_offload_count(const struct netdev_vpci *dev,
+                        struct vpci_offload_counts *);
 
 /* Calls 'cb' for each megaflow of 'dev' that the splice path has refused, with
  * what it would not do. */

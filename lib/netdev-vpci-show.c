@@ -104,7 +104,7 @@ show_paths(const struct netdev_vpci *dev, struct ds *s)
     OVS_REQUIRES(dev->mutex)
 {
     struct vpci_counters rx, tx;
-    uint32_t n_entries, n_masks;
+    struct vpci_offload_counts counts;
 
     vpci_sum_counters(dev, &rx, &tx);
     /* Read while they are counted. */
@@ -113,11 +113,12 @@ show_paths(const struct netdev_vpci *dev, struct ds *s)
     ds_put_format(s, "  flow path: packets received %"PRIu64", sent %"PRIu64
                   "\n", rx.packets - rx.spliced_packets,
                   tx.packets - tx.spliced_packets);
-    if (vpci_offload_count(dev, &n_entries, &n_masks)) {
-        ds_put_format(s, "  splice path: packets received %"PRIu64", sent "
-                      "%"PRIu64"; flows %"PRIu32", masks %"PRIu32"; bursts "
-                      "%"PRIu64", cycles %"PRIu64"\n", rx.spliced_packets,
-                      tx.spliced_packets, n_entries, n_masks,
+    if (vpci_offload_count(dev, &counts)) {
+        ds_put_format(s, "  splice path: packets received %"PRIu64" (%"PRIu64
+                      " in statistics of flows), sent %"PRIu64"; flows %"PRIu64
+                      ", masks %"PRIu32"; bursts %"PRIu64", cycles %"PRIu64
+                      "\n", rx.spliced_packets, counts.n_reported,
+                      tx.spliced_packets, counts.n_flows, counts.n_masks,
                       rx.splice_bursts, rx.splice_cycles);
     } else if (!netdev_is_flow_api_enabled()) {
         ds_put_cstr(s, "  splice path: off: to turn it on, \"ovs-vsctl set "

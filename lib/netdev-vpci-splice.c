@@ -465,7 +465,9 @@ max_vlans(void)
     return MIN(flow_vlan_limit, VPCI_KEY_VLANS);
 }
 
-/* Makes keys of all frames that can have one. */
+/* Makes keys of all frames.  A frame that can have none goes to the datapath,
+ * by itself, though perhaps it belongs to a megaflow of which others are
+ * spliced: so that it is not overtaken, the burst ends with it. */
 static void
 make_keys(struct burst *b)
 {
@@ -477,12 +479,14 @@ make_keys(struct burst *b)
         int i = b->keyed[k];
         const struct vpci_pkt *frame = &b->frames[i];
 
-        if (OVS_LIKELY(vpci_key_parse(frame->head, frame->head_len,
-                                      frame->len, n_vlans, depth,
-                                      &b->keys[n]))) {
-            b->key_of[i] = n;
-            b->keyed[n++] = i;
+        if (OVS_UNLIKELY(!vpci_key_parse(frame->head, frame->head_len,
+                                         frame->len, n_vlans, depth,
+                                         &b->keys[n]))) {
+            b->n = i + 1;
+            break;
         }
+        b->key_of[i] = n;
+        b->keyed[n++] = i;
     }
     b->n_keys = n;
 }
@@ -497,14 +501,7 @@ resolve(const struct vpci_program *program, struct netdev_vpci **dev)
         *dev = vpci_target_dev(program->ops[0].target);
         return *dev != NULL;
     }
-    for (size_t i = 0; i < program->n_ops; i++) {
-        const struct vpci_op *op = &program->ops[i];
-
-        if (op->kind == VPCI_OP_OUTPUT && !vpci_target_dev(op->target)) {
-            return false;
-        }
-    }
-    return true;
+    return vpci_program_is_alive(program);
 }
 
 /* True if 'program' can be executed for the frame of key 'k': where its layers
@@ -545,7 +542,7 @@ look_up(struct burst *b, uint64_t generation)
         if (verdicts[k] != verdict) {
             verdict = verdicts[k];
             program = (const struct vpci_program *) (uintptr_t) verdict;
-            if (program->generation > generation
+            if (!program || program->generation > generation
                 || !resolve(program, &dev)) {
                 program = NULL;
             } else if (OVS_UNLIKELY(program->generation
@@ -555,11 +552,16 @@ look_up(struct burst *b, uint64_t generation)
                 break;
             }
         }
-        if (OVS_LIKELY(program && can_edit(b, program, k))) {
-            b->programs[i] = program;
-            b->entries[i] = entries[k];
-            b->devs[i] = dev;
+        if (OVS_UNLIKELY(!program)) {
+            continue;
+        } else if (OVS_UNLIKELY(!can_edit(b, program, k))) {
+            /* As in make_keys(). */
+            b->n = i + 1;
+            break;
         }
+        b->programs[i] = program;
+        b->entries[i] = entries[k];
+        b->devs[i] = dev;
     }
 }
 
@@ -783,7 +785,8 @@ easy_target(const struct netdev_vpci *dev, const struct vpci_splicer *s,
         = (const struct vpci_program *) (uintptr_t) plain->verdict;
     struct netdev_vpci *to;
 
-    if (program->generation > generation || program->generation > s->settled
+    if (!program || program->generation > generation
+        || program->generation > s->settled
         || !vpci_program_is_simple(program)) {
         return NULL;
     }
@@ -901,7 +904,7 @@ splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
 static void
 settle(struct vpci_splicer *s, uint64_t now)
 {
-    uint64_t hold = vpci_datapath_hold_cycles();
+    uint64_t hold = vpci_datapath_hold_cycles(now);
     uint64_t newest;
 
     if (OVS_LIKELY(!hold)) {
@@ -915,6 +918,7 @@ settle(struct vpci_splicer *s, uint64_t now)
     } else if (!s->settling && s->settled < newest) {
         s->settling = newest;
         s->settling_since = now;
+        s->due = false;
     } else if (s->settling && now - s->settling_since > hold) {
         /* It is due, and sent between this call and the next. */
         if (s->due) {

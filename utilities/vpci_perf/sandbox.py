@@ -166,7 +166,7 @@ class Switch:
             # To Open vSwitch a thread that splices is idle.
             text = self.appctl("vpci/show")
             for spliced, cycles in re.findall(
-                    r"splice path: packets received (\d+),.* cycles (\d+)",
+                    r"splice path: packets received (\d+) .* cycles (\d+)",
                     text):
                 packets += int(spliced)
                 busy += int(cycles)
