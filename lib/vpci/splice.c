@@ -14,70 +14,125 @@ _Static_assert(VPCI_STEER_PLAIN_HEADERS <= HEAD
                && VPCI_STEER_PLAIN_HEADERS > HEAD / 2,
                "a head is copied in two halves");
 
-/* One of the two rings. */
+/* One of the two rings, and buffers of it: each is one descriptor. */
 struct side {
     struct vpci_vring *vr;
-    struct vring_walk w;
     struct vpci_memory_region region;
     uint32_t hdr_len;
+    bool more;                  /* There are descriptors behind these. */
+    uint32_t n;
+    uint8_t *buffers[VPCI_VRING_BURST];
+    uint32_t lens[VPCI_VRING_BURST];    /* Less the header. */
 };
 
 static void
 side_init(struct side *side, struct vpci_vring *vr)
 {
     side->vr = vr;
-    side->w.idx = vr->avail_idx;
-    side->w.wrap = vr->avail_wrap;
-    side->w.n_slots = side->w.pos = side->w.n = 0;
-    side->w.slots = 1;
     side->region = vr->region;
     side->hdr_len = vr->hdr_len;
+    side->more = false;
+    side->n = 0;
 }
 
-/* Looks for up to 'n' descriptors.  Returns how many there are. */
-static uint32_t
-side_look_ahead(struct side *side, uint32_t n, bool write)
+/* Takes the buffer that 'd', known to the driver as 'id', describes.  Returns
+ * false if there is more to it than a buffer, written to if 'write', in the
+ * region that was hit last. */
+VRING_INLINE bool
+side_take(struct side *side, struct vring_desc_copy d, uint16_t id,
+          bool write)
 {
-    int found;
-
-    side->w.want = n;
-    found = (side->vr->packed
-             ? vring_packed_look_ahead(side->vr, &side->w, write)
-             : vring_split_look_ahead(side->vr, &side->w, write));
-    return found > 0 ? found : 0;
-}
-
-/* Reads descriptor 'i'.  Returns where its buffer is, and its length in '*len',
- * or null if there is more to it than a buffer of the kind that 'flags' is. */
-VRING_INLINE uint8_t *
-side_read(const struct side *side, uint32_t i, bool packed, uint16_t flags,
-          uint32_t *len, struct vring_used_elem *done)
-{
-    uint16_t id;
-    struct vring_desc_copy d
-        = (packed ? vring_packed_read(side->vr, &side->w, i, &id)
-           : vring_split_read(side->vr, &side->w, i, &id));
     uint64_t ofs = d.addr - side->region.guest_addr;
+    uint32_t len = vring_desc_len(d), i = side->n;
 
-    *len = vring_desc_len(d);
-    *done = (struct vring_used_elem) { .id = id };
-    if (VRING_UNLIKELY((vring_desc_flags(d) & VRING_KIND_FLAGS) != flags
-                       || *len < side->hdr_len || ofs >= side->region.size
-                       || *len > side->region.size - ofs)) {
-        return NULL;
+    if (VRING_UNLIKELY(((vring_desc_flags(d) & VRING_KIND_FLAGS)
+                        != (write ? VRING_DESC_F_WRITE : 0))
+                       || len < side->hdr_len || ofs >= side->region.size
+                       || len > side->region.size - ofs)) {
+        return false;
     }
-    *len -= side->hdr_len;
-    return side->region.host + ofs;
+    side->vr->done[i] = (struct vring_used_elem) { .id = id };
+    side->buffers[i] = side->region.host + ofs;
+    side->lens[i] = len - side->hdr_len;
+    side->n++;
+    vring_prefetch_buffer(side->buffers[i], side->hdr_len, write);
+    return true;
+}
+
+VRING_INLINE void
+side_take_split(struct side *side, uint32_t max, bool write)
+{
+    const struct vring_desc *desc = side->vr->desc;
+    struct vring_walk w;
+    int n;
+
+    /* All that is looked at: the rest is large. */
+    w.idx = side->vr->avail_idx;
+    w.want = max;
+    n = vring_split_find(side->vr, &w);
+    for (int i = 0; i < n; i++) {
+        uint16_t id = w.heads[i];
+
+        if (VRING_UNLIKELY(!side_take(side, vring_snapshot(&desc[id]), id,
+                                      write))) {
+            side->more = true;
+            break;
+        }
+    }
+}
+
+VRING_INLINE void
+side_take_packed(struct side *side, uint32_t max, bool write)
+{
+    const struct vring_packed_desc *desc = side->vr->desc;
+    uint32_t idx = side->vr->avail_idx;
+    bool wrap = side->vr->avail_wrap;
+
+    while (side->n < max) {
+        const struct vring_packed_desc *p = &desc[idx];
+        struct vring_desc_copy d;
+
+        /* (A): what a descriptor says is read after its flags. */
+        if (!vring_packed_is_avail(__atomic_load_n(&p->flags,
+                                                   __ATOMIC_ACQUIRE), wrap)) {
+            break;
+        }
+        d = vring_packed_snapshot(p);
+        if (VRING_UNLIKELY(!side_take(side, d, vring_desc_next(d), write))) {
+            side->more = true;
+            break;
+        }
+        if (VRING_UNLIKELY(++idx == side->vr->size)) {
+            idx = 0;
+            wrap = !wrap;
+        }
+    }
+}
+
+/* Takes up to 'max' buffers of ring 'vr' that are easy. */
+VRING_INLINE void
+side_fill(struct side *side, struct vpci_vring *vr, uint32_t max, bool write)
+{
+    side_init(side, vr);
+    if (vr->packed) {
+        side_take_packed(side, max, write);
+    } else {
+        side_take_split(side, max, write);
+    }
 }
 
 /* Copies the first HEAD bytes, or 'len' if that is less. */
 VRING_INLINE void
 copy_head(uint8_t *dst, const uint8_t *src, uint32_t len)
 {
-    uint32_t second = len < HEAD ? len - HEAD / 2 : HEAD / 2;
+    if (VRING_LIKELY(len >= HEAD)) {
+        memcpy(dst, src, HEAD);
+    } else {
+        uint32_t second = len - HEAD / 2;
 
-    memcpy(dst, src, HEAD / 2);
-    memcpy(dst + second, src + second, HEAD / 2);
+        memcpy(dst, src, HEAD / 2);
+        memcpy(dst + second, src + second, HEAD / 2);
+    }
 }
 
 /* 1 if 'dst' is the address of everybody, otherwise 0. */
@@ -87,34 +142,33 @@ broadcast_bit(const uint8_t *dst)
     return (dst[0] & dst[1] & dst[2] & dst[3] & dst[4] & dst[5]) == 0xff;
 }
 
-/* Moves up to 'n' frames.  Returns how many. */
-VRING_INLINE uint32_t
-splice_frames(const struct side *from, const struct side *to, uint32_t n,
+/* Moves the frames of 'from' to the buffers of 'to' as long as they fit and are
+ * plain.  Returns how many. */
+static uint32_t
+splice_frames(const struct side *from, const struct side *to,
               const struct vpci_steer_plain *plain, uint32_t max_len,
-              struct vpci_spliced *spliced, bool from_packed, bool to_packed)
+              struct vpci_spliced *spliced)
 {
-    struct vring_used_elem *from_done = from->vr->done;
-    struct vring_used_elem *to_done = to->vr->done;
+    struct vring_used_elem *done = to->vr->done;
     const struct vpci_net_hdr hdr = { .flags = 0 };
+    const struct vpci_steer_plain p = *plain;
+    uint32_t n = from->n < to->n ? from->n : to->n;
     uint32_t i;
 
     for (i = 0; i < n; i++) {
         uint8_t head[HEAD] __attribute__((aligned(32)));
-        uint32_t len, room;
-        uint8_t *src = side_read(from, i, from_packed, 0, &len,
-                                 &from_done[i]);
-        uint8_t *dst = side_read(to, i, to_packed, VRING_DESC_F_WRITE, &room,
-                                 &to_done[i]);
+        const uint8_t *src = from->buffers[i] + from->hdr_len;
+        uint8_t *dst = to->buffers[i];
+        uint32_t len = from->lens[i];
 
-        if (VRING_UNLIKELY(!src || !dst || len > room || len > max_len
+        if (VRING_UNLIKELY(len > to->lens[i] || len > max_len
                            || len < VPCI_STEER_PLAIN_HEADERS)) {
             break;
         }
-        src += from->hdr_len;
         copy_head(head, src, len);
         /* The compiler may not look at 'src' again for what is in 'head'. */
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (VRING_UNLIKELY(!vpci_steer_is_plain(plain, head))) {
+        if (VRING_UNLIKELY(!vpci_steer_is_plain(&p, head))) {
             break;
         }
         vring_write_hdr(dst, &hdr, to->hdr_len);
@@ -123,7 +177,7 @@ splice_frames(const struct side *from, const struct side *to, uint32_t n,
         if (len > HEAD) {
             memcpy(dst + HEAD, src + HEAD, len - HEAD);
         }
-        to_done[i].len = len + to->hdr_len;
+        done[i].len = len + to->hdr_len;
         spliced->lens[i] = len;
         if (VRING_UNLIKELY(head[0] & 1)) {
             spliced->multicast |= UINT32_C(1) << i;
@@ -131,24 +185,6 @@ splice_frames(const struct side *from, const struct side *to, uint32_t n,
         }
     }
     return i;
-}
-
-/* Splits of this by kind of ring, so that the compiler has four loops. */
-static uint32_t
-splice_kinds(const struct side *from, const struct side *to, uint32_t n,
-             const struct vpci_steer_plain *plain, uint32_t max_len,
-             struct vpci_spliced *spliced)
-{
-    bool from_packed = from->vr->packed, to_packed = to->vr->packed;
-
-    return (from_packed && to_packed
-            ? splice_frames(from, to, n, plain, max_len, spliced, true, true)
-            : from_packed
-            ? splice_frames(from, to, n, plain, max_len, spliced, true, false)
-            : to_packed
-            ? splice_frames(from, to, n, plain, max_len, spliced, false, true)
-            : splice_frames(from, to, n, plain, max_len, spliced, false,
-                            false));
 }
 
 /* Each of the first 'n' chains of 'vr' has one descriptor. */
@@ -172,7 +208,7 @@ vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
                   struct vpci_spliced *spliced)
 {
     struct side src, dst;
-    uint32_t n, n_moved;
+    uint32_t n_moved = 0;
 
     spliced->multicast = spliced->broadcast = 0;
     spliced->stopped = false;
@@ -180,17 +216,12 @@ vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
         spliced->stopped = true;
         return 0;
     }
-    side_init(&src, from);
-    n = side_look_ahead(&src, VPCI_VRING_BURST, false);
-    if (!n) {
-        return 0;
+    side_fill(&src, from, VPCI_VRING_BURST, false);
+    if (src.n) {
+        side_fill(&dst, to, src.n, true);
+        n_moved = splice_frames(&src, &dst, plain, max_len, spliced);
     }
-    side_init(&dst, to);
-    n_moved = side_look_ahead(&dst, n, true);
-    if (n_moved) {
-        n_moved = splice_kinds(&src, &dst, n_moved, plain, max_len, spliced);
-    }
-    spliced->stopped = n_moved < n;
+    spliced->stopped = src.more || n_moved < src.n;
     if (n_moved) {
         set_slots(from, n_moved);
         set_slots(to, n_moved);

@@ -55,6 +55,7 @@ struct pending {
     uint8_t packets[VPCI_STEER_BURST];
     uint64_t hashes[VPCI_STEER_BURST];
     const struct steer_bucket *buckets[VPCI_STEER_BURST];
+    uint32_t likely[VPCI_STEER_BURST];  /* An entry plus 1, or 0. */
 };
 
 struct vpci_steer_reader *
@@ -219,6 +220,41 @@ set_guess(struct vpci_steer_reader *r, uint64_t hash, uint32_t entry)
     set->ways[way] = guess_tag(hash) | entry;
 }
 
+/* Starts to fetch entry 'number' of mask 'm', and its counters.  Inlined at all
+ * events: to the compiler a function that only fetches does nothing, and need
+ * not be called. */
+static inline __attribute__((always_inline)) void
+fetch_entry(const struct vpci_steer_reader *r, const struct steer_mask *m,
+            uint32_t number)
+{
+    const struct steer_entry *e = steer_entry(r->hdr, number);
+
+    __builtin_prefetch(e);
+    if (m->n_words > STEER_LINE_WORDS) {
+        __builtin_prefetch(&e->words[STEER_LINE_WORDS]);
+    }
+    __builtin_prefetch(&r->counters[number], 1);
+}
+
+/* Looks for 'key' in both buckets that it may be in, of which 'home' is the
+ * first.  Returns the entry plus 1, or 0. */
+static uint32_t
+search_buckets(const struct vpci_steer_reader *r,
+               const struct steer_bucket *home, uint64_t hash, uint32_t log2,
+               const union vpci_key *key, uint64_t *verdict)
+{
+    uint16_t tag = steer_tag(hash);
+    uint32_t value = search_bucket(r, home, tag, key, verdict);
+
+    if (!value) {
+        uint64_t other = steer_bucket_2(steer_bucket_1(hash, log2), tag, log2);
+
+        value = search_bucket(r, &steer_buckets(r->hdr, log2)[other], tag,
+                              key, verdict);
+    }
+    return value;
+}
+
 /* Looks for all of 'p' under one mask. */
 static void
 search_mask(const struct vpci_steer_reader *r, uint32_t number, uint32_t log2,
@@ -240,32 +276,25 @@ search_mask(const struct vpci_steer_reader *r, uint32_t number, uint32_t log2,
         unsigned int bits = match_tags(p->buckets[i],
                                        steer_tag(p->hashes[i]));
 
+        p->likely[i] = 0;
         if (bits) {
-            uint32_t value = p->buckets[i]->entries[__builtin_ctz(bits)];
+            uint32_t value = __atomic_load_n(
+                &p->buckets[i]->entries[__builtin_ctz(bits)],
+                __ATOMIC_ACQUIRE);
 
             if (value && value <= hdr->max_entries) {
-                const struct steer_entry *e = steer_entry(hdr, value - 1);
-
-                __builtin_prefetch(e);
-                if (m->n_words > STEER_LINE_WORDS) {
-                    __builtin_prefetch(&e->words[STEER_LINE_WORDS]);
-                }
-                __builtin_prefetch(&r->counters[value - 1], 1);
+                p->likely[i] = value;
+                fetch_entry(r, m, value - 1);
             }
         }
     }
     for (unsigned int i = 0; i < p->n; i++) {
         unsigned int k = p->packets[i];
-        uint16_t tag = steer_tag(p->hashes[i]);
-        uint32_t value = search_bucket(r, p->buckets[i], tag, &keys[k],
-                                       &verdicts[k]);
+        uint32_t value = p->likely[i];
 
-        if (!value) {
-            uint64_t home = steer_bucket_1(p->hashes[i], log2);
-
-            value = search_bucket(
-                r, &buckets[steer_bucket_2(home, tag, log2)], tag, &keys[k],
-                &verdicts[k]);
+        if (!value || !verify(r, value - 1, &keys[k], &verdicts[k])) {
+            value = search_buckets(r, p->buckets[i], p->hashes[i], log2,
+                                   &keys[k], &verdicts[k]);
         }
         if (value) {
             entries[k] = value - 1;
@@ -327,32 +356,52 @@ make_guesses(struct vpci_steer_reader *r, const union vpci_key keys[],
     }
 }
 
-/* Looks up packets that are not all like the last one. */
+/* Looks up all of 'p', and where they were found before first. */
 static void
-lookup_mixed(struct vpci_steer_reader *r, const union vpci_key keys[],
-             unsigned int n, uint32_t entries[], uint64_t verdicts[])
+search_guesses(struct vpci_steer_reader *r, const union vpci_key keys[],
+               struct pending *p, uint32_t entries[], uint64_t verdicts[])
 {
     uint64_t hashes[VPCI_STEER_BURST];
     uint32_t guesses[VPCI_STEER_BURST];
-    struct pending p = { .n = 0 };
+    unsigned int n = p->n;
 
     make_guesses(r, keys, n, hashes, guesses);
+    p->n = 0;
     for (unsigned int i = 0; i < n; i++) {
-        entries[i] = VPCI_STEER_NONE;
         if (guesses[i] < r->hdr->max_entries
             && verify(r, guesses[i], &keys[i], &verdicts[i])) {
             entries[i] = guesses[i];
         } else {
-            p.packets[p.n++] = i;
+            p->packets[p->n++] = i;
         }
     }
-    if (p.n) {
-        search_all(r, keys, &p, entries, verdicts);
+    if (p->n) {
+        search_all(r, keys, p, entries, verdicts);
         for (unsigned int i = 0; i < n; i++) {
             if (entries[i] != guesses[i] && entries[i] != VPCI_STEER_NONE) {
                 set_guess(r, hashes[i], entries[i]);
             }
         }
+    }
+}
+
+/* Looks up packets that are not all like the last one. */
+static void
+lookup_mixed(struct vpci_steer_reader *r, const union vpci_key keys[],
+             unsigned int n, uint32_t entries[], uint64_t verdicts[])
+{
+    struct pending p;
+
+    p.n = n;
+    for (unsigned int i = 0; i < n; i++) {
+        entries[i] = VPCI_STEER_NONE;
+        p.packets[i] = i;
+    }
+    /* A guess costs no less than a look into a bucket, but may save many. */
+    if (__atomic_load_n(&r->hdr->n_masks, __ATOMIC_RELAXED) > 1) {
+        search_guesses(r, keys, &p, entries, verdicts);
+    } else {
+        search_all(r, keys, &p, entries, verdicts);
     }
     r->last = entries[n - 1] == VPCI_STEER_NONE ? 0 : entries[n - 1] + 1;
 }

@@ -8,9 +8,6 @@
 #include "vring-private.h"
 #include "vring-push.h"
 
-#define PACKED_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
-#define PACKED_USED (1u << VRING_PACKED_DESC_F_USED)
-
 int
 vring_packed_start(struct vpci_vring *vr)
 {
@@ -53,15 +50,8 @@ packed_advance(const struct vpci_vring *vr, uint16_t *idx, bool *wrap,
     *idx = next;
 }
 
-VRING_INLINE bool
-packed_is_avail(uint16_t flags, bool wrap)
-{
-    return ((flags & (PACKED_AVAIL | PACKED_USED))
-            == (wrap ? PACKED_AVAIL : PACKED_USED));
-}
-
-int
-vring_packed_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+static int
+packed_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
 {
     const struct vring_packed_desc *desc = vr->desc;
     uint32_t left = vr->size - w->n_slots;
@@ -80,8 +70,8 @@ vring_packed_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
         const struct vring_packed_desc *p = &desc[idx];
 
         /* (A): what a descriptor says is read after its flags. */
-        if (!packed_is_avail(__atomic_load_n(&p->flags, __ATOMIC_ACQUIRE),
-                             wrap)) {
+        if (!vring_packed_is_avail(__atomic_load_n(&p->flags,
+                                                   __ATOMIC_ACQUIRE), wrap)) {
             break;
         }
         vring_prefetch(vr, VRING_READ(&p->addr), write);
@@ -178,7 +168,7 @@ packed_walk_advance(const struct vpci_vring *vr, struct vring_walk *w,
 }
 
 static const struct vring_kind vring_packed = {
-    .look_ahead = vring_packed_look_ahead,
+    .look_ahead = packed_look_ahead,
     .read = vring_packed_read,
     .chain = packed_chain,
     .advance = packed_walk_advance,
@@ -202,7 +192,7 @@ static void
 packed_flush(struct vpci_vring *vr, uint32_t first, uint32_t n,
              uint16_t flags, bool batch)
 {
-    const uint16_t used[2] = { flags, flags | PACKED_AVAIL | PACKED_USED };
+    const uint16_t used[2] = { flags, flags | VRING_PACKED_AVAIL | VRING_PACKED_USED };
     const struct vring_used_elem *done = &vr->done[first];
     const uint16_t *done_slots = &vr->done_slots[first];
     struct vring_packed_desc *desc = vr->desc;
@@ -279,8 +269,8 @@ vring_packed_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
     uint32_t n_done;
 
     if (vring_is_starved(vr, pkts[0].len)
-        && !packed_is_avail(VRING_READ(&desc[vr->starved_idx].flags),
-                            vr->starved_wrap)) {
+        && !vring_packed_is_avail(VRING_READ(&desc[vr->starved_idx].flags),
+                                  vr->starved_wrap)) {
         return vring_push_none(pkts, n);
     }
     vr->starved = false;

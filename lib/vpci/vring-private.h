@@ -204,7 +204,8 @@ struct vring_kind {
                                    const struct vring_walk *w, uint32_t i,
                                    uint16_t *id);
 
-    /* Translates the chain at 'w', whose first descriptor is available and all of whose descriptors must be device-writable or device-readable
+    /* Translates the chain at 'w', whose first descriptor is available and all
+     * of whose descriptors must be device-writable or device-readable
      * according to 'write'.  Does not move on.  Returns 0, or -1 after a
      * fault. */
     int (*chain)(struct vpci_vring *, struct vring_walk *w, bool write);
@@ -231,9 +232,12 @@ unsigned int vring_split_peek(struct vpci_vring *, struct vpci_pkt *,
 void vring_split_release(struct vpci_vring *, unsigned int n);
 unsigned int vring_split_push(struct vpci_vring *, struct vpci_pkt *,
                               unsigned int n);
-int vring_split_look_ahead(struct vpci_vring *, struct vring_walk *w,
-                           bool write);
 bool vring_split_must_notify(const struct vpci_vring *);
+
+/* Finds up to 'w->want' chains at 'w', notes the first descriptors of them in
+ * 'w->heads', and starts to fetch those.  Returns their number, or -1 after a
+ * fault. */
+int vring_split_find(struct vpci_vring *, struct vring_walk *w);
 
 /* Gives 'n' chains of one descriptor each, in 'done' of the ring, which are the
  * next that are available, back to the driver. */
@@ -246,8 +250,6 @@ unsigned int vring_packed_peek(struct vpci_vring *, struct vpci_pkt *,
 void vring_packed_release(struct vpci_vring *, unsigned int n);
 unsigned int vring_packed_push(struct vpci_vring *, struct vpci_pkt *,
                                unsigned int n);
-int vring_packed_look_ahead(struct vpci_vring *, struct vring_walk *w,
-                            bool write);
 bool vring_packed_must_notify(const struct vpci_vring *);
 void vring_packed_pushed(struct vpci_vring *, uint32_t n);
 
@@ -260,6 +262,17 @@ vring_snapshot(const void *host)
     return (struct vring_desc_copy) {
         .addr = VRING_READ(&p[0]), .rest = VRING_READ(&p[1])
     };
+}
+
+#define VRING_PACKED_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
+#define VRING_PACKED_USED (1u << VRING_PACKED_DESC_F_USED)
+
+/* True if a descriptor with 'flags' is available in a lap with 'wrap'. */
+VRING_INLINE bool
+vring_packed_is_avail(uint16_t flags, bool wrap)
+{
+    return ((flags & (VRING_PACKED_AVAIL | VRING_PACKED_USED))
+            == (wrap ? VRING_PACKED_AVAIL : VRING_PACKED_USED));
 }
 
 /* Reads a descriptor of a packed ring that is known to be available. */
@@ -307,14 +320,13 @@ vring_map_fast(const struct vpci_vring *vr, uint64_t addr, uint64_t len)
             ? vr->region.host + ofs : NULL);
 }
 
-/* Starts to bring the first bytes of a buffer at 'addr' into the cache.  Drivers
- * like to put the header just before a frame that is aligned: the two are not in
- * the same line then. */
+/* Starts to bring the first bytes of a buffer at 'p' into the cache.  Drivers
+ * like to put the header, of 'hdr_len' bytes, just before a frame that is
+ * aligned: the two are not in the same line then. */
 VRING_INLINE void
-vring_prefetch(const struct vpci_vring *vr, uint64_t addr, bool write)
+vring_prefetch_buffer(const void *p, uint32_t hdr_len, bool write)
 {
-    const void *p = vring_map_fast(vr, addr, 1);
-    const void *frame = (const void *) ((uintptr_t) p + vr->hdr_len);
+    const void *frame = (const void *) ((uintptr_t) p + hdr_len);
 
     if (write) {
         __builtin_prefetch(p, 1);
@@ -322,6 +334,13 @@ vring_prefetch(const struct vpci_vring *vr, uint64_t addr, bool write)
     } else {
         __builtin_prefetch(frame, 0);
     }
+}
+
+/* The same for a buffer at guest address 'addr'. */
+VRING_INLINE void
+vring_prefetch(const struct vpci_vring *vr, uint64_t addr, bool write)
+{
+    vring_prefetch_buffer(vring_map_fast(vr, addr, 1), vr->hdr_len, write);
 }
 
 /* Reads entry 'i' of the indirect table at guest physical address 'table'.

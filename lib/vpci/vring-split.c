@@ -103,7 +103,7 @@ split_read_heads(const struct vpci_vring *vr, struct vring_walk *w,
 }
 
 int
-vring_split_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+vring_split_find(struct vpci_vring *vr, struct vring_walk *w)
 {
     const struct vring_avail *avail = vr->driver;
     const struct vring_desc *desc = vr->desc;
@@ -136,14 +136,22 @@ vring_split_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
         return vring_bad(vr, VPCI_FAULT_HEAD, idx & (size - 1), w->heads[0],
                          size - 1);
     }
-    want = w->n;
-    for (uint32_t i = 0; i < want; i += 64 / sizeof *desc) {
+    for (uint32_t i = 0; i < w->n; i += 64 / sizeof *desc) {
         __builtin_prefetch(&desc[w->heads[i]]);
     }
-    for (uint32_t i = 0; i < want; i++) {
+    return w->n;
+}
+
+static int
+split_look_ahead(struct vpci_vring *vr, struct vring_walk *w, bool write)
+{
+    const struct vring_desc *desc = vr->desc;
+    int n = vring_split_find(vr, w);
+
+    for (int i = 0; i < n; i++) {
         vring_prefetch(vr, VRING_READ(&desc[w->heads[i]].addr), write);
     }
-    return want;
+    return n;
 }
 
 /* Adds the buffers of the indirect table 'table', found in 'slot' after
@@ -236,7 +244,7 @@ split_advance(const struct vpci_vring *vr, struct vring_walk *w, uint32_t n,
 }
 
 static const struct vring_kind vring_split = {
-    .look_ahead = vring_split_look_ahead,
+    .look_ahead = split_look_ahead,
     .read = vring_split_read,
     .chain = split_chain,
     .advance = split_advance,

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "vpci/splice.h"
 #include "vpci/vring.h"
 #include "vring-driver.h"
 
@@ -198,19 +199,32 @@ push_all(struct guest *g, struct vpci_pkt pkts[BURST])
     return total;
 }
 
+/* Moves a burst, easy frames or others.  Returns its size. */
+static unsigned int
+splice_burst(struct guest *from, struct guest *to)
+{
+    /* Matches the frames, which are zeros. */
+    static const struct vpci_steer_plain plain = { .mask = { UINT64_MAX } };
+    struct vpci_pkt pkts[BURST];
+    struct vpci_spliced spliced;
+    unsigned int n = vpci_vring_splice(from->vr, to->vr, &plain, BUF_SIZE,
+                                       &spliced);
+
+    if (!n && spliced.stopped) {
+        n = vpci_vring_peek(from->vr, pkts, BURST);
+        n = vpci_vring_push(to->vr, pkts, n);
+        vpci_vring_release(from->vr, n);
+    }
+    return n;
+}
+
 static unsigned int
 splice_all(struct guest *from, struct guest *to)
 {
-    struct vpci_pkt pkts[BURST];
     unsigned int total = 0, n;
 
-    while ((n = vpci_vring_peek(from->vr, pkts, BURST))) {
-        n = vpci_vring_push(to->vr, pkts, n);
-        if (!n) {
-            break;
-        }
+    while ((n = splice_burst(from, to))) {
         vpci_vring_notify(to->vr);
-        vpci_vring_release(from->vr, n);
         vpci_vring_notify(from->vr);
         total += n;
     }
@@ -280,15 +294,26 @@ measure(enum what what, struct guest *tx, struct guest *rx, uint32_t len,
     return median(engine_costs, n_rounds);
 }
 
+static uint64_t
+features_of(bool packed, bool mergeable, bool in_order)
+{
+    return (VRING_F_VERSION_1 | VRING_F_INDIRECT | VRING_F_EVENT_IDX
+            | (packed ? VRING_F_PACKED : 0)
+            | (mergeable ? F_MERGEABLE : 0)
+            | (in_order ? VRING_F_IN_ORDER : 0));
+}
+
+static const char *
+kind_name(bool packed)
+{
+    return packed ? "packed" : "split";
+}
+
 static void
 run(bool packed, bool mergeable, bool in_order, enum layout layout,
     uint32_t len, unsigned int n_rounds)
 {
-    uint64_t features = (VRING_F_VERSION_1 | VRING_F_INDIRECT
-                         | VRING_F_EVENT_IDX
-                         | (packed ? VRING_F_PACKED : 0)
-                         | (mergeable ? F_MERGEABLE : 0)
-                         | (in_order ? VRING_F_IN_ORDER : 0));
+    uint64_t features = features_of(packed, mergeable, in_order);
     double cost[N_WHATS], driver;
     struct guest tx, rx;
 
@@ -298,13 +323,49 @@ run(bool packed, bool mergeable, bool in_order, enum layout layout,
         cost[what] = measure(what, &tx, &rx, len, n_rounds, &driver);
     }
     printf("%-6s %-5s %-9s %-8s %5u %8.1f %8.1f %8.1f %8.1f %8.1f\n",
-           packed ? "packed" : "split", layout_names[layout],
+           kind_name(packed), layout_names[layout],
            mergeable ? "mergeable" : "-", in_order ? "in-order" : "-",
            (unsigned int) len, cost[TAKE], cost[PUSH],
            cost[TAKE] + cost[PUSH], cost[SPLICE], driver);
     fflush(stdout);
     guest_destroy(&tx);
     guest_destroy(&rx);
+}
+
+/* The cost of a frame of 'len' bytes from one kind of ring to another. */
+static double
+splice_cost(bool from_packed, bool to_packed, bool mergeable, uint32_t len,
+            unsigned int n_rounds)
+{
+    struct guest tx, rx;
+    double cost, driver;
+
+    guest_init(&tx, features_of(from_packed, mergeable, false), LAYOUT_ONE,
+               false);
+    guest_init(&rx, features_of(to_packed, mergeable, false), LAYOUT_ONE,
+               true);
+    cost = measure(SPLICE, &tx, &rx, len, n_rounds, &driver);
+    guest_destroy(&tx);
+    guest_destroy(&rx);
+    return cost;
+}
+
+/* Prints what frames of 'len' bytes cost between rings of all kinds. */
+static void
+run_pairs(uint32_t len, unsigned int n_rounds)
+{
+    double costs[8], best = 0;
+
+    for (int i = 0; i < 8; i++) {
+        costs[i] = splice_cost(i & 1, i & 2, i & 4, len, n_rounds);
+        best = !i || costs[i] < best ? costs[i] : best;
+    }
+    for (int i = 0; i < 8; i++) {
+        printf("%-6s to %-6s %-9s %5u %8.1f %8.2f\n", kind_name(i & 1),
+               kind_name(i & 2), i & 4 ? "mergeable" : "-",
+               (unsigned int) len, costs[i], costs[i] / best);
+    }
+    fflush(stdout);
 }
 
 int
@@ -318,8 +379,8 @@ main(int argc, char *argv[])
                 argv[0], MAX_ROUNDS);
         return EXIT_FAILURE;
     }
-    printf("ticks per packet: take = peek, copy, release; splice = peek, push,"
-           " release\n"
+    printf("ticks per packet: take = peek, copy, release; splice = from ring to "
+           "ring\n"
            "%-6s %-5s %-9s %-8s %5s %8s %8s %8s %8s %8s\n",
            "ring", "descs", "", "", "bytes", "take", "push", "sum", "splice",
            "(driver)");
@@ -331,6 +392,11 @@ main(int argc, char *argv[])
             run(packed, true, false, LAYOUT_ONE, lens[i], n_rounds);
             run(packed, true, true, LAYOUT_ONE, lens[i], n_rounds);
         }
+    }
+    printf("\n%-16s %-9s %5s %8s %8s\n", "rings", "", "bytes", "splice",
+           "to best");
+    for (int i = 0; i < 2; i++) {
+        run_pairs(lens[i], n_rounds);
     }
     return EXIT_SUCCESS;
 }

@@ -65,8 +65,8 @@ class Table:
         changes = self.rng.random() < 0.25
         self.matches = (self._make_disjoint_matches() if changes
                         else self._make_matches())
-        self.flows = self._make_flows()
-        self.change = self._make_flows() if changes else []
+        self.flows = self._make_flows(changes)
+        self.change = self._make_flows(changes) if changes else []
         self.vsctl = self._make_settings()
         self.mod_ports = self._make_mod_ports()
         self.templates = self._make_packets(n_packets, setup)
@@ -148,13 +148,17 @@ class Table:
             matches[match] = CT_TABLE, "", match
         return list(matches.values())
 
-    def _make_flows(self):
+    def _make_flows(self, changes):
+        """Returns rules for the matches.  If they change, none hashes packets:
+        what is hashed is matched, other fields for each kind of packet."""
         numbers = [group.split(",")[0].split("=")[1] for group in self.groups]
         maker = ActionMaker(self.rng, self.pools, self.learns, numbers)
         flows = []
         for i, (table, kind, match) in enumerate(self.matches, 1):
             actions = (kind if kind.startswith("conjunction")
                        else maker.make(kind, table))
+            while changes and "symmetric_l4" in actions:
+                actions = maker.make(kind, table)
             flows.append(f"cookie={i},{match},actions={actions}")
         return flows
 
