@@ -388,8 +388,6 @@ set_program(struct vpci_offload *o, struct vpci_flow *flow,
     char *refusal = NULL;
 
     program->generation = o->source.generation + 1;
-    __atomic_store_n(&o->source.generation, program->generation,
-                     __ATOMIC_RELEASE);
     use_targets(o, program);
     if (flow->entry != VPCI_STEER_NONE) {
         vpci_steer_set_verdict(o->source.table, flow->entry, verdict);
@@ -400,6 +398,9 @@ set_program(struct vpci_offload *o, struct vpci_flow *flow,
         refusal = add_entry(o, flow, mask, key, verdict);
     }
     if (!refusal) {
+        /* Only now: who knows of the generation finds the program. */
+        __atomic_store_n(&o->source.generation, program->generation,
+                         __ATOMIC_RELEASE);
         flow->program = program;
         count_offloaded(o, flow, 1);
         return NULL;
@@ -452,7 +453,8 @@ apply_translation(struct vpci_offload *o, struct vpci_flow *flow,
 static bool
 is_passing(const struct vpci_flow *flow)
 {
-    return (flow->program ? !vpci_program_is_alive(flow->program)
+    return (flow->program ? (!vpci_program_is_alive(flow->program)
+                             || !vpci_program_is_current(flow->program))
             : flow->passing || !flow->refusal);
 }
 
@@ -466,54 +468,6 @@ refuse_odd(struct translation *t)
     t->refusal = xstrdup("another flow by the same name in the datapath");
     t->passing = true;
 }
-
-/* Offloads 'flow' with 'match', which is that of 'copy'. */
-static void
-set_match(struct vpci_offload *o, struct vpci_flow *flow,
-          const struct vpci_copy *copy, const struct match *match)
-    OVS_REQUIRES(o->mutex)
-{
-    remove_entry(o, flow, true);
-    minimatch_destroy(&flow->match);
-    minimatch_init(&flow->match, match);
-    vpci_copies_adopt(&flow->copies, copy);
-}
-
-/* Makes 'flow' what its copy 'dp_flow' is: with 'match' and 'actions', of which
- * 't' is the translation. */
-static void
-update_flow(struct vpci_offload *o, struct vpci_flow *flow,
-            struct dp_netdev_flow *dp_flow, const struct match *match,
-            const struct nlattr *actions, size_t actions_len,
-            struct translation *t)
-    OVS_REQUIRES(o->mutex)
-{
-    struct vpci_copy *copy = vpci_copies_find(&flow->copies, dp_flow, match);
-    bool same = has_actions(flow, actions, actions_len);
-
-    if (!copy) {
-        return;
-    }
-    switch (vpci_copies_agree(&flow->copies)) {
-    case VPCI_COPIES_ALL:
-        same = same && !is_passing(flow);
-        break;
-    case VPCI_COPIES_SOME:
-        refuse_odd(t);
-        same = false;
-        break;
-    case VPCI_COPIES_NONE:
-        set_match(o, flow, copy, match);
-        same = false;
-        break;
-    }
-    if (!same) {
-        set_actions(flow, actions, actions_len);
-        apply_translation(o, flow, t);
-    }
-}
-
-/* Statistics. */
 
 /* Everything that was counted for 'flow'. */
 static void
@@ -531,6 +485,66 @@ get_totals(const struct vpci_offload *o, const struct vpci_flow *flow,
     stats->tcp_flags |= flow->past.tcp_flags;
 }
 
+/* Offloads 'flow' with 'match', which is that of 'copy'. */
+static void
+set_match(struct vpci_offload *o, struct vpci_flow *flow,
+          const struct vpci_copy *copy, const struct match *match)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_steer_stats totals;
+
+    remove_entry(o, flow, true);
+    minimatch_destroy(&flow->match);
+    minimatch_init(&flow->match, match);
+    get_totals(o, flow, &totals);
+    vpci_copies_adopt(&flow->copies, copy, totals.packets, totals.bytes);
+}
+
+/* What is offered: a copy of a megaflow, to which there is a reference. */
+struct offered {
+    struct dp_netdev_flow *flow;
+    struct match match;
+    struct nlattr *actions;
+    size_t actions_len;
+    const struct dp_netdev_actions *dp_actions; /* Null if it has others by
+                                                 * now: then they will be
+                                                 * offered, too. */
+};
+
+/* Makes 'flow' what 'of' says, of which 't' is the translation. */
+static void
+update_flow(struct vpci_offload *o, struct vpci_flow *flow,
+            const struct offered *of, struct translation *t)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_copy *copy = vpci_copies_find(&flow->copies, of->flow,
+                                              &of->match);
+    bool same = has_actions(flow, of->actions, of->actions_len);
+
+    if (!copy) {
+        return;
+    }
+    switch (vpci_copies_agree(&flow->copies)) {
+    case VPCI_COPIES_ALL:
+        same = same && !is_passing(flow);
+        break;
+    case VPCI_COPIES_SOME:
+        refuse_odd(t);
+        same = false;
+        break;
+    case VPCI_COPIES_NONE:
+        set_match(o, flow, copy, &of->match);
+        same = false;
+        break;
+    }
+    if (!same) {
+        set_actions(flow, of->actions, of->actions_len);
+        apply_translation(o, flow, t);
+    }
+}
+
+/* Statistics. */
+
 /* When the TSC was at 'tsc', in milliseconds as time_msec() has them.  Never
  * later than now, though the TSC of another processor may be ahead. */
 static long long int
@@ -543,6 +557,23 @@ tsc_to_msec(uint64_t tsc)
             : msec - (now - tsc) / (rte_get_tsc_hz() / 1000));
 }
 
+/* Fills in everything that was counted for 'flow'. */
+static void
+get_dpif_stats(const struct vpci_offload *o, const struct vpci_flow *flow,
+               struct dpif_flow_stats *stats)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_steer_stats totals;
+
+    get_totals(o, flow, &totals);
+    *stats = (struct dpif_flow_stats) {
+        .n_packets = totals.packets,
+        .n_bytes = totals.bytes,
+        .used = tsc_to_msec(totals.used),
+        .tcp_flags = ntohs(totals.tcp_flags),
+    };
+}
+
 /* Fills in what 'dp_flow', a copy of 'flow', is to know. */
 static void
 report_stats(struct vpci_offload *o, struct vpci_flow *flow,
@@ -550,21 +581,16 @@ report_stats(struct vpci_offload *o, struct vpci_flow *flow,
     OVS_REQUIRES(o->mutex)
 {
     struct vpci_copy *copy = vpci_copies_find(&flow->copies, dp_flow, NULL);
-    struct vpci_steer_stats totals;
 
     memset(stats, 0, sizeof *stats);
     if (!copy) {
         return;
     }
-    get_totals(o, flow, &totals);
-    o->n_reported += vpci_copies_report(&flow->copies, copy, totals.packets,
-                                        totals.bytes);
-    *stats = (struct dpif_flow_stats) {
-        .n_packets = copy->packets,
-        .n_bytes = copy->bytes,
-        .used = tsc_to_msec(totals.used),
-        .tcp_flags = ntohs(totals.tcp_flags),
-    };
+    get_dpif_stats(o, flow, stats);
+    o->n_reported += vpci_copies_report(&flow->copies, copy, stats->n_packets,
+                                        stats->n_bytes);
+    stats->n_packets = copy->packets;
+    stats->n_bytes = copy->bytes;
 }
 
 static void
@@ -587,25 +613,26 @@ fill_flow(const struct vpci_flow *flow, struct match *match,
 
 /* The flow API. */
 
-/* Offers 'dp_flow', whose match is 'match', with 'actions'.  If the megaflow is
- * not known, it is added if 'add' is true. */
+/* Offers what 'of' says, by the name 'ufid'.  If the megaflow is not known, it is
+ * added if 'add' is true. */
 static void
-offer(struct vpci_offload *o, struct netdev *netdev,
-      struct dp_netdev_flow *dp_flow, const ovs_u128 *ufid,
-      const struct match *match, const struct nlattr *actions,
-      size_t actions_len, bool add)
+offer(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid,
+      const struct offered *of, bool add)
 {
     struct vpci_flow *flow;
     struct translation t;
 
-    translate(netdev, match, actions, actions_len, &t);
+    translate(netdev, &of->match, of->actions, of->actions_len, &t);
+    if (t.program) {
+        vpci_program_set_owner(t.program, of->flow, of->dp_actions);
+    }
     ovs_mutex_lock(&o->mutex);
     flow = find_flow(o, ufid);
     if (!flow && add) {
-        flow = add_flow(o, ufid, match);
+        flow = add_flow(o, ufid, &of->match);
     }
     if (flow) {
-        update_flow(o, flow, dp_flow, match, actions, actions_len, &t);
+        update_flow(o, flow, of, &t);
     }
     ovs_mutex_unlock(&o->mutex);
     translation_uninit(&t);
@@ -621,36 +648,51 @@ netdev_offload_vpci_flow_put(struct netdev *netdev,
                              struct offload_info *info OVS_UNUSED,
                              struct dpif_flow_stats *stats)
 {
-    struct dp_netdev_flow *dp_flow = vpci_copy_flow(ufid);
     struct vpci_offload *o = get_offload(netdev);
-    struct match match;
+    struct offered of = {
+        .flow = vpci_copy_flow(ufid),
+        .actions = actions,
+        .actions_len = actions_len,
+        .dp_actions = vpci_copy_get_actions(vpci_copy_flow(ufid)),
+    };
 
     if (!o) {
         return EOPNOTSUPP;
+    } else if (!vpci_copy_ref(of.flow)) {
+        return ENOENT;
     }
-    vpci_copy_get_match(dp_flow, &match);
-    offer(o, netdev, dp_flow, ufid, &match, actions, actions_len, true);
+    if (of.dp_actions->size != actions_len
+        || memcmp(of.dp_actions->actions, actions, actions_len)) {
+        of.dp_actions = NULL;
+    }
+    vpci_copy_get_match(of.flow, &of.match);
+    offer(o, netdev, ufid, &of, true);
+    dp_netdev_flow_unref(of.flow);
     if (stats) {
         memset(stats, 0, sizeof *stats);
     }
     return 0;
 }
 
-/* Offers once more what was refused for a reason that may be gone. */
+/* Offers what the datapath has by the name 'ufid'. */
 static void
-try_again(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid)
+offer_again(struct vpci_offload *o, struct netdev *netdev,
+            const ovs_u128 *ufid)
 {
-    struct dp_netdev_flow *dp_flow = vpci_copy_flow(ufid);
-    const struct nlattr *actions;
-    struct nlattr *copy;
-    struct match match;
-    size_t len;
+    struct offered of = {
+        .flow = vpci_copy_flow(ufid),
+        .dp_actions = vpci_copy_get_actions(vpci_copy_flow(ufid)),
+    };
 
-    vpci_copy_get_match(dp_flow, &match);
-    actions = vpci_copy_get_actions(dp_flow, &len);
-    copy = len ? xmemdup(actions, len) : NULL;
-    offer(o, netdev, dp_flow, ufid, &match, copy, len, false);
-    free(copy);
+    if (vpci_copy_ref(of.flow)) {
+        of.actions_len = of.dp_actions->size;
+        of.actions = xmalloc(MAX(of.actions_len, 1));
+        memcpy(of.actions, of.dp_actions->actions, of.actions_len);
+        vpci_copy_get_match(of.flow, &of.match);
+        offer(o, netdev, ufid, &of, vpci_copy_is_marked(of.flow));
+        dp_netdev_flow_unref(of.flow);
+        free(of.actions);
+    }
 }
 
 /* The datapath has match and actions itself: the room that it gives us for them
@@ -678,10 +720,13 @@ netdev_offload_vpci_flow_get(struct netdev *netdev,
         report_stats(o, flow, vpci_copy_flow(ufid), stats);
         again = (is_passing(flow)
                  || vpci_copies_agree(&flow->copies) != VPCI_COPIES_ALL);
+    } else {
+        /* Of another port that had this one's number, perhaps. */
+        again = vpci_copy_is_marked(vpci_copy_flow(ufid));
     }
     ovs_mutex_unlock(&o->mutex);
     if (again) {
-        try_again(o, netdev, ufid);
+        offer_again(o, netdev, ufid);
     }
     return flow ? 0 : ENOENT;
 }
@@ -817,17 +862,9 @@ dump_flow(const struct vpci_offload *o, const struct vpci_flow *flow,
           struct ofpbuf *buffer)
     OVS_REQUIRES(o->mutex)
 {
-    struct vpci_steer_stats totals;
-
     fill_flow(flow, match, actions, buffer);
     fill_attrs(flow, attrs);
-    get_totals(o, flow, &totals);
-    *stats = (struct dpif_flow_stats) {
-        .n_packets = totals.packets,
-        .n_bytes = totals.bytes,
-        .used = tsc_to_msec(totals.used),
-        .tcp_flags = ntohs(totals.tcp_flags),
-    };
+    get_dpif_stats(o, flow, stats);
 }
 
 static bool

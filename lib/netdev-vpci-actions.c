@@ -204,8 +204,21 @@ vpci_program_destroy(struct vpci_program *program)
         for (size_t i = 0; i < program->n_ops; i++) {
             vpci_target_unref(program->ops[i].target);
         }
+        if (program->owner) {
+            dp_netdev_flow_unref(program->owner);
+        }
         free(program);
     }
+}
+
+void
+vpci_program_set_owner(struct vpci_program *program,
+                       struct dp_netdev_flow *flow,
+                       const struct dp_netdev_actions *actions)
+{
+    ovs_refcount_ref(&flow->ref_cnt);
+    program->owner = flow;
+    program->owner_actions = actions;
 }
 
 bool

@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dpif-netdev-private-flow.h"
 #include "openvswitch/types.h"
+#include "ovs-rcu.h"
 
 struct dp_packet_batch;
 struct nlattr;
@@ -37,6 +39,12 @@ struct vpci_op {
 struct vpci_program {
     uint64_t generation;        /* Larger than that of all programs that the
                                  * port had before. */
+
+    /* The datapath's flow whose actions these are, with a reference, and the
+     * actions that it had: packets take the program as long as it has them. */
+    struct dp_netdev_flow *owner;
+    const struct dp_netdev_actions *owner_actions;
+
     size_t n_ops;
     size_t n_edits;
     struct vpci_op ops[];
@@ -51,6 +59,26 @@ const char *vpci_actions_to_program(const struct nlattr *actions,
 
 /* Null is ignored. */
 void vpci_program_destroy(struct vpci_program *);
+
+/* Makes 'flow', to which the caller has a reference, and which had 'actions',
+ * the owner of a program that has none. */
+void vpci_program_set_owner(struct vpci_program *, struct dp_netdev_flow *flow,
+                            const struct dp_netdev_actions *actions);
+
+/* True if the owner is still in the datapath, with the same actions.  So what
+ * changes there holds here at once, and nothing waits for the thread that
+ * offloads flows.  (Actions that are new may lie where old ones were, but not
+ * before all threads have quiesced, and then that thread is about to say so.)
+ * Any thread. */
+static inline bool
+vpci_program_is_current(const struct vpci_program *program)
+{
+    const struct dp_netdev_flow *owner = program->owner;
+
+    return (!__atomic_load_n(&owner->dead, __ATOMIC_RELAXED)
+            && ovsrcu_get(struct dp_netdev_actions *, &owner->actions)
+               == program->owner_actions);
+}
 
 /* True if packets go to one place as they are. */
 static inline bool

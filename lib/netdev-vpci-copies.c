@@ -13,6 +13,9 @@
 #include "ovs-rcu.h"
 #include "util.h"
 
+/* As lib/dpif-netdev.c has it. */
+#define INVALID_FLOW_MARK 0
+
 struct dp_netdev_flow *
 vpci_copy_flow(const ovs_u128 *ufid)
 {
@@ -31,14 +34,22 @@ vpci_copy_get_match(const struct dp_netdev_flow *flow, struct match *match)
     match_zero_wildcarded_fields(match);
 }
 
-const struct nlattr *
-vpci_copy_get_actions(const struct dp_netdev_flow *flow, size_t *len)
+const struct dp_netdev_actions *
+vpci_copy_get_actions(const struct dp_netdev_flow *flow)
 {
-    const struct dp_netdev_actions *actions
-        = ovsrcu_get(struct dp_netdev_actions *, &flow->actions);
+    return ovsrcu_get(struct dp_netdev_actions *, &flow->actions);
+}
 
-    *len = actions->size;
-    return actions->actions;
+bool
+vpci_copy_ref(struct dp_netdev_flow *flow)
+{
+    return ovs_refcount_try_ref_rcu(&flow->ref_cnt);
+}
+
+bool
+vpci_copy_is_marked(const struct dp_netdev_flow *flow)
+{
+    return __atomic_load_n(&flow->mark, __ATOMIC_RELAXED) != INVALID_FLOW_MARK;
 }
 
 static ovs_u128
@@ -105,7 +116,8 @@ add_copy(struct vpci_copies *c, struct dp_netdev_flow *flow,
     struct match own;
 
     forget_dead(c);
-    if (is_dead(flow) || !ovs_refcount_try_ref_rcu(&flow->ref_cnt)) {
+    if (is_dead(flow) || (!match && !vpci_copy_is_marked(flow))
+        || !vpci_copy_ref(flow)) {
         return NULL;
     }
     if (c->n == c->allocated) {
@@ -152,9 +164,12 @@ vpci_copies_agree(const struct vpci_copies *c)
 }
 
 void
-vpci_copies_adopt(struct vpci_copies *c, const struct vpci_copy *copy)
+vpci_copies_adopt(struct vpci_copies *c, const struct vpci_copy *copy,
+                  uint64_t packets, uint64_t bytes)
 {
     c->mask = copy->mask;
+    c->packets = packets;
+    c->bytes = bytes;
     forget_dead(c);
 }
 
@@ -164,6 +179,9 @@ vpci_copies_report(struct vpci_copies *c, struct vpci_copy *copy,
 {
     uint64_t n = packets - c->packets;
 
+    if (is_odd(c, copy)) {
+        return 0;
+    }
     copy->packets += n;
     copy->bytes += bytes - c->bytes;
     c->packets = packets;

@@ -24,9 +24,9 @@
 
 #include "openvswitch/types.h"
 
+struct dp_netdev_actions;
 struct dp_netdev_flow;
 struct match;
-struct nlattr;
 
 struct vpci_copy {
     struct dp_netdev_flow *flow; /* With a reference: nobody else gets its
@@ -49,19 +49,29 @@ struct vpci_copies {
  * names to netdev_flow_api, and keeps the flow while it calls. */
 struct dp_netdev_flow *vpci_copy_flow(const ovs_u128 *ufid);
 
-/* Match and actions of 'flow', which the calling thread has not quiesced since
- * it was given. */
+/* Takes a reference to 'flow', for dp_netdev_flow_unref().  Returns false if it
+ * is going.  The calling thread has not quiesced since 'flow' was given. */
+bool vpci_copy_ref(struct dp_netdev_flow *flow);
+
+/* Match of 'flow'.  The calling thread has not quiesced since that was given. */
 void vpci_copy_get_match(const struct dp_netdev_flow *flow, struct match *);
-const struct nlattr *vpci_copy_get_actions(const struct dp_netdev_flow *flow,
-                                           size_t *len);
+
+/* Actions of 'flow', until the calling thread quiesces. */
+const struct dp_netdev_actions *vpci_copy_get_actions(
+    const struct dp_netdev_flow *flow);
+
+/* True if the datapath has marked 'flow' as offloaded: then it says so when the
+ * megaflow is to go. */
+bool vpci_copy_is_marked(const struct dp_netdev_flow *flow);
 
 /* No copies, of a megaflow that is offloaded with the mask of 'match'. */
 void vpci_copies_init(struct vpci_copies *, const struct match *match);
 void vpci_copies_uninit(struct vpci_copies *);
 
-/* Returns 'flow' among the copies, as a new one if need be, or null if it has
- * gone from the datapath, where somebody may still look at it.  'match', if not
- * null, is that of 'flow'.  The pointer is valid until the next call. */
+/* Returns 'flow' among the copies, as a new one if need be.  Returns null if it
+ * has gone from the datapath, where somebody may still look at it, or if it is
+ * new and will be offered later.  'match', if not null, is that of 'flow', which
+ * is offered now.  The pointer is valid until the next call. */
 struct vpci_copy *vpci_copies_find(struct vpci_copies *,
                                    struct dp_netdev_flow *flow,
                                    const struct match *match);
@@ -75,12 +85,15 @@ enum vpci_agreement {
 /* Says which of the copies that the datapath still has are what is offloaded. */
 enum vpci_agreement vpci_copies_agree(const struct vpci_copies *);
 
-/* Takes the mask of 'copy' for the one that is offloaded.  Pointers to copies
- * are no longer valid. */
-void vpci_copies_adopt(struct vpci_copies *, const struct vpci_copy *copy);
+/* Takes the mask of 'copy' for the one that is offloaded.  What has not been
+ * reported of the totals is not reported any more.  Pointers to copies are no
+ * longer valid. */
+void vpci_copies_adopt(struct vpci_copies *, const struct vpci_copy *copy,
+                       uint64_t packets, uint64_t bytes);
 
-/* Reports what is new in the totals of the megaflow to 'copy', where what it is
- * to know can then be found.  Returns the number of packets that are new. */
+/* Reports what is new in the totals of the megaflow to 'copy', if that is what
+ * was offloaded, where what it is to know can then be found.  Returns the number
+ * of packets that are new. */
 uint64_t vpci_copies_report(struct vpci_copies *, struct vpci_copy *copy,
                             uint64_t packets, uint64_t bytes);
 

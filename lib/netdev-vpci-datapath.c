@@ -33,8 +33,10 @@ static uint64_t old_until;          /* ...which counts up to this TSC: packets
 uint64_t
 vpci_datapath_hold_cycles(uint64_t now)
 {
-    uint64_t until = __atomic_load_n(&old_until, __ATOMIC_ACQUIRE);
-    uint64_t hold = __atomic_load_n(&hold_cycles, __ATOMIC_RELAXED);
+    /* Pairs with the release below: who sees the shorter time knows of the
+     * longer one. */
+    uint64_t hold = __atomic_load_n(&hold_cycles, __ATOMIC_ACQUIRE);
+    uint64_t until = __atomic_load_n(&old_until, __ATOMIC_RELAXED);
 
     if (OVS_UNLIKELY(now < until)) {
         uint64_t old = __atomic_load_n(&old_hold_cycles, __ATOMIC_RELAXED);
@@ -70,7 +72,7 @@ __wrap_dpif_set_config(struct dpif *dpif, const struct smap *other_config)
 
         old = vpci_datapath_hold_cycles(now);
         __atomic_store_n(&old_hold_cycles, old, __ATOMIC_RELAXED);
-        __atomic_store_n(&old_until, now + old, __ATOMIC_RELEASE);
-        __atomic_store_n(&hold_cycles, hold, __ATOMIC_RELAXED);
+        __atomic_store_n(&old_until, now + old, __ATOMIC_RELAXED);
+        __atomic_store_n(&hold_cycles, hold, __ATOMIC_RELEASE);
     }
 }

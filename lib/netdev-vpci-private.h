@@ -341,6 +341,9 @@ struct netdev_vpci {
     int n_txqs;
     struct vpci_ring *to_guest[VPCI_MAX_QUEUE_PAIRS]; /* Those that run. */
     int n_to_guest;
+    bool tx_spread;                 /* The datapath chooses a queue for each
+                                     * batch (XPS, tx-steering=hash).  With
+                                     * atomics. */
     bool splice_open;               /* Others may splice to here.  Read by PMD
                                      * threads, with atomics. */
     int paused;                     /* Nesting of vpci_rings_pause(). */

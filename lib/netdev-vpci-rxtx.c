@@ -367,12 +367,15 @@ netdev_vpci_send(struct netdev *netdev, int qid,
     struct vpci_txq *txq = &dev->txqs[qid % dev->n_txqs];
     int n = dp_packet_batch_size(batch);
 
-    *thread_txq_get() = qid;
+    if (OVS_UNLIKELY(dev->tx_spread != concurrent_txq)) {
+        __atomic_store_n(&dev->tx_spread, concurrent_txq, __ATOMIC_RELAXED);
+    }
     if (OVS_UNLIKELY(concurrent_txq)) {
         ovs_spin_lock(&txq->lock);
         n = send_if_open(dev, txq, batch->packets, n);
         ovs_spin_unlock(&txq->lock);
     } else {
+        *thread_txq_get() = qid;
         n = send_if_open(dev, txq, batch->packets, n);
     }
     delete_packets(batch->packets, n);

@@ -68,6 +68,8 @@ struct burst {
     struct vpci_splicer *splicer;
     uint64_t now;               /* TSC. */
     int n;
+    bool odd;                   /* The last frame goes to the datapath though
+                                 * others of its megaflow may be spliced. */
 
     struct vpci_pkt frames[VPCI_VRING_BURST];
     uint8_t heads[VPCI_VRING_BURST][HEADROOM + VPCI_KEY_HEADERS]
@@ -227,7 +229,10 @@ may_wait_for(struct vpci_ring *ring, int n_done, uint64_t now)
         ring->full_taken = 0;
     }
     ring->full_taken += n_done;
-    if (now - ring->full_since < rte_get_tsc_hz() / 1000 * MAX_FULL_MS) {
+    /* 'now' of another thread may have been earlier. */
+    if (now <= ring->full_since
+        || (now - ring->full_since
+            < rte_get_tsc_hz() / 1000 * MAX_FULL_MS)) {
         return true;
     } else if (ring->full_taken < MIN_TAKEN) {
         return false;
@@ -465,9 +470,17 @@ max_vlans(void)
     return MIN(flow_vlan_limit, VPCI_KEY_VLANS);
 }
 
-/* Makes keys of all frames.  A frame that can have none goes to the datapath,
- * by itself, though perhaps it belongs to a megaflow of which others are
- * spliced: so that it is not overtaken, the burst ends with it. */
+/* Frame 'i' goes to the datapath by itself, though perhaps it belongs to a
+ * megaflow of which others are spliced: so that it is not overtaken, the burst
+ * ends with it. */
+static void
+end_burst(struct burst *b, int i)
+{
+    b->n = i + 1;
+    b->odd = true;
+}
+
+/* Makes keys of all frames that can have one. */
 static void
 make_keys(struct burst *b)
 {
@@ -482,7 +495,7 @@ make_keys(struct burst *b)
         if (OVS_UNLIKELY(!vpci_key_parse(frame->head, frame->head_len,
                                          frame->len, n_vlans, depth,
                                          &b->keys[n]))) {
-            b->n = i + 1;
+            end_burst(b, i);
             break;
         }
         b->key_of[i] = n;
@@ -491,17 +504,35 @@ make_keys(struct burst *b)
     b->n_keys = n;
 }
 
-/* True if all ports that 'program' sends to are there.  Sets '*dev' if there
- * is only one and packets go there as they are. */
+/* True if the datapath spreads what it sends to 'dev' over its queues as it
+ * likes: packets that are spliced to one of them might overtake others. */
+static bool
+is_spread(const struct netdev_vpci *dev)
+{
+    return (dev->n_to_guest > 1
+            && __atomic_load_n(&dev->tx_spread, __ATOMIC_RELAXED));
+}
+
+/* True if 'program' can send to all its ports.  Sets '*dev' if there is only one
+ * and packets go there as they are. */
 static bool
 resolve(const struct vpci_program *program, struct netdev_vpci **dev)
 {
     *dev = NULL;
-    if (OVS_LIKELY(vpci_program_is_simple(program))) {
-        *dev = vpci_target_dev(program->ops[0].target);
-        return *dev != NULL;
+    for (size_t i = 0; i < program->n_ops; i++) {
+        const struct vpci_op *op = &program->ops[i];
+
+        if (op->kind == VPCI_OP_OUTPUT) {
+            *dev = vpci_target_dev(op->target);
+            if (!*dev || OVS_UNLIKELY(is_spread(*dev))) {
+                return false;
+            }
+        }
     }
-    return vpci_program_is_alive(program);
+    if (!vpci_program_is_simple(program)) {
+        *dev = NULL;
+    }
+    return true;
 }
 
 /* True if 'program' can be executed for the frame of key 'k': where its layers
@@ -543,6 +574,7 @@ look_up(struct burst *b, uint64_t generation)
             verdict = verdicts[k];
             program = (const struct vpci_program *) (uintptr_t) verdict;
             if (!program || program->generation > generation
+                || !vpci_program_is_current(program)
                 || !resolve(program, &dev)) {
                 program = NULL;
             } else if (OVS_UNLIKELY(program->generation
@@ -555,8 +587,7 @@ look_up(struct burst *b, uint64_t generation)
         if (OVS_UNLIKELY(!program)) {
             continue;
         } else if (OVS_UNLIKELY(!can_edit(b, program, k))) {
-            /* As in make_keys(). */
-            b->n = i + 1;
+            end_burst(b, i);
             break;
         }
         b->programs[i] = program;
@@ -787,11 +818,13 @@ easy_target(const struct netdev_vpci *dev, const struct vpci_splicer *s,
 
     if (!program || program->generation > generation
         || program->generation > s->settled
+        || !vpci_program_is_current(program)
         || !vpci_program_is_simple(program)) {
         return NULL;
     }
     to = vpci_target_dev(program->ops[0].target);
     if (!to || !__atomic_load_n(&to->splice_open, __ATOMIC_ACQUIRE)
+        || is_spread(to)
         || ovsrcu_get(struct vpci_policer *, &to->egress)
         || ovsrcu_get(struct vpci_policer *, &dev->ingress)) {
         return NULL;
@@ -878,6 +911,7 @@ splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     *n_up = 0;
     b.splicer = s;
     b.now = now;
+    b.odd = false;
     b.n = vpci_vring_peek(rxq->ring->vring, b.frames, s->max);
     if (!b.n) {
         return 0;
@@ -892,9 +926,21 @@ splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     }
     *n_up = hand_up(&b, dev, rxq, pkts);
     deal_with(&b, dev, rxq, *n_up);
+    if (OVS_UNLIKELY(b.odd) && s->settled != UINT64_MAX) {
+        /* Whatever is spliced waits for it: see settle(). */
+        s->settled = s->settling = 0;
+    }
     s->max = b.n ? VPCI_VRING_BURST : 1;
     vpci_vring_release(rxq->ring->vring, b.n);
     return b.n;
+}
+
+static void
+start_settling(struct vpci_splicer *s, uint64_t newest, uint64_t now)
+{
+    s->settling = newest;
+    s->settling_since = now;
+    s->due = false;
 }
 
 /* Keeps packets of megaflows that have just been offloaded from overtaking those
@@ -914,11 +960,11 @@ settle(struct vpci_splicer *s, uint64_t now)
     }
     newest = __atomic_load_n(&s->source->generation, __ATOMIC_ACQUIRE);
     if (s->settled == UINT64_MAX) {
-        s->settled = newest;
+        /* What was sent just now may be kept already. */
+        s->settled = 0;
+        start_settling(s, newest, now);
     } else if (!s->settling && s->settled < newest) {
-        s->settling = newest;
-        s->settling_since = now;
-        s->due = false;
+        start_settling(s, newest, now);
     } else if (s->settling && now - s->settling_since > hold) {
         /* It is due, and sent between this call and the next. */
         if (s->due) {

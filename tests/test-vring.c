@@ -42,6 +42,7 @@ static const struct {
     { "stress-split", test_stress_split },
     { "stress-packed", test_stress_packed },
     { "index-race", test_index_race },
+    { "lap-race", test_lap_race },
 };
 #define N_TESTS (sizeof tests / sizeof *tests)
 

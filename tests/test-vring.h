@@ -39,5 +39,6 @@ void test_state(void);
 void test_stress_split(void);
 void test_stress_packed(void);
 void test_index_race(void);
+void test_lap_race(void);
 
 #endif /* test-vring.h */

@@ -88,6 +88,10 @@ side_take_packed(struct side *side, uint32_t max, bool write)
     uint32_t idx = side->vr->avail_idx;
     bool wrap = side->vr->avail_wrap;
 
+    /* A driver could make available once more what was taken just now. */
+    if (max > side->vr->size) {
+        max = side->vr->size;
+    }
     while (side->n < max) {
         const struct vring_packed_desc *p = &desc[idx];
         struct vring_desc_copy d;
