@@ -61,6 +61,9 @@ make -s -C "$builddir" check TESTSUITEFLAGS=--list > check-ovs.log 2>&1 ||
 
 mkdir -p check-ovs || exit 1
 cp "$builddir/tests/atconfig" "$builddir/tests/atlocal" check-ovs || exit 1
+# Sources are found from here, not from the build tree.
+sed -i "s|^at_srcdir=.*|at_srcdir='$srcdir/tests'|
+s|^at_top_srcdir=.*|at_top_srcdir='$srcdir'|" check-ovs/atconfig || exit 1
 path=$vswitchd
 for dir in utilities ovsdb vtep tests ipsec; do
     path=$path:$builddir/$dir
