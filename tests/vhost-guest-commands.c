@@ -98,7 +98,9 @@ forget_in_flight(struct session *s)
 {
     pthread_mutex_lock(&s->g.lock);
     for (unsigned int i = 1; i < s->g.n_queues; i += 2) {
-        guest_reap_tx(&s->g, &s->g.queues[i]);
+        if (s->g.queues[i].drv) {
+            guest_reap_tx(&s->g, &s->g.queues[i]);
+        }
     }
     pthread_mutex_unlock(&s->g.lock);
     guest_reset_rings(&s->g);

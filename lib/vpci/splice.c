@@ -179,7 +179,8 @@ splice_frames(const struct side *from, const struct side *to,
         dst += to->hdr_len;
         copy_head(dst, head, len);
         if (len > HEAD) {
-            memcpy(dst + HEAD, src + HEAD, len - HEAD);
+            /* A guest may give the same memory for both. */
+            memmove(dst + HEAD, src + HEAD, len - HEAD);
         }
         done[i].len = len + to->hdr_len;
         spliced->lens[i] = len;
