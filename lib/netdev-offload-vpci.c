@@ -720,10 +720,10 @@ netdev_offload_vpci_flow_get(struct netdev *netdev,
         report_stats(o, flow, vpci_copy_flow(ufid), stats);
         again = (is_passing(flow)
                  || vpci_copies_agree(&flow->copies) != VPCI_COPIES_ALL);
-    } else {
-        /* Of another port that had this one's number, perhaps. */
-        again = vpci_copy_is_marked(vpci_copy_flow(ufid));
     }
+    /* One that is not marked yet will be offered by itself.  One that is not
+     * known is of another port that had this one's number, perhaps. */
+    again = (again || !flow) && vpci_copy_is_marked(vpci_copy_flow(ufid));
     ovs_mutex_unlock(&o->mutex);
     if (again) {
         offer_again(o, netdev, ufid);
