@@ -613,8 +613,9 @@ fill_flow(const struct vpci_flow *flow, struct match *match,
 
 /* The flow API. */
 
-/* Offers what 'of' says, by the name 'ufid'.  If the megaflow is not known, it is
- * added if 'add' is true. */
+/* Offers what 'of' says, by the name 'ufid'.  A megaflow that is not known is
+ * added if 'add' is true, or if the datapath is still to say when it goes: it
+ * takes the mark away before. */
 static void
 offer(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid,
       const struct offered *of, bool add)
@@ -628,7 +629,7 @@ offer(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid,
     }
     ovs_mutex_lock(&o->mutex);
     flow = find_flow(o, ufid);
-    if (!flow && add) {
+    if (!flow && (add || vpci_copy_is_marked(of->flow))) {
         flow = add_flow(o, ufid, &of->match);
     }
     if (flow) {
@@ -689,7 +690,7 @@ offer_again(struct vpci_offload *o, struct netdev *netdev,
         of.actions = xmalloc(MAX(of.actions_len, 1));
         memcpy(of.actions, of.dp_actions->actions, of.actions_len);
         vpci_copy_get_match(of.flow, &of.match);
-        offer(o, netdev, ufid, &of, vpci_copy_is_marked(of.flow));
+        offer(o, netdev, ufid, &of, false);
         dp_netdev_flow_unref(of.flow);
         free(of.actions);
     }

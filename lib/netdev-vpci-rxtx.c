@@ -367,7 +367,8 @@ netdev_vpci_send(struct netdev *netdev, int qid,
     struct vpci_txq *txq = &dev->txqs[qid % dev->n_txqs];
     int n = dp_packet_batch_size(batch);
 
-    if (OVS_UNLIKELY(dev->tx_spread != concurrent_txq)) {
+    if (OVS_UNLIKELY(__atomic_load_n(&dev->tx_spread, __ATOMIC_RELAXED)
+                     != concurrent_txq)) {
         __atomic_store_n(&dev->tx_spread, concurrent_txq, __ATOMIC_RELAXED);
     }
     if (OVS_UNLIKELY(concurrent_txq)) {
