@@ -889,7 +889,8 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
         note_where(s, to, now);
         count_spliced(&rxq->counters, &t);
         vpci_counter_add(&rxq->counters.splice_bursts, 1);
-        vpci_steer_count(s->reader, plain.entry, n, t.bytes, 0, now);
+        vpci_steer_count(s->reader, plain.entry, n, t.bytes,
+                         spliced.tcp_flags, now);
     }
     *stopped = spliced.stopped;
     return n;

@@ -187,7 +187,8 @@ make_shallow(const uint8_t *data, uint32_t len, struct match *match)
 /* Makes an entry for one packet, and finds packets that differ in one byte
  * plain only if the entry is theirs as well. */
 static bool
-check_plain(uint8_t *data, uint32_t len, unsigned int *n_plain)
+check_plain(uint8_t *data, uint32_t len, unsigned int *n_plain,
+            unsigned int *n_tcp)
 {
     struct vpci_steer *t = vpci_steer_create(1, 1);
     struct vpci_steer_reader *r = vpci_steer_reader_create(t, 0);
@@ -209,12 +210,20 @@ check_plain(uint8_t *data, uint32_t len, unsigned int *n_plain)
         if (vpci_steer_get_plain(r, &plain)) {
             CHECK(plain.entry == entry && plain.verdict == 7);
             for (int i = 0; i < 16; i++) {
-                if (vpci_steer_is_plain(&plain, data)) {
+                bool is_plain = vpci_steer_is_plain(&plain, data);
+                uint16_t tcp_flags = 0;
+                bool is_tcp = vpci_steer_is_plain_tcp(
+                    &plain, data, MIN(len, VPCI_STEER_TCP_HEADERS), len,
+                    &tcp_flags);
+
+                if (is_plain || is_tcp) {
                     extract(data, len, &other);
                     CHECK(flow_equal_except(&match.flow, &other.flow,
                                             &match.wc));
-                    CHECK(!other.flow.tcp_flags);
-                    ++*n_plain;
+                    CHECK((OVS_FORCE uint16_t) other.flow.tcp_flags
+                          == tcp_flags);
+                    *n_plain += is_plain;
+                    *n_tcp += is_tcp;
                 }
                 data[random_range(VPCI_STEER_PLAIN_HEADERS)] ^=
                     1u << random_range(8);
@@ -231,7 +240,7 @@ static bool
 test_plain_packets(void)
 {
     uint8_t data[MAX_LEN];
-    unsigned int n_plain = 0;
+    unsigned int n_plain = 0, n_tcp = 0;
 
     random_set_seed(1);
     for (int i = 0; i < N_PACKETS / 20; i++) {
@@ -239,10 +248,11 @@ test_plain_packets(void)
 
         flow_limit_vlans(random_range(FLOW_MAX_VLAN_HEADERS + 1));
         if (len >= VPCI_STEER_PLAIN_HEADERS) {
-            CHECK(check_plain(data, len, &n_plain));
+            CHECK(check_plain(data, len, &n_plain, &n_tcp));
         }
     }
     CHECK(n_plain > N_PACKETS / 50);
+    CHECK(n_tcp > N_PACKETS / 500);
     return true;
 }
 

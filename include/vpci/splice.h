@@ -26,6 +26,7 @@ struct vpci_spliced {
     uint32_t lens[VPCI_VRING_BURST];    /* Of each frame, in bytes. */
     uint32_t multicast;         /* Bit N: frame N has a group address... */
     uint32_t broadcast;         /* ...and it is that of everybody. */
+    uint16_t tcp_flags;         /* Of all frames, in network byte order. */
     bool stopped;               /* There was a frame that is not easy. */
 };
 

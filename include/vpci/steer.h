@@ -143,26 +143,42 @@ struct vpci_steer_plain {
 
 /* Returns true, and fills in '*plain', if the last packet that was found has such
  * an entry.  Then whoever has many packets for it need not make keys: all for
- * which vpci_steer_is_plain() is true belong to the entry, until the reader
- * leaves. */
+ * which vpci_steer_is_plain() or vpci_steer_is_plain_tcp() is true belong to the
+ * entry, until the reader leaves. */
 bool vpci_steer_get_plain(const struct vpci_steer_reader *,
                           struct vpci_steer_plain *plain);
 
+static inline bool
+vpci_steer_has_ethernet(const struct vpci_steer_plain *plain,
+                        const uint8_t *headers)
+{
+    uint64_t h[2];
+
+    memcpy(h, headers, sizeof h);
+    return !(((h[0] & plain->mask[0]) ^ plain->value[0])
+             | ((h[1] & plain->mask[1]) ^ plain->value[1]));
+}
+
 /* True if the packet, of which at least VPCI_STEER_PLAIN_HEADERS bytes are at
  * 'headers', belongs to the entry of 'plain', and has no TCP flags.  If not,
- * ask vpci_steer_lookup(). */
+ * ask vpci_steer_is_plain_tcp() or vpci_steer_lookup(). */
 #define VPCI_STEER_PLAIN_HEADERS 54
 static inline bool
 vpci_steer_is_plain(const struct vpci_steer_plain *plain,
                     const uint8_t *headers)
 {
-    uint64_t h[2];
-
-    memcpy(h, headers, sizeof h);
-    return (!(((h[0] & plain->mask[0]) ^ plain->value[0])
-              | ((h[1] & plain->mask[1]) ^ plain->value[1]))
+    return (vpci_steer_has_ethernet(plain, headers)
             && vpci_key_is_plain(headers));
 }
+
+/* True if the packet of 'len' bytes, of which 'n_headers' are at 'headers',
+ * belongs to the entry of 'plain', and has TCP flags, which are stored in
+ * '*tcp_flags' in network byte order.  More than VPCI_STEER_TCP_HEADERS bytes
+ * do not help.  If not, ask vpci_steer_lookup(). */
+#define VPCI_STEER_TCP_HEADERS 80
+bool vpci_steer_is_plain_tcp(const struct vpci_steer_plain *plain,
+                             const uint8_t *headers, uint32_t n_headers,
+                             uint32_t len, uint16_t *tcp_flags);
 
 /* Counts 'packets' with 'bytes' in all for 'entry', which this reader has found
  * since it entered, at the time 'now', in a unit that is up to the caller. */

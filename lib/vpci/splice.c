@@ -13,6 +13,7 @@
 _Static_assert(VPCI_STEER_PLAIN_HEADERS <= HEAD
                && VPCI_STEER_PLAIN_HEADERS > HEAD / 2,
                "a head is copied in two halves");
+_Static_assert(VPCI_STEER_TCP_HEADERS > HEAD, "TCP takes a longer look");
 
 /* One of the two rings, and buffers of it: each is one descriptor. */
 struct side {
@@ -146,6 +147,29 @@ broadcast_bit(const uint8_t *dst)
     return (dst[0] & dst[1] & dst[2] & dst[3] & dst[4] & dst[5]) == 0xff;
 }
 
+/* True if the frame at 'src', whose first HEAD bytes are also in 'head', matches
+ * 'plain' and has TCP flags, which are added to '*tcp_flags'.  What is read
+ * again is nothing but those of IPv6, which may as well be others by then. */
+static bool
+is_tcp(const struct vpci_steer_plain *plain, const uint8_t *head,
+       const uint8_t *src, uint32_t len, uint16_t *tcp_flags)
+{
+    uint32_t n = len < VPCI_STEER_TCP_HEADERS ? len : VPCI_STEER_TCP_HEADERS;
+    uint8_t headers[VPCI_STEER_TCP_HEADERS];
+    uint16_t flags;
+
+    memcpy(headers, head, HEAD);
+    if (n > HEAD) {
+        memcpy(headers + HEAD, src + HEAD, n - HEAD);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    }
+    if (!vpci_steer_is_plain_tcp(plain, headers, n, len, &flags)) {
+        return false;
+    }
+    *tcp_flags |= flags;
+    return true;
+}
+
 /* Moves the frames of 'from' to the buffers of 'to' as long as they fit and are
  * plain.  Returns how many. */
 static uint32_t
@@ -172,7 +196,8 @@ splice_frames(const struct side *from, const struct side *to,
         copy_head(head, src, len);
         /* The compiler may not look at 'src' again for what is in 'head'. */
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (VRING_UNLIKELY(!vpci_steer_is_plain(&p, head))) {
+        if (VRING_UNLIKELY(!vpci_steer_is_plain(&p, head))
+            && !is_tcp(&p, head, src, len, &spliced->tcp_flags)) {
             break;
         }
         vring_write_hdr(dst, &hdr, to->hdr_len);
@@ -216,6 +241,7 @@ vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
     uint32_t n_moved = 0;
 
     spliced->multicast = spliced->broadcast = 0;
+    spliced->tcp_flags = 0;
     spliced->stopped = false;
     if (!is_easy(from) || !is_easy(to) || from->has_offloads || from == to) {
         spliced->stopped = true;

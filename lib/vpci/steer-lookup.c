@@ -491,6 +491,23 @@ vpci_steer_get_plain(const struct vpci_steer_reader *r,
             && make_plain(&m->key, &key, plain));
 }
 
+bool
+vpci_steer_is_plain_tcp(const struct vpci_steer_plain *plain,
+                        const uint8_t *headers, uint32_t n_headers,
+                        uint32_t len, uint16_t *tcp_flags)
+{
+    union vpci_key key;
+
+    /* A header that is not valid, or behind many options, shows no flags. */
+    if (!vpci_steer_has_ethernet(plain, headers)
+        || !vpci_key_parse(headers, n_headers, len, 0, VPCI_DEPTH_FRAG, &key)
+        || key.kind || !key.tcp_flags) {
+        return false;
+    }
+    *tcp_flags = key.tcp_flags;
+    return true;
+}
+
 static void
 add(uint64_t *counter, uint64_t n)
 {
