@@ -42,9 +42,11 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-datapath.c \
 	lib/netdev-vpci-fds.c \
 	lib/netdev-vpci-filter.c \
-	lib/netdev-vpci-memory.c \
 	lib/netdev-vpci-match.c \
 	lib/netdev-vpci-match.h \
+	lib/netdev-vpci-megaflow.c \
+	lib/netdev-vpci-megaflow.h \
+	lib/netdev-vpci-memory.c \
 	lib/netdev-vpci-mempool.c \
 	lib/netdev-vpci-message.h \
 	lib/netdev-vpci-private.h \
@@ -53,10 +55,15 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-rxtx.c \
 	lib/netdev-vpci-show.c \
 	lib/netdev-vpci-sockets.c \
+	lib/netdev-vpci-source.c \
+	lib/netdev-vpci-splice-burst.c \
+	lib/netdev-vpci-splice-send.c \
 	lib/netdev-vpci-splice.c \
+	lib/netdev-vpci-splice.h \
 	lib/netdev-vpci-stats.c \
 	lib/netdev-vpci-steering.c \
 	lib/netdev-vpci-target.c \
 	lib/netdev-vpci-target.h \
+	lib/netdev-vpci-translation.c \
 	lib/netdev-vpci-vhost.c \
 	lib/netdev-vpci.c

@@ -511,41 +511,6 @@ int vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *,
                    struct vpci_pkt *frames, int n,
                    const struct vpci_tally *t);
 
-/* netdev-vpci-splice.c */
-
-/* The verdict of entries whose packets go to the datapath. */
-#define VPCI_ASK_DATAPATH 0
-
-/* A port as a place to splice from. */
-struct vpci_source {
-    struct ovs_list node;
-    struct vpci_steer *table;   /* Its verdicts are struct vpci_program *, or
-                                 * VPCI_ASK_DATAPATH. */
-    struct vpci_target *sole;   /* The only place that entries send to, or
-                                 * null.  With atomics. */
-    uint64_t generation;        /* Of the newest program.  With atomics. */
-    struct vpci_splicer *splicers[VPCI_MAX_QUEUE_PAIRS];
-};
-
-/* Fills in '*source'.  Returns 0 or a positive errno. */
-int vpci_source_init(struct vpci_source *);
-
-/* No queue has one of its splicers any more. */
-void vpci_source_uninit(struct vpci_source *);
-
-/* Nobody sends to the port any more once this returns.  Null is ignored. */
-void vpci_target_kill(struct vpci_target *);
-
-/* Waits until no PMD thread splices that did so when this was called. */
-void vpci_splice_synchronize(void);
-
-/* Receives from 'rxq', while its gate is passed.  Splices what its port's table
- * says, puts what the datapath is to look at into 'pkts', at most
- * NETDEV_MAX_BURST packets, and returns their number.  Sets '*moved' if
- * any packet was taken.  All counters of the port are kept. */
-int vpci_splice(struct netdev_vpci *, struct vpci_rxq *rxq,
-                struct dp_packet **pkts, bool *moved);
-
 /* netdev-vpci-datapath.c */
 
 /* TSC cycles for which the datapath may keep packets that it sends, or 0 if it

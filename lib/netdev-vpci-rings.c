@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "netdev-vpci-splice.h"
 #include "openvswitch/vlog.h"
 #include "socket-util.h"
 #include "vpci/doorbell.h"

@@ -3,7 +3,7 @@
 /* The flow path: packets between a guest's rings and the datapath, and what it
  * has in common with the splice path. */
 
-#include "netdev-vpci-private.h"
+#include "netdev-vpci-splice.h"
 
 #include <errno.h>
 #include <rte_mempool.h>

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Sending on the splice path: what becomes of frames by a port's own policy, a
+ * full ring and an absent guest. */
+
+#include "netdev-vpci-splice.h"
+
+#include <rte_cycles.h>
+
+/* Packets wait in the ring for a guest that has no room as long as it takes so
+ * many of them in so many milliseconds. */
+#define MIN_TAKEN 256
+#define MAX_FULL_MS 100
+
+bool
+vpci_splice_passes(const struct netdev_vpci *dev, const struct vpci_tally *t)
+{
+    uint32_t max_frame;
+
+    atomic_read_relaxed(&CONST_CAST(struct netdev_vpci *, dev)->max_frame,
+                        &max_frame);
+    return (t->max_len <= max_frame
+            && !ovsrcu_get(struct vpci_policer *, &dev->egress));
+}
+
+/* Drops frames of 'frames[0..n)' that the guest of 'dev' is not to get, closes
+ * the gaps and returns how many are left.  Counts with 'tx_lock' held. */
+static int
+apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
+                struct vpci_pkt *frames, int n)
+{
+    struct vpci_policer *policer
+        = ovsrcu_get(struct vpci_policer *, &dev->egress);
+    uint32_t max_frame, lens[VPCI_VRING_BURST];
+    bool pass[VPCI_VRING_BURST];
+    int n_short = 0, n_passed = 0;
+
+    atomic_read_relaxed(&dev->max_frame, &max_frame);
+    for (int i = 0; i < n; i++) {
+        if (OVS_UNLIKELY(frames[i].len > max_frame)) {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU], 1);
+        } else {
+            lens[n_short] = frames[i].len;
+            if (OVS_UNLIKELY(n_short != i)) {
+                frames[n_short] = frames[i];
+            }
+            n_short++;
+        }
+    }
+    if (OVS_LIKELY(!policer)) {
+        return n_short;
+    }
+    vpci_policer_check(policer, lens, n_short, pass);
+    for (int i = 0; i < n_short; i++) {
+        if (pass[i]) {
+            frames[n_passed++] = frames[i];
+        }
+    }
+    vpci_counter_add(&counters->drops[VPCI_DROP_TX_QOS], n_short - n_passed);
+    return n_passed;
+}
+
+/* Says whether packets for 'ring', which has taken 'n_done' and has no more
+ * room, may wait at 'now'.  With its 'tx_lock' held. */
+static bool
+may_wait_for(struct vpci_ring *ring, int n_done, uint64_t now)
+{
+    if (!ring->full_since) {
+        ring->full_since = now;
+        ring->full_taken = 0;
+    }
+    ring->full_taken += n_done;
+    /* 'now' of another thread may have been earlier. */
+    if (now <= ring->full_since
+        || (now - ring->full_since
+            < rte_get_tsc_hz() / 1000 * MAX_FULL_MS)) {
+        return true;
+    } else if (ring->full_taken < MIN_TAKEN) {
+        return false;
+    }
+    ring->full_since = now;
+    ring->full_taken = 0;
+    return true;
+}
+
+/* Sends 'frames[0..n)', which 't' counts, to 'dev', which is open, as 'wait'
+ * says.  Returns how many have been dealt with. */
+static int
+send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
+             const struct vpci_tally *t, bool wait, uint64_t now)
+{
+    struct vpci_ring *ring
+        = dev->to_guest[vpci_thread_txq() % dev->n_to_guest];
+    struct vpci_counters *counters = &ring->spliced;
+    int n_wanted = n, done;
+    uint64_t packets, bytes;
+
+    ovs_spin_lock(&ring->tx_lock);
+    packets = counters->packets;
+    bytes = counters->bytes;
+    if (OVS_UNLIKELY(!vpci_splice_passes(dev, t))) {
+        n_wanted = apply_tx_policy(dev, counters, frames, n);
+        t = NULL;
+        wait = false;
+    }
+    done = vpci_ring_push(ring, counters, frames, n_wanted, t);
+    if (OVS_LIKELY(done == n_wanted)) {
+        ring->full_since = 0;
+    } else if (!may_wait_for(ring, done, now) || !wait) {
+        vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL],
+                         n_wanted - done);
+        done = n_wanted;
+    }
+    vpci_counter_add(&counters->spliced_packets,
+                     counters->packets - packets);
+    vpci_counter_add(&counters->spliced_bytes, counters->bytes - bytes);
+    ovs_spin_unlock(&ring->tx_lock);
+    return wait ? done : n;
+}
+
+/* Counts 'n' packets that 'dev', which is not open, does not get. */
+static void
+count_closed(struct netdev_vpci *dev, int n)
+{
+    bool paused = __atomic_load_n(&dev->in_pause, __ATOMIC_RELAXED);
+    struct vpci_ring *ring = &dev->rings[VPCI_RING_TO_GUEST(0)];
+
+    ovs_spin_lock(&ring->tx_lock);
+    vpci_counter_add(&ring->spliced.drops[paused ? VPCI_DROP_TX_PAUSED
+                                          : VPCI_DROP_TX_NO_GUEST], n);
+    ovs_spin_unlock(&ring->tx_lock);
+}
+
+int
+vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
+                 const struct vpci_tally *t, bool wait, uint64_t now)
+{
+    if (OVS_UNLIKELY(!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE))) {
+        count_closed(dev, n);
+        return n;
+    }
+    return send_to_ring(dev, frames, n, t, wait, now);
+}
+
+void
+vpci_splice_send_all(struct netdev_vpci *dev, struct vpci_pkt *frames,
+                     int n, uint64_t now)
+{
+    struct vpci_tally t = { .packets = 0 };
+
+    for (int i = 0; i < n; i++) {
+        vpci_tally_pkt(&t, &frames[i]);
+    }
+    vpci_splice_send(dev, frames, n, &t, false, now);
+}
