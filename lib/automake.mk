@@ -8,6 +8,7 @@ noinst_LTLIBRARIES += lib/libvpci.la
 lib_libvpci_la_CPPFLAGS = $(VPCI_CPPFLAGS)
 lib_libvpci_la_LIBADD = -lpthread
 lib_libvpci_la_SOURCES = \
+	lib/vpci/backoff.h \
 	lib/vpci/doorbell.c \
 	lib/vpci/gate.c \
 	lib/vpci/guard.c \

@@ -11,7 +11,6 @@
 #include <linux/virtio_ring.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #include "test-vring-harness.h"
@@ -40,7 +39,7 @@ splice_main(void *s_)
         vpci_vring_release(s->tx.vr, n);
         vpci_vring_notify(s->tx.vr);
         if (!n) {
-            sched_yield();
+            usleep(1);
         }
     }
     return NULL;

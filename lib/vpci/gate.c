@@ -3,9 +3,10 @@
 #include "vpci/gate.h"
 
 #include <linux/membarrier.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "backoff.h"
 
 bool vpci_gate_needs_fence = true;
 
@@ -49,9 +50,11 @@ vpci_gate_barrier(void)
 void
 vpci_gate_wait(struct vpci_gate *gate)
 {
+    struct vpci_backoff backoff = VPCI_BACKOFF_INIT;
+
     /* (F) pairs with (E) in vpci_gate_leave(). */
     while (__atomic_load_n(&gate->busy, __ATOMIC_ACQUIRE)) {
-        sched_yield();
+        vpci_backoff(&backoff);
     }
 }
 

@@ -9,12 +9,12 @@
 #include "vpci/steer.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 
+#include "backoff.h"
 #include "steer-private.h"
 #include "vpci/gate.h"
 
@@ -181,11 +181,12 @@ is_over(const struct vpci_steer *t, const uint64_t snapshot[])
 void
 vpci_steer_synchronize(const struct vpci_steer *t)
 {
+    struct vpci_backoff backoff = VPCI_BACKOFF_INIT;
     uint64_t snapshot[VPCI_STEER_MAX_READERS];
 
     take_snapshot(t, snapshot);
     while (!is_over(t, snapshot)) {
-        sched_yield();
+        vpci_backoff(&backoff);
     }
 }
 

@@ -37,6 +37,8 @@ class ActionMaker:
         self.tags = len(kind) - len(self.kind)
         if self.chance(6):
             return "drop"
+        if table < NEXT_TABLE and self.chance(25 if self.tags else 6):
+            return self._pass_on()
         actions = []
         odd = self.chance(22)
         for _ in range(self.rng.choices((1, 2, 3, 4, 6, 9),
@@ -54,6 +56,14 @@ class ActionMaker:
             actions.append("fin_timeout(idle_timeout=3000)")
         # OpenFlow wants meters before anything else.
         return "meter:1," * self.chance(2) + ",".join(actions)
+
+    def _pass_on(self):
+        """Returns actions that leave a packet, without its first tag if it is
+        known to have one, to the next table, so that its megaflow matches what
+        was behind that."""
+        if self.tags:
+            return f"strip_vlan,resubmit(,{NEXT_TABLE})"
+        return f"{self._edit()},resubmit(,{NEXT_TABLE})"
 
     def output(self):
         """Returns an action that sends a packet somewhere."""
