@@ -13,8 +13,8 @@
  *
  * A megaflow may be in several PMD threads: see netdev-vpci-copies.h. */
 
-#include "netdev-vpci-copies.h"
 #include "netdev-vpci-splice.h"
+#include "netdev-vpci-copies.h"
 #include "openvswitch/hmap.h"
 #include "openvswitch/match.h"
 #include "vpci/key.h"

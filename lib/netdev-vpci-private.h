@@ -209,10 +209,11 @@ struct vpci_ring {
      * with 'tx_lock'. */
     struct vpci_counters spliced;
 
-    /* TSC when the ring was first found full since it last had room, or since
-     * it last took enough, or 0; and what it took since.  Written with
-     * 'tx_lock'. */
+    /* TSC when the ring was first found full since it had room for a while, or
+     * since it last took enough, or 0; when it was last found full; and what it
+     * took since the first.  Written with 'tx_lock'. */
     uint64_t full_since;
+    uint64_t full_last;
     uint32_t full_taken;
 
     /* What made the ring unusable, as a sentence, or null.  Survives until the

@@ -176,14 +176,15 @@ begin_burst(struct burst *b, struct netdev_vpci *dev)
     }
 }
 
-/* Drops what exceeds 'policer', of what is to leave the ring. */
-static void
-police(struct burst *b, struct vpci_policer *policer)
+/* Drops what exceeds 'policer', also of what has been copied to 'pkts'.  Returns
+ * how many of these are left. */
+static int
+police(struct burst *b, struct vpci_policer *policer, struct dp_packet **pkts)
 {
     uint32_t lens[VPCI_VRING_BURST];
     uint8_t which[VPCI_VRING_BURST];
     bool pass[VPCI_VRING_BURST];
-    int n = 0;
+    int n = 0, n_up = 0, n_left = 0;
 
     for (int i = 0; i < b->n; i++) {
         if (b->programs[i] != &dropped) {
@@ -193,10 +194,16 @@ police(struct burst *b, struct vpci_policer *policer)
     }
     vpci_policer_check(policer, lens, n, pass);
     for (int k = 0; k < n; k++) {
+        struct dp_packet *pkt = b->programs[which[k]] ? NULL : pkts[n_up++];
+
         if (!pass[k]) {
             drop(b, which[k], VPCI_DROP_RX_QOS);
+            dp_packet_delete(pkt);
+        } else if (pkt) {
+            pkts[n_left++] = pkt;
         }
     }
+    return n_left;
 }
 
 /* Tags that Open vSwitch takes for tags. */
@@ -531,10 +538,10 @@ vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     begin_burst(&b, dev);
     make_keys(&b);
     look_up(&b, generation);
-    if (OVS_UNLIKELY(policer)) {
-        police(&b, policer);
-    }
     *n_up = hand_up(&b, dev, rxq, pkts);
+    if (OVS_UNLIKELY(policer)) {
+        *n_up = police(&b, policer, pkts);
+    }
     deal_with(&b, dev, rxq, *n_up);
     if (OVS_UNLIKELY(b.odd) && s->settled != UINT64_MAX) {
         /* Whatever is spliced waits for it: see settle(). */

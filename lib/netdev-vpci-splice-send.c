@@ -8,7 +8,8 @@
 #include <rte_cycles.h>
 
 /* Packets wait in the ring for a guest that has no room as long as it takes so
- * many of them in so many milliseconds. */
+ * many of them in so many milliseconds.  One that has had room for so long has
+ * as much time again. */
 #define MIN_TAKEN 256
 #define MAX_FULL_MS 100
 
@@ -65,15 +66,17 @@ apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
 static bool
 may_wait_for(struct vpci_ring *ring, int n_done, uint64_t now)
 {
-    if (!ring->full_since) {
+    uint64_t max = rte_get_tsc_hz() / 1000 * MAX_FULL_MS;
+
+    /* 'now' of another thread may have been earlier. */
+    if (!ring->full_since
+        || (now > ring->full_last && now - ring->full_last >= max)) {
         ring->full_since = now;
         ring->full_taken = 0;
     }
+    ring->full_last = now;
     ring->full_taken += n_done;
-    /* 'now' of another thread may have been earlier. */
-    if (now <= ring->full_since
-        || (now - ring->full_since
-            < rte_get_tsc_hz() / 1000 * MAX_FULL_MS)) {
+    if (now <= ring->full_since || now - ring->full_since < max) {
         return true;
     } else if (ring->full_taken < MIN_TAKEN) {
         return false;
@@ -105,7 +108,7 @@ send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     }
     done = vpci_ring_push(ring, counters, frames, n_wanted, t);
     if (OVS_LIKELY(done == n_wanted)) {
-        ring->full_since = 0;
+        vpci_splice_note_room(ring, done);
     } else if (!may_wait_for(ring, done, now) || !wait) {
         vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL],
                          n_wanted - done);

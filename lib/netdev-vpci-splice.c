@@ -96,7 +96,7 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
         vpci_count_spliced(&ring->spliced, &t);
         vpci_counter_add(&ring->spliced.notifies,
                          vpci_vring_notify(ring->vring));
-        ring->full_since = 0;
+        vpci_splice_note_room(ring, n);
     }
     ovs_spin_unlock(&ring->tx_lock);
     if (n) {

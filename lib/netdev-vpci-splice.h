@@ -99,6 +99,16 @@ vpci_count_spliced(struct vpci_counters *c, const struct vpci_tally *t)
     vpci_counter_add(&c->spliced_bytes, t->bytes);
 }
 
+/* Notes that the guest has taken 'n' packets from 'ring' without having been
+ * full.  With its 'tx_lock' held. */
+static inline void
+vpci_splice_note_room(struct vpci_ring *ring, int n)
+{
+    if (OVS_UNLIKELY(ring->full_since)) {
+        ring->full_taken += n;
+    }
+}
+
 /* netdev-vpci-splice-send.c */
 
 /* True if the guest of 'dev' is to get all of what 't' counts. */

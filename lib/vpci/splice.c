@@ -148,8 +148,9 @@ broadcast_bit(const uint8_t *dst)
 }
 
 /* True if the frame at 'src', whose first HEAD bytes are also in 'head', matches
- * 'plain' and has TCP flags, which are added to '*tcp_flags'.  What is read
- * again is nothing but those of IPv6, which may as well be others by then. */
+ * 'plain' and has TCP flags, which are added to '*tcp_flags'.  What is read here
+ * for the first time is nothing but flags behind HEAD bytes: those that are sent
+ * may be others. */
 static bool
 is_tcp(const struct vpci_steer_plain *plain, const uint8_t *head,
        const uint8_t *src, uint32_t len, uint16_t *tcp_flags)

@@ -97,6 +97,7 @@ struct steer_presence {
 /* The writer's, and private. */
 struct vpci_steer {
     struct steer_hdr *hdr;
+    uint64_t lists_size;        /* Bytes mapped at 'free', and at 'limbo'. */
     struct steer_presence presence[VPCI_STEER_MAX_READERS];
 
     uint32_t n_entries;

@@ -113,9 +113,10 @@ vpci_steer_create(uint32_t max_entries, uint32_t n_readers)
         return NULL;
     }
     memset(t, 0, sizeof *t);
+    t->lists_size = page_align(sizeof *t->free * max_entries);
     t->hdr = create_hdr(max_entries, n_readers);
-    t->free = steer_map_memory(page_align(sizeof *t->free * max_entries));
-    t->limbo = steer_map_memory(page_align(sizeof *t->limbo * max_entries));
+    t->free = steer_map_memory(t->lists_size);
+    t->limbo = steer_map_memory(t->lists_size);
     if (!t->hdr || !t->free || !t->limbo) {
         vpci_steer_destroy(t);
         errno = ENOMEM;
@@ -128,17 +129,14 @@ void
 vpci_steer_destroy(struct vpci_steer *t)
 {
     if (t) {
-        uint64_t lists = 0;
-
         if (t->hdr) {
-            lists = page_align(sizeof *t->free * t->hdr->max_entries);
             munmap(t->hdr, t->hdr->size);
         }
-        if (t->free && lists) {
-            munmap(t->free, lists);
+        if (t->free) {
+            munmap(t->free, t->lists_size);
         }
-        if (t->limbo && lists) {
-            munmap(t->limbo, lists);
+        if (t->limbo) {
+            munmap(t->limbo, t->lists_size);
         }
         free(t);
     }
