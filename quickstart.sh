@@ -68,10 +68,11 @@ create_sandbox () {
     sandbox_vswitchd=$build/vswitchd/ovs-vswitchd
     sandbox_ovs_build=$(built_ovs builddir)
     sandbox_schema=$(built_ovs srcdir)/vswitchd/vswitch.ovsschema
+    sandbox_offload=true
     sandbox=$(mktemp -d "${TMPDIR:-/tmp}/ovs-vpci.XXXXXX") || return 1
     GUESTS_DIR=$sandbox/guests
     export GUESTS_DIR GUESTS_CPUS sandbox_pmd_cpu sandbox_ovs_build \
-        sandbox_schema
+        sandbox_schema sandbox_offload
     guests__check_socket "$sandbox/ovs-vswitchd.1234567.ctl" &&
         sandbox_start "$sandbox" && create_bridge
 }
