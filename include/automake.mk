@@ -10,4 +10,5 @@ vpciinclude_HEADERS = \
 	include/vpci/peer.h \
 	include/vpci/splice.h \
 	include/vpci/steer.h \
-	include/vpci/vring.h
+	include/vpci/vring.h \
+	include/vpci/wire.h

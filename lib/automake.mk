@@ -24,7 +24,8 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/vring-private.h \
 	lib/vpci/vring-push.h \
 	lib/vpci/vring-split.c \
-	lib/vpci/vring.c
+	lib/vpci/vring.c \
+	lib/vpci/wire.c
 
 # The netdev provider is not a library: it registers itself by a constructor,
 # and the linker would leave it in its archive.

@@ -12,6 +12,7 @@ check_PROGRAMS += \
 	tests/test-match \
 	tests/test-steer \
 	tests/test-vring \
+	tests/test-wire \
 	tests/vhost-guest
 
 tests_test_doorbell_SOURCES = tests/test-doorbell.c
@@ -45,6 +46,11 @@ $(tests_test_match_OBJECTS): $(OVS_STAMP)
 tests_test_steer_SOURCES = tests/test-steer.c tests/unit-test.h
 tests_test_steer_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_steer_LDADD = lib/libvpci.la
+
+tests_test_wire_SOURCES = tests/test-wire.c tests/unit-test.h
+tests_test_wire_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_wire_LDADD = lib/libvpci.la
+EXTRA_DIST += tests/wire-packets.py
 
 tests_test_vring_SOURCES = \
 	tests/test-vring-faults.c \
