@@ -68,4 +68,6 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-target.h \
 	lib/netdev-vpci-translation.c \
 	lib/netdev-vpci-vhost.c \
+	lib/netdev-vpci-wire.c \
+	lib/netdev-vpci-wire.h \
 	lib/netdev-vpci.c

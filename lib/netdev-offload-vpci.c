@@ -59,8 +59,8 @@ offer(struct vpci_offload *o, struct netdev *netdev, const ovs_u128 *ufid,
     vpci_translation_uninit(&t);
 }
 
-/* The match that the datapath passes is the one that was asked for: what it has
- * found by it, to modify, may have another. */
+/* The match that the datapath passes is the one that was asked for: what it
+ * has found by it, to modify, may have another. */
 static int
 netdev_offload_vpci_flow_put(struct netdev *netdev,
                              struct match *asked OVS_UNUSED,
@@ -116,8 +116,8 @@ offer_again(struct vpci_offload *o, struct netdev *netdev,
     }
 }
 
-/* The datapath has match and actions itself: the room that it gives us for them
- * would not do. */
+/* The datapath has match and actions itself: the room that it gives us for
+ * them would not do. */
 static int
 netdev_offload_vpci_flow_get(struct netdev *netdev,
                              struct match *match OVS_UNUSED,

@@ -35,10 +35,20 @@ static const struct {
     const char *name;
     int bit;
 } features[] = {
+    { "csum", VIRTIO_NET_F_CSUM },
     { "ctrl_vq", VIRTIO_NET_F_CTRL_VQ },
     { "event_idx", VIRTIO_RING_F_EVENT_IDX },
     { "guest_announce", VIRTIO_NET_F_GUEST_ANNOUNCE },
+    { "guest_csum", VIRTIO_NET_F_GUEST_CSUM },
+    { "guest_ecn", VIRTIO_NET_F_GUEST_ECN },
+    { "guest_tso4", VIRTIO_NET_F_GUEST_TSO4 },
+    { "guest_tso6", VIRTIO_NET_F_GUEST_TSO6 },
+    { "guest_ufo", VIRTIO_NET_F_GUEST_UFO },
+    { "host_ecn", VIRTIO_NET_F_HOST_ECN },
     { "host_mtu", VIRTIO_NET_F_MTU },
+    { "host_tso4", VIRTIO_NET_F_HOST_TSO4 },
+    { "host_tso6", VIRTIO_NET_F_HOST_TSO6 },
+    { "host_ufo", VIRTIO_NET_F_HOST_UFO },
     { "in_order", VIRTIO_F_IN_ORDER },
     { "indirect_desc", VIRTIO_RING_F_INDIRECT_DESC },
     { "log_all", VHOST_F_LOG_ALL },

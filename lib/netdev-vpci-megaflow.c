@@ -132,7 +132,8 @@ keep_stats(struct vpci_offload *o, uint32_t entry,
     past->tcp_flags |= stats.tcp_flags;
 }
 
-/* Gives up the program of 'flow', which has one, that is not found any more. */
+/* Gives up the program of 'flow', which has one, that is not found any
+ * more. */
 static void
 release_program(struct vpci_offload *o, struct vpci_flow *flow)
     OVS_REQUIRES(o->mutex)
@@ -227,8 +228,8 @@ add_entry(struct vpci_offload *o, struct vpci_flow *flow,
                    : "the steering table is full");
 }
 
-/* Gives 'flow' the program 'program', which it takes.  Returns null, or why that
- * is not possible. */
+/* Gives 'flow' the program 'program', which it takes.  Returns null, or why
+ * that is not possible. */
 static char *
 set_program(struct vpci_offload *o, struct vpci_flow *flow,
             const union vpci_key *mask, const union vpci_key *key,

@@ -112,6 +112,8 @@ enum { VPCI_N_SIZES = 7 };
     VPCI_DROP(RX_QOS, "ovs_rx_qos_drops")                           \
     VPCI_DROP(RX_RUNT, "vpci_rx_runt_drops")                        \
     VPCI_DROP(RX_OVERSIZE, "vpci_rx_oversize_drops")                \
+    VPCI_DROP(RX_BAD_OFFLOAD, "vpci_rx_bad_offload_drops")          \
+    VPCI_DROP(RX_UNFINISHED, "vpci_rx_unfinished_drops")            \
     VPCI_DROP(TX_FULL, "ovs_tx_failure_drops")                      \
     VPCI_DROP(TX_MTU, "ovs_tx_mtu_exceeded_drops")                  \
     VPCI_DROP(TX_QOS, "ovs_tx_qos_drops")                           \
@@ -148,8 +150,10 @@ struct vpci_counters {
     uint64_t notifies;          /* Doorbells rung. */
 };
 
-/* What is counted of frames, of a burst. */
+/* What is counted of frames, of a burst.  A super-packet counts as what it would
+ * be on a wire. */
 struct vpci_tally {
+    uint32_t frames;
     uint64_t packets;
     uint64_t bytes;
     uint64_t multicast;
@@ -230,6 +234,10 @@ struct vpci_rxq {
     /* What splices from here, or null.  Changed only while the gate is
      * shut. */
     struct vpci_splicer *splicer;
+
+    /* Null if no guest of the port has sent super-packets.  Set once, while
+     * the gate is shut. */
+    struct vpci_super *super;
     struct vpci_counters counters;
 };
 
@@ -288,6 +296,7 @@ struct vpci_policer;
 struct vpci_mempool;
 struct vpci_offload;
 struct vpci_splicer;
+struct vpci_super;
 
 /* A port. */
 struct netdev_vpci {
@@ -350,6 +359,10 @@ struct netdev_vpci {
     int paused;                     /* Nesting of vpci_rings_pause(). */
     bool in_pause;                  /* Gates are shut for a moment only.  Read
                                      * by PMD threads, with atomics. */
+
+    /* What the guest has negotiated.  Valid for who has seen 'splice_open'
+     * since it entered its table. */
+    uint64_t guest_features;
 
     /* Null unless Open vSwitch offloads flows. */
     OVSRCU_TYPE(struct vpci_offload *) offload;
@@ -591,12 +604,48 @@ void vpci_counters_add_packets(struct vpci_counters *,
 void vpci_counters_add_frames(struct vpci_counters *c,
                               const struct vpci_pkt *frames, int n);
 
-/* Counts 'frame'. */
+/* Packets that 'frame' is on a wire, whose header has been checked. */
+static inline uint32_t
+vpci_frame_packets(const struct vpci_pkt *frame)
+{
+    return (OVS_LIKELY(!frame->hdr.gso_type) ? 1
+            : DIV_ROUND_UP(frame->len - frame->hdr.hdr_len,
+                           frame->hdr.gso_size));
+}
+
+/* Length of the longest of these. */
+static inline uint32_t
+vpci_frame_longest(const struct vpci_pkt *frame)
+{
+    return (OVS_LIKELY(!frame->hdr.gso_type) ? frame->len
+            : MIN(frame->hdr.hdr_len + frame->hdr.gso_size, frame->len));
+}
+
+/* Bytes of all of these. */
+static inline uint64_t
+vpci_frame_bytes(const struct vpci_pkt *frame)
+{
+    return (frame->len + (uint64_t) (vpci_frame_packets(frame) - 1)
+                         * frame->hdr.hdr_len);
+}
+
+/* Counts 'frame', a super-packet whose destination is 'dst'. */
+void vpci_tally_super(struct vpci_tally *, const struct eth_addr *dst,
+                      const struct vpci_pkt *frame);
+
+/* Counts 'frame', whose header has been checked. */
 static inline void
 vpci_tally_pkt(struct vpci_tally *t, const struct vpci_pkt *frame)
 {
-    vpci_tally_frame(t, frame->head_len ? frame->head : frame->iov->base,
-                     frame->len);
+    const struct eth_addr *dst = frame->head_len ? frame->head
+                                 : frame->iov->base;
+
+    t->frames++;
+    if (OVS_LIKELY(!frame->hdr.gso_type)) {
+        vpci_tally_frame(t, dst, frame->len);
+    } else {
+        vpci_tally_super(t, dst, frame);
+    }
 }
 
 /* Adds all of 'src' to 'dst', which no other thread writes. */

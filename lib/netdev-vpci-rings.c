@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "netdev-vpci-splice.h"
+#include "netdev-vpci-wire.h"
 #include "openvswitch/vlog.h"
 #include "socket-util.h"
 #include "vpci/doorbell.h"
@@ -111,6 +112,9 @@ vpci_rings_uninit(struct netdev_vpci *dev)
         free(dev->rings[i].fault);
     }
     free_txqs(dev);
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        free(dev->rxqs[i].super);
+    }
     free_cacheline(dev->rxqs);
 }
 
@@ -179,6 +183,9 @@ vpci_rings_stop_all(struct netdev_vpci *dev)
 {
     for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
         vpci_rings_stop(dev, i);
+    }
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        vpci_super_cancel(&dev->rxqs[i]);
     }
 }
 
@@ -292,6 +299,7 @@ start_ring(struct netdev_vpci *dev, unsigned int index)
         fault = ring_doorbell(ring, config.call_fd, &blocks);
     }
     if (!error && !fault) {
+        vpci_super_prepare(dev, index, config.features);
         error = vpci_vring_start(ring->vring, &config);
     }
     if (fault) {
@@ -390,6 +398,9 @@ open_gates(struct netdev_vpci *dev)
         if (dev->txqs[i].ring) {
             vpci_gate_open(&dev->txqs[i].gate);
         }
+    }
+    if (dev->n_to_guest) {
+        dev->guest_features = dev->active->features;
     }
     __atomic_store_n(&dev->splice_open, dev->n_to_guest > 0,
                      __ATOMIC_RELEASE);

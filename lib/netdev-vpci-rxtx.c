@@ -9,6 +9,7 @@
 #include <rte_mempool.h>
 
 #include "netdev-dpdk.h"
+#include "netdev-vpci-wire.h"
 #include "packets.h"
 
 /* Each PMD thread uses one transmit queue of all ports. */
@@ -76,6 +77,9 @@ vpci_frames_to_packets(struct rte_mempool *mp, struct vpci_counters *counters,
         vpci_pkt_copy(&frames[i], rte_pktmbuf_mtod(mbuf, void *));
         mbuf->pkt_len = frames[i].len;
         mbuf->data_len = frames[i].len;
+        if (OVS_UNLIKELY(frames[i].hdr.flags)) {
+            vpci_finish_offload(&frames[i], rte_pktmbuf_mtod(mbuf, void *));
+        }
     }
     return true;
 }
@@ -83,13 +87,16 @@ vpci_frames_to_packets(struct rte_mempool *mp, struct vpci_counters *counters,
 /* Takes frames that no Ethernet device would pass out of 'frames[0..n)', closes
  * the gaps and returns how many are left.  Adds the others to 'drops'. */
 static int
-drop_odd_frames(uint32_t room, struct vpci_pkt *frames, int n,
-                uint64_t drops[VPCI_N_DROPS])
+drop_odd_frames(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
+                struct vpci_pkt *frames, int n, uint64_t drops[VPCI_N_DROPS])
 {
+    uint32_t room = vpci_mempool_room(dev->mempool);
     int n_kept = 0;
 
     for (int i = 0; i < n; i++) {
-        enum vpci_drop drop = vpci_frame_fault(&frames[i], room);
+        struct vpci_wire wire;
+        enum vpci_drop drop = vpci_rx_fault(dev, rxq, &frames[i], &wire,
+                                            room);
 
         if (OVS_UNLIKELY(drop != VPCI_N_DROPS)) {
             drops[drop]++;
@@ -102,6 +109,40 @@ drop_odd_frames(uint32_t room, struct vpci_pkt *frames, int n,
     return n_kept;
 }
 
+/* Lets the guest know that 'n' of its frames have left the ring of 'rxq'. */
+static void
+release_frames(struct vpci_rxq *rxq, int n)
+{
+    vpci_vring_release(rxq->ring->vring, n);
+    if (vpci_vring_notify(rxq->ring->vring)) {
+        vpci_counter_add(&rxq->counters.notifies, 1);
+    }
+}
+
+/* Receives 'frame', a super-packet, the first one in the ring.  Returns the
+ * number of packets. */
+static int
+receive_super(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+              const struct vpci_pkt *frame, struct dp_packet **pkts)
+{
+    bool ok = vpci_super_start(dev, rxq, frame) == VPCI_N_DROPS;
+
+    release_frames(rxq, 1);
+    return ok ? vpci_super_continue(dev, rxq, pkts) : 0;
+}
+
+/* Returns the number of frames in front of the first super-packet. */
+static int
+n_before_super(const struct vpci_pkt *frames, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (OVS_UNLIKELY(vpci_is_super(&frames[i]))) {
+            return i;
+        }
+    }
+    return n;
+}
+
 /* Receives a burst from the ring of 'rxq' into 'pkts', while its gate is
  * passed.  Frames for which there is no mbuf stay in the ring.  Returns the
  * number of packets. */
@@ -110,17 +151,18 @@ receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
               struct dp_packet **pkts)
 {
     struct vpci_pkt frames[VPCI_VRING_BURST];
-    struct vpci_vring *vring = rxq->ring->vring;
-    int n = vpci_vring_peek(vring, frames, VPCI_VRING_BURST);
+    int n = vpci_vring_peek(rxq->ring->vring, frames, VPCI_VRING_BURST);
     uint64_t drops[VPCI_N_DROPS] = { 0 };
     int n_pkts;
 
     BUILD_ASSERT(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
     if (!n) {
         return 0;
+    } else if (OVS_UNLIKELY(vpci_is_super(&frames[0]))) {
+        return receive_super(dev, rxq, &frames[0], pkts);
     }
-    n_pkts = drop_odd_frames(vpci_mempool_room(dev->mempool), frames, n,
-                             drops);
+    n = n_before_super(frames, n);
+    n_pkts = drop_odd_frames(dev, rxq, frames, n, drops);
     if (n_pkts && !vpci_frames_to_packets(vpci_mempool_rte(dev->mempool),
                                           &rxq->counters, frames, pkts,
                                           n_pkts)) {
@@ -129,10 +171,7 @@ receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     for (int i = 0; n_pkts < n && i < VPCI_N_DROPS; i++) {
         vpci_counter_add(&rxq->counters.drops[i], drops[i]);
     }
-    vpci_vring_release(vring, n);
-    if (vpci_vring_notify(vring)) {
-        vpci_counter_add(&rxq->counters.notifies, 1);
-    }
+    release_frames(rxq, n);
     return n_pkts;
 }
 
@@ -185,6 +224,9 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
     atomic_read_relaxed(&dev->rarp_pending, &rarp_pending);
     if (OVS_UNLIKELY(rarp_pending && !rxq_->queue_id)) {
         n = receive_rarp(dev, vpci_mempool_rte(dev->mempool), pkts);
+        n = account_received(dev, rxq, pkts, n);
+    } else if (OVS_UNLIKELY(vpci_super_is_pending(rxq->super))) {
+        n = vpci_super_continue(dev, rxq, pkts);
         n = account_received(dev, rxq, pkts, n);
     } else if (rxq->splicer) {
         n = vpci_splice(dev, rxq, pkts, &moved);
@@ -282,7 +324,8 @@ vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *counters,
         if (OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
             vpci_counters_add_frames(counters, &frames[i], 1);
         } else {
-            vpci_counter_add(&counters->drops[VPCI_DROP_TX_TOO_BIG], 1);
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_TOO_BIG],
+                             vpci_frame_packets(&frames[i]));
         }
     }
     return done;

@@ -5,10 +5,12 @@
 
 #include "netdev-vpci-splice.h"
 
+#include <linux/virtio_net.h>
 #include <rte_cycles.h>
 
 #include "flow.h"
 #include "netdev-vpci-actions.h"
+#include "netdev-vpci-wire.h"
 #include "packets.h"
 #include "vpci/splice.h"
 #include "vpci/steer.h"
@@ -16,6 +18,12 @@
 /* In front of the copy of a packet's headers. */
 #define HEADROOM 64
 BUILD_ASSERT_DECL(HEADROOM >= VPCI_PROGRAM_HEADROOM);
+
+/* Room for that. */
+#define MAX_HEAD 192
+BUILD_ASSERT_DECL(MAX_HEAD >= VPCI_WIRE_HEADERS);
+BUILD_ASSERT_DECL(MAX_HEAD >= VPCI_KEY_HEADERS);
+BUILD_ASSERT_DECL(VPCI_WIRE_HEADERS >= VPCI_KEY_HEADERS);
 BUILD_ASSERT_DECL(VPCI_VRING_BURST <= VPCI_STEER_BURST);
 BUILD_ASSERT_DECL(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
 
@@ -31,11 +39,14 @@ struct burst {
     struct vpci_splicer *splicer;
     uint64_t now;               /* TSC. */
     int n;
+    bool policed;               /* What leaves the ring is. */
     bool odd;                   /* The last frame goes to the datapath though
                                  * others of its megaflow may be spliced. */
 
     struct vpci_pkt frames[VPCI_VRING_BURST];
-    uint8_t heads[VPCI_VRING_BURST][HEADROOM + VPCI_KEY_HEADERS]
+    struct vpci_wire wires[VPCI_VRING_BURST];   /* Of those whose header asks
+                                                 * for something. */
+    uint8_t heads[VPCI_VRING_BURST][HEADROOM + MAX_HEAD]
         __attribute__((aligned(64)));
 
     /* What becomes of each: null if the datapath is to say... */
@@ -55,8 +66,8 @@ struct burst {
 
 /* Programs. */
 
-/* Tells Open vSwitch where the layers of 'packet' are, which has the headers of
- * a packet whose key is 'key'. */
+/* Tells Open vSwitch where the layers of 'packet' are, which has the headers
+ * of a packet whose key is 'key'. */
 static void
 set_layers(struct dp_packet *packet, const union vpci_key *key)
 {
@@ -158,13 +169,18 @@ drop(struct burst *b, int i, enum vpci_drop reason)
 /* Drops frames that no Ethernet device would pass.  The others are to have
  * keys. */
 static void
-begin_burst(struct burst *b, struct netdev_vpci *dev)
+begin_burst(struct burst *b, struct netdev_vpci *dev,
+            const struct vpci_rxq *rxq)
 {
     uint32_t room = vpci_mempool_room(dev->mempool);
 
     b->n_keys = 0;
     for (int i = 0; i < b->n; i++) {
-        enum vpci_drop fault = vpci_frame_fault(&b->frames[i], room);
+        struct vpci_pkt *frame = &b->frames[i];
+        enum vpci_drop fault
+            = (OVS_LIKELY(!vpci_is_super(frame))
+               ? vpci_rx_fault(dev, rxq, frame, &b->wires[i], room)
+               : vpci_super_check(dev, rxq, frame, &b->wires[i]));
 
         b->programs[i] = NULL;
         b->devs[i] = NULL;
@@ -176,8 +192,8 @@ begin_burst(struct burst *b, struct netdev_vpci *dev)
     }
 }
 
-/* Drops what exceeds 'policer', also of what has been copied to 'pkts'.  Returns
- * how many of these are left. */
+/* Drops what exceeds 'policer', also of what has been copied to 'pkts'.
+ * Returns how many of these are left. */
 static int
 police(struct burst *b, struct vpci_policer *policer, struct dp_packet **pkts)
 {
@@ -247,8 +263,8 @@ make_keys(struct burst *b)
     b->n_keys = n;
 }
 
-/* True if 'program' can send to all its ports.  Sets '*dev' if there is only one
- * and packets go there as they are. */
+/* True if 'program' can send to all its ports.  Sets '*dev' if there is only
+ * one and packets go there as they are. */
 static bool
 resolve(const struct vpci_program *program, struct netdev_vpci **dev)
 {
@@ -280,6 +296,49 @@ can_edit(const struct burst *b, const struct vpci_program *program, int k)
     return (!program->n_edits
             || vpci_key_parse(frame->head, frame->head_len, frame->len,
                               max_vlans(), VPCI_DEPTH_L4, &key));
+}
+
+/* True if the guest of 'dev' takes 'frame', with what 'wire' says left undone,
+ * and nobody has to know how it would be cut. */
+static bool
+dev_accepts(const struct netdev_vpci *dev, const struct vpci_pkt *frame,
+            const struct vpci_wire *wire)
+{
+    uint32_t max_frame;
+
+    if (!dev || !__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE)
+        || !vpci_wire_is_accepted(wire, dev->guest_features)) {
+        return false;
+    }
+    atomic_read_relaxed(&CONST_CAST(struct netdev_vpci *, dev)->max_frame,
+                        &max_frame);
+    return (!vpci_is_super(frame)
+            || (vpci_frame_longest(frame) <= max_frame
+                && !ovsrcu_get(struct vpci_policer *, &dev->egress)));
+}
+
+/* True if frame 'i' of 'b' can go where 'program' sends it: there is nothing
+ * left to do for it, or all guests there will do that. */
+static bool
+is_accepted(const struct burst *b, const struct vpci_program *program, int i)
+{
+    const struct vpci_pkt *frame = &b->frames[i];
+
+    if (OVS_LIKELY(!frame->hdr.flags)) {
+        return true;
+    } else if (program->n_edits
+               || (vpci_is_super(frame)
+                   && (b->policed || b->wires[i].kind == VPCI_WIRE_FRAG4
+                       || b->wires[i].kind == VPCI_WIRE_FRAG6))) {
+        return false;
+    }
+    for (size_t k = 0; k < program->n_ops; k++) {
+        if (!dev_accepts(vpci_target_dev(program->ops[k].target), frame,
+                         &b->wires[i])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Looks up all keys.  An entry that is newer than 'generation' is left alone:
@@ -320,7 +379,8 @@ look_up(struct burst *b, uint64_t generation)
         }
         if (OVS_UNLIKELY(!program)) {
             continue;
-        } else if (OVS_UNLIKELY(!can_edit(b, program, k))) {
+        } else if (OVS_UNLIKELY(!can_edit(b, program, k)
+                                || !is_accepted(b, program, i))) {
             end_burst(b, i);
             break;
         }
@@ -328,6 +388,19 @@ look_up(struct burst *b, uint64_t generation)
         b->entries[i] = entries[k];
         b->devs[i] = dev;
     }
+}
+
+/* Returns the number of the first super-packet that is for the datapath, or of
+ * frames. */
+static int
+find_super_up(const struct burst *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        if (OVS_UNLIKELY(vpci_is_super(&b->frames[i])) && !b->programs[i]) {
+            return i;
+        }
+    }
+    return b->n;
 }
 
 /* Copies the frames that the datapath is to look at into 'pkts'.  If there are
@@ -402,8 +475,8 @@ send_mixed(struct burst *b)
     }
 }
 
-/* True if packets that 't' counts may wait in the ring while the guest of 'dev'
- * has no room: nobody else waits behind them. */
+/* True if packets that 't' counts may wait in the ring while the guest of
+ * 'dev' has no room: nobody else waits behind them. */
 static bool
 may_wait(const struct burst *b, const struct netdev_vpci *from,
          struct netdev_vpci *dev, const struct vpci_tally *t)
@@ -425,7 +498,7 @@ count_received(struct burst *b, struct vpci_counters *c,
 {
     vpci_count_spliced(c, t);
     vpci_counter_add(&c->splice_bursts, t->packets > 0);
-    if (OVS_LIKELY(t->packets == b->n)) {
+    if (OVS_LIKELY(t->frames == b->n)) {
         return;
     }
     for (int i = 0; i < b->n; i++) {
@@ -474,8 +547,8 @@ count_entries(struct burst *b)
             entry = b->entries[i];
             packets = bytes = tcp_flags = 0;
         }
-        packets++;
-        bytes += b->frames[i].len;
+        packets += vpci_frame_packets(&b->frames[i]);
+        bytes += vpci_frame_bytes(&b->frames[i]);
         tcp_flags |= b->keys[k].tcp_flags;
     }
     if (packets) {
@@ -484,8 +557,8 @@ count_entries(struct burst *b)
     }
 }
 
-/* Deals with the frames of 'b', of which 'n_up' go to the datapath.  Afterwards
- * 'b->n' is how many have left the ring. */
+/* Deals with the frames of 'b', of which 'n_up' go to the datapath.
+ * Afterwards 'b->n' is how many have left the ring. */
 static void
 deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
           int n_up)
@@ -514,6 +587,28 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     }
 }
 
+/* Something goes to the datapath: whatever is spliced waits for it, see
+ * settle(). */
+static void
+unsettle(struct vpci_splicer *s)
+{
+    if (s->settled != UINT64_MAX) {
+        s->settled = s->settling = 0;
+    }
+}
+
+/* Leaves 'frame', a super-packet, the first in the ring of 'rxq', to the
+ * datapath.  What is spliced waits for it. */
+static void
+leave_super(struct vpci_splicer *s, struct netdev_vpci *dev,
+            struct vpci_rxq *rxq, const struct vpci_pkt *frame)
+{
+    vpci_super_start(dev, rxq, frame);
+    vpci_vring_release(rxq->ring->vring, 1);
+    vpci_splicer_note_where(s, NULL, rte_get_tsc_cycles());
+    unsettle(s);
+}
+
 int
 vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
                   struct dp_packet **pkts, int *n_up)
@@ -524,6 +619,7 @@ vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     uint64_t generation = __atomic_load_n(&s->source->generation,
                                           __ATOMIC_ACQUIRE);
     struct burst b;
+    int n_before;
 
     *n_up = 0;
     b.splicer = s;
@@ -533,19 +629,28 @@ vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     if (!b.n) {
         return 0;
     }
+    b.policed = policer != NULL;
     vpci_pkts_take_heads(b.frames, b.n, b.heads[0] + HEADROOM,
-                         sizeof b.heads[0], VPCI_KEY_HEADERS);
-    begin_burst(&b, dev);
+                         sizeof b.heads[0], VPCI_WIRE_HEADERS);
+    begin_burst(&b, dev, rxq);
     make_keys(&b);
     look_up(&b, generation);
+    n_before = find_super_up(&b);
+    if (OVS_UNLIKELY(n_before < b.n)) {
+        if (!n_before) {
+            leave_super(s, dev, rxq, &b.frames[0]);
+            return 1;
+        }
+        b.n = n_before;
+        b.odd = false;
+    }
     *n_up = hand_up(&b, dev, rxq, pkts);
     if (OVS_UNLIKELY(policer)) {
         *n_up = police(&b, policer, pkts);
     }
     deal_with(&b, dev, rxq, *n_up);
-    if (OVS_UNLIKELY(b.odd) && s->settled != UINT64_MAX) {
-        /* Whatever is spliced waits for it: see settle(). */
-        s->settled = s->settling = 0;
+    if (OVS_UNLIKELY(b.odd)) {
+        unsettle(s);
     }
     s->max = b.n ? VPCI_VRING_BURST : 1;
     vpci_vring_release(rxq->ring->vring, b.n);

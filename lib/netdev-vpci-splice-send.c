@@ -38,8 +38,9 @@ apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
 
     atomic_read_relaxed(&dev->max_frame, &max_frame);
     for (int i = 0; i < n; i++) {
-        if (OVS_UNLIKELY(frames[i].len > max_frame)) {
-            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU], 1);
+        if (OVS_UNLIKELY(vpci_frame_longest(&frames[i]) > max_frame)) {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU],
+                             vpci_frame_packets(&frames[i]));
         } else {
             lens[n_short] = frames[i].len;
             if (OVS_UNLIKELY(n_short != i)) {
@@ -55,9 +56,11 @@ apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
     for (int i = 0; i < n_short; i++) {
         if (pass[i]) {
             frames[n_passed++] = frames[i];
+        } else {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_QOS],
+                             vpci_frame_packets(&frames[i]));
         }
     }
-    vpci_counter_add(&counters->drops[VPCI_DROP_TX_QOS], n_short - n_passed);
     return n_passed;
 }
 
@@ -110,9 +113,10 @@ send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     if (OVS_LIKELY(done == n_wanted)) {
         vpci_splice_note_room(ring, done);
     } else if (!may_wait_for(ring, done, now) || !wait) {
-        vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL],
-                         n_wanted - done);
-        done = n_wanted;
+        for (; done < n_wanted; done++) {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_FULL],
+                             vpci_frame_packets(&frames[done]));
+        }
     }
     vpci_counter_add(&counters->spliced_packets,
                      counters->packets - packets);
@@ -123,7 +127,7 @@ send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
 
 /* Counts 'n' packets that 'dev', which is not open, does not get. */
 static void
-count_closed(struct netdev_vpci *dev, int n)
+count_closed(struct netdev_vpci *dev, uint64_t n)
 {
     bool paused = __atomic_load_n(&dev->in_pause, __ATOMIC_RELAXED);
     struct vpci_ring *ring = &dev->rings[VPCI_RING_TO_GUEST(0)];
@@ -139,7 +143,7 @@ vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
                  const struct vpci_tally *t, bool wait, uint64_t now)
 {
     if (OVS_UNLIKELY(!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE))) {
-        count_closed(dev, n);
+        count_closed(dev, t->packets);
         return n;
     }
     return send_to_ring(dev, frames, n, t, wait, now);

@@ -16,11 +16,12 @@
 /* Bursts without a look for easy frames after one that was in vain. */
 #define NOT_EASY_BURSTS 16
 
-/* Easy frames: those that go one way, by an entry that asks little of them, and
- * that the rings themselves can pass on. */
+/* Easy frames: those that go one way, by an entry that asks little of them,
+ * and that the rings themselves can pass on. */
 
-/* Returns the port that frames of 'plain' go to if nothing but their length has
- * to be looked at for it, and the longest in '*max_len'; otherwise null. */
+/* Returns the port that frames of 'plain' go to if nothing but their length
+ * has to be looked at for it, and the longest in '*max_len'; otherwise
+ * null. */
 static struct netdev_vpci *
 easy_target(const struct netdev_vpci *dev, const struct vpci_splicer *s,
             const struct vpci_steer_plain *plain, uint64_t generation,
@@ -62,8 +63,8 @@ tally_easy(struct vpci_tally *t, const struct vpci_spliced *spliced, int n)
     }
 }
 
-/* Moves easy frames from the ring of 'rxq' that are like those before.  Returns
- * how many, and sets '*stopped' if there may be others. */
+/* Moves easy frames from the ring of 'rxq' that are like those before.
+ * Returns how many, and sets '*stopped' if there may be others. */
 static int
 splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
             bool *stopped)
@@ -118,10 +119,10 @@ start_settling(struct vpci_splicer *s, uint64_t newest, uint64_t now)
     s->due = false;
 }
 
-/* Keeps packets of megaflows that have just been offloaded from overtaking those
- * that came before, as long as the datapath may have kept these.  While a
- * program is not settled, its packets wait in the ring.  Whatever went to the
- * datapath before has been dealt with by the time of this call, 'now'. */
+/* Keeps packets of megaflows that have just been offloaded from overtaking
+ * those that came before, as long as the datapath may have kept these.  While
+ * a program is not settled, its packets wait in the ring.  Whatever went to
+ * the datapath before has been dealt with by the time of this call, 'now'. */
 static void
 settle(struct vpci_splicer *s, uint64_t now)
 {

@@ -6,8 +6,8 @@
 /* The splice path: packets from one guest's ring to another's, as the steering
  * table of the port says.
  *
- * The headers of each frame are copied once, and what is looked up, changed and
- * sent is the copy: the guest may change its own meanwhile.  The rest goes
+ * The headers of each frame are copied once, and what is looked up, changed
+ * and sent is the copy: the guest may change its own meanwhile.  The rest goes
  * straight from ring to ring.
  *
  * Another port's rings are used between vpci_steer_enter() and
@@ -116,8 +116,8 @@ bool vpci_splice_passes(const struct netdev_vpci *dev,
                         const struct vpci_tally *t);
 
 /* Sends 'frames[0..n)', which 't' counts, to 'dev' and returns how many have
- * been dealt with.  It is all of them unless 'wait' is true, which takes frames
- * that pass the port's policy, and the guest has no more room. */
+ * been dealt with.  It is all of them unless 'wait' is true, which takes
+ * frames that pass the port's policy, and the guest has no more room. */
 int vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
                      const struct vpci_tally *t, bool wait, uint64_t now);
 
@@ -128,17 +128,17 @@ void vpci_splice_send_all(struct netdev_vpci *dev, struct vpci_pkt *frames,
 /* netdev-vpci-splice-burst.c */
 
 /* Takes up to one burst from the ring of 'rxq', at 'now' (TSC), and deals with
- * each frame.  Returns how many frames the ring has lost, and stores in '*n_up'
- * how many of them went to the datapath, in 'pkts'. */
+ * each frame.  Returns how many frames the ring has lost, and stores in
+ * '*n_up' how many of them went to the datapath, in 'pkts'. */
 int vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
                       uint64_t now, struct dp_packet **pkts, int *n_up);
 
 /* netdev-vpci-splice.c */
 
-/* Receives from 'rxq', while its gate is passed.  Splices what its port's table
- * says, puts what the datapath is to look at into 'pkts', at most
- * NETDEV_MAX_BURST packets, and returns their number.  Sets '*moved' if
- * any packet was taken.  All counters of the port are kept. */
+/* Receives from 'rxq', while its gate is passed.  Splices what its port's
+ * table says, puts what the datapath is to look at into 'pkts', at most
+ * NETDEV_MAX_BURST packets, and returns their number.  Sets '*moved' if any
+ * packet was taken.  All counters of the port are kept. */
 int vpci_splice(struct netdev_vpci *, struct vpci_rxq *rxq,
                 struct dp_packet **pkts, bool *moved);
 

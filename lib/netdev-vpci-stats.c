@@ -30,6 +30,26 @@ vpci_counters_add_tally(struct vpci_counters *c, const struct vpci_tally *t)
 }
 
 void
+vpci_tally_super(struct vpci_tally *t, const struct eth_addr *dst,
+                 const struct vpci_pkt *frame)
+{
+    uint32_t n = vpci_frame_packets(frame);
+    uint32_t longest = vpci_frame_longest(frame);
+    struct vpci_tally last = { .packets = 0 };
+
+    /* All but the last are alike. */
+    vpci_tally_frame(&last, dst,
+                     vpci_frame_bytes(frame) - (uint64_t) (n - 1) * longest);
+    t->packets += n;
+    t->bytes += vpci_frame_bytes(frame);
+    t->sizes[vpci_size_class(longest)] += n - 1;
+    t->sizes[vpci_size_class(last.bytes)]++;
+    t->max_len = MAX(t->max_len, longest);
+    t->multicast += n * last.multicast;
+    t->broadcast += n * last.broadcast;
+}
+
+void
 vpci_counters_add_packets(struct vpci_counters *c,
                           struct dp_packet *const *pkts, int n)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the splice path makes of a megaflow: a key and a program, or a reason why
- * not. */
+/* What the splice path makes of a megaflow: a key and a program, or a reason
+ * why not. */
 
 #include "netdev-vpci-megaflow.h"
 
@@ -9,7 +9,8 @@
 #include "netdev-vpci-match.h"
 #include "odp-util.h"
 
-/* Makes 'to' the target of 'op'.  Returns null, or why that is not possible. */
+/* Makes 'to' the target of 'op'.  Returns null, or why that is not
+ * possible. */
 static char *
 set_target(struct vpci_op *op, struct netdev *to, bool *passing)
 {

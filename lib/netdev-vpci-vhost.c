@@ -44,20 +44,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_vhost);
 /* Milliseconds within which vanished memory is noticed. */
 #define GUARD_INTERVAL 500
 
-/* Features of librte_vhost's own data path that the flow path does not have:
- * checksum and segmentation offloads, and what depends on them. */
-#define OFFLOAD_FEATURES                            \
-    (UINT64_C(1) << VIRTIO_NET_F_CSUM               \
-     | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM       \
-     | UINT64_C(1) << VIRTIO_NET_F_GSO              \
-     | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4       \
-     | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6       \
-     | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN        \
-     | UINT64_C(1) << VIRTIO_NET_F_GUEST_UFO        \
-     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4        \
-     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6        \
-     | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN         \
-     | UINT64_C(1) << VIRTIO_NET_F_HOST_UFO)
+/* What only drivers that are older than virtio 1.0 use: they have the features
+ * that took its place, too. */
+#define OFFLOAD_FEATURES (UINT64_C(1) << VIRTIO_NET_F_GSO)
 
 /* Needed for more than one queue pair.  The control queue itself is served by
  * QEMU and by virtio-user; a front end that would leave it to us, as
@@ -557,6 +546,41 @@ vpci_vhost_path_in_use(const char *path)
     return !rte_vhost_driver_detach_vdpa_device(path);
 }
 
+/* Adds to 'off' the features that mean nothing without one of those (virtio 1.1,
+ * section 5.1.3.1). */
+static uint64_t
+add_dependent_features(uint64_t off)
+{
+    static const struct {
+        int bit;
+        int wants[2];           /* One of these. */
+    } features[] = {
+        { VIRTIO_NET_F_HOST_TSO4, { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CSUM } },
+        { VIRTIO_NET_F_HOST_TSO6, { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CSUM } },
+        { VIRTIO_NET_F_HOST_UFO, { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CSUM } },
+        { VIRTIO_NET_F_HOST_ECN,
+          { VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6 } },
+        { VIRTIO_NET_F_GUEST_TSO4,
+          { VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_CSUM } },
+        { VIRTIO_NET_F_GUEST_TSO6,
+          { VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_CSUM } },
+        { VIRTIO_NET_F_GUEST_UFO,
+          { VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_CSUM } },
+        { VIRTIO_NET_F_GUEST_ECN,
+          { VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6 } },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+        uint64_t wants = (UINT64_C(1) << features[i].wants[0]
+                          | UINT64_C(1) << features[i].wants[1]);
+
+        if ((off & wants) == wants) {
+            off |= UINT64_C(1) << features[i].bit;
+        }
+    }
+    return off;
+}
+
 static uint64_t
 features_to_disable(const struct vpci_config *config)
 {
@@ -567,7 +591,7 @@ features_to_disable(const struct vpci_config *config)
     if (vpci_config_max_pairs(config) == 1) {
         features |= MULTIQUEUE_FEATURES;
     }
-    return features;
+    return add_dependent_features(features);
 }
 
 static char *

@@ -146,6 +146,7 @@ TESTSUITE_AT = \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \
 	tests/vpci-qos.at \
+	tests/vpci-offload.at \
 	tests/vpci-splice.at \
 	tests/vpci-stats.at \
 	tests/vpci-traffic-macros.at \

@@ -123,11 +123,15 @@ struct guest_counts {
     uint64_t log_missing;       /* Pages of these that were not marked. */
 };
 
+/* Bytes of the longest virtio header. */
+#define GUEST_MAX_HDR 12
+
 struct guest {
     struct guest_config cfg;
     struct vhost_front_end fe;
     uint64_t features;          /* Negotiated; 0 before. */
     uint32_t hdr_len;           /* Of the virtio header. */
+    uint8_t rx_hdr[GUEST_MAX_HDR]; /* That of the last frame received. */
     bool running;               /* The back end has the rings. */
     bool enabled[GUEST_MAX_PAIRS];
     struct guest_log log;

@@ -224,7 +224,7 @@ uint32_t
 guest_receive(struct guest *g, struct guest_queue *q, uint8_t *buf)
 {
     struct vring_driver_reaped reaped;
-    uint8_t hdr[GUEST_MAX_HDR];
+    uint8_t *hdr = g->rx_hdr;
     unsigned int n_bufs = 1;
     uint32_t len = 0;
     bool good = true;

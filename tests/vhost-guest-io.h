@@ -14,8 +14,6 @@
  * What the guest's network driver does.  All functions but guest_wait() want
  * 'g->lock' held. */
 
-#define GUEST_MAX_HDR 12
-
 /* Longest chain of 'shape' that fits the ring at all. */
 unsigned int guest_max_pieces(const struct guest *);
 

@@ -235,7 +235,8 @@ open_outputs(struct session *s, const struct args *args,
 {
     const char *pcap = arg_value(args, "pcap");
 
-    cfg->print = arg_has(args, "print") ? stdout : NULL;
+    cfg->print_hdr = arg_has(args, "print-hdr");
+    cfg->print = cfg->print_hdr || arg_has(args, "print") ? stdout : NULL;
     if (pcap) {
         cfg->pcap_out = pcap_create(pcap);
         if (!cfg->pcap_out) {
@@ -528,8 +529,8 @@ const struct command traffic_commands[] = {
       run_send_hex },
     { "send-pcap", "FILE [pair=N] [hdr=HEX]", "send what a file has",
       run_send_pcap },
-    { "recv", "N [any] [print] [pcap=FILE] [timeout=S]", "receive N frames; "
-      "fails if one is damaged, left out, late or, unless any, not a test "
+    { "recv", "N [any] [print|print-hdr] [pcap=FILE] [timeout=S]", "receive N "
+      "frames, and show them, behind the virtio header if so asked; fails if one is damaged, left out, late or, unless any, not a test "
       "frame", run_recv },
     { "drain", "[S]", "receive until nothing comes for S seconds (0.1), or "
       "the time-out is over", run_drain },

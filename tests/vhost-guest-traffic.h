@@ -48,7 +48,8 @@ struct traffic_config {
     bool reflect;               /* Send back what comes, on the same pair,
                                  * with the addresses swapped. */
     FILE *pcap_out;             /* Gets what is received, or null. */
-    FILE *print;                /* Gets it in hexadecimal, or null. */
+    FILE *print;                /* Gets it in hexadecimal, or null... */
+    bool print_hdr;             /* ...behind its virtio header. */
 
     unsigned int timeout_ms;    /* To end after no progress; 0: never. */
     unsigned int max_ms;        /* To end without an error; 0: never. */

@@ -167,6 +167,9 @@ bool vpci_vring_is_running(const struct vpci_vring *);
 /* VPCI_FAULT_NONE if the ring is well.  May be called by any thread. */
 enum vpci_fault_kind vpci_vring_fault(const struct vpci_vring *);
 
+/* Features that the ring was last started with. */
+uint64_t vpci_vring_features(const struct vpci_vring *);
+
 /* Shows up to 'max' frames that the driver has made available, oldest first,
  * in 'pkts', and returns their number.  'max' is at most VPCI_VRING_BURST.
  * Every frame that an earlier peek showed must have been released, or it is

@@ -169,6 +169,12 @@ vpci_vring_fault(const struct vpci_vring *vr)
     return __atomic_load_n(&vr->fault, __ATOMIC_RELAXED);
 }
 
+uint64_t
+vpci_vring_features(const struct vpci_vring *vr)
+{
+    return vr->cfg.features;
+}
+
 unsigned int
 vpci_vring_peek(struct vpci_vring *vr, struct vpci_pkt *pkts,
                 unsigned int max)

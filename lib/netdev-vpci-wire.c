@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "netdev-vpci-wire.h"
+
+#include <linux/virtio_net.h>
+#include <rte_mbuf.h>
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_wire);
+
+/* What lets a guest send super-packets. */
+#define SUPER_FEATURES                              \
+    (UINT64_C(1) << VIRTIO_NET_F_GSO                \
+     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4        \
+     | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6        \
+     | UINT64_C(1) << VIRTIO_NET_F_HOST_UFO         \
+     | UINT64_C(1) << VPCI_NET_F_HOST_USO)
+
+/* Fragments of IPv6 get numbers that no two super-packets share soon. */
+static uint32_t
+next_fragment_id(void)
+{
+    static uint32_t id;
+
+    return __atomic_add_fetch(&id, 1, __ATOMIC_RELAXED);
+}
+
+/* Logs what is wrong with the header of 'frame'. */
+static enum vpci_drop
+drop_bad_offload(const struct netdev_vpci *dev, const struct vpci_pkt *frame,
+                 enum vpci_wire_fault fault)
+{
+    static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(1, 5);
+    const struct vpci_net_hdr *h = &frame->hdr;
+
+    VLOG_WARN_RL(&rl, "%s: dropped a frame of %"PRIu32" bytes from the guest, "
+                 "whose header asks for offloads with %s: flags %#"PRIx8", "
+                 "gso_type %"PRIu8", gso_size %"PRIu16", csum_start %"PRIu16
+                 ", csum_offset %"PRIu16"; vpci_rx_bad_offload_drops counts "
+                 "them", netdev_get_name(&dev->up), frame->len,
+                 vpci_wire_fault_name(fault), h->flags, h->gso_type,
+                 h->gso_size, h->csum_start, h->csum_offset);
+    return VPCI_DROP_RX_BAD_OFFLOAD;
+}
+
+enum vpci_drop
+vpci_check_offload(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
+                   struct vpci_pkt *frame, struct vpci_wire *wire)
+{
+    enum vpci_wire_fault fault;
+
+    /* Nobody looks at the headers of what is no super-packet. */
+    fault = vpci_wire_check(&frame->hdr, NULL, frame->len,
+                            vpci_vring_features(rxq->ring->vring), wire);
+    if (fault) {
+        return drop_bad_offload(dev, frame, fault);
+    }
+    vpci_wire_to_hdr(wire, &frame->hdr);
+    return VPCI_N_DROPS;
+}
+
+void
+vpci_finish_offload(const struct vpci_pkt *frame, uint8_t *data)
+{
+    struct vpci_wire wire;
+
+    if (!vpci_wire_check(&frame->hdr, NULL, frame->len, UINT64_MAX, &wire)) {
+        vpci_wire_finish_csum(&wire, data, frame->len);
+    }
+}
+
+enum vpci_drop
+vpci_super_check(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
+                 struct vpci_pkt *frame, struct vpci_wire *wire)
+{
+    enum vpci_wire_fault fault;
+
+    if (frame->len < ETH_HEADER_LEN) {
+        return VPCI_DROP_RX_RUNT;
+    }
+    fault = vpci_wire_check(&frame->hdr, frame->head, frame->len,
+                            vpci_vring_features(rxq->ring->vring), wire);
+    if (fault) {
+        return drop_bad_offload(dev, frame, fault);
+    } else if (frame->len > VPCI_SUPER_MAX_LEN
+               || (vpci_wire_longest(wire, frame->len)
+                   > vpci_mempool_room(dev->mempool))) {
+        return VPCI_DROP_RX_OVERSIZE;
+    }
+    vpci_wire_to_hdr(wire, &frame->hdr);
+    return VPCI_N_DROPS;
+}
+
+void
+vpci_super_prepare(struct netdev_vpci *dev, unsigned int index,
+                   uint64_t features)
+{
+    struct vpci_rxq *rxq = &dev->rxqs[index / 2];
+
+    if (index % 2 && features & SUPER_FEATURES && !rxq->super) {
+        rxq->super = xmalloc(sizeof *rxq->super);
+        rxq->super->n_left = 0;
+    }
+}
+
+enum vpci_drop
+vpci_super_start(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+                 const struct vpci_pkt *frame)
+{
+    struct vpci_super *s = rxq->super;
+    uint8_t head[VPCI_WIRE_HEADERS];
+    struct vpci_pkt copy = *frame;
+    enum vpci_drop drop;
+    struct vpci_wire wire;
+
+    vpci_pkts_take_heads(&copy, 1, head, sizeof head, sizeof head);
+    drop = vpci_super_check(dev, rxq, &copy, &wire);
+    if (drop != VPCI_N_DROPS) {
+        vpci_counter_add(&rxq->counters.drops[drop], 1);
+        return drop;
+    }
+    vpci_pkt_copy(frame, s->frame);
+    memcpy(s->frame, head, copy.head_len);
+    vpci_segments_init(&s->segments, &wire, s->frame, frame->len,
+                       next_fragment_id());
+    s->n_left = wire.n_segments;
+    return drop;
+}
+
+int
+vpci_super_continue(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+                    struct dp_packet **pkts)
+{
+    struct vpci_super *s = rxq->super;
+    int n = MIN(s->n_left, NETDEV_MAX_BURST);
+
+    if (rte_pktmbuf_alloc_bulk(vpci_mempool_rte(dev->mempool),
+                               (struct rte_mbuf **) pkts, n)) {
+        vpci_counter_add(&rxq->counters.no_mbufs, 1);
+        return 0;
+    }
+    for (int i = 0; i < n; i++) {
+        struct rte_mbuf *mbuf = &pkts[i]->mbuf;
+
+        mbuf->data_len = vpci_segments_next(&s->segments,
+                                            rte_pktmbuf_mtod(mbuf, void *));
+        mbuf->pkt_len = mbuf->data_len;
+    }
+    s->n_left -= n;
+    return n;
+}
+
+void
+vpci_super_cancel(struct vpci_rxq *rxq)
+{
+    if (vpci_super_is_pending(rxq->super)) {
+        vpci_counter_add(&rxq->counters.drops[VPCI_DROP_RX_UNFINISHED],
+                         rxq->super->n_left);
+        rxq->super->n_left = 0;
+    }
+}
