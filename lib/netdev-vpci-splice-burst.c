@@ -5,7 +5,6 @@
 
 #include "netdev-vpci-splice.h"
 
-#include <linux/virtio_net.h>
 #include <rte_cycles.h>
 
 #include "flow.h"
@@ -15,14 +14,11 @@
 #include "vpci/splice.h"
 #include "vpci/steer.h"
 
-/* In front of the copy of a packet's headers. */
-#define HEADROOM 64
-BUILD_ASSERT_DECL(HEADROOM >= VPCI_PROGRAM_HEADROOM);
-
-/* Room for that. */
+/* Room for the copy of a packet's headers, and in front of it. */
 #define MAX_HEAD 192
+#define HEADROOM 64
 BUILD_ASSERT_DECL(MAX_HEAD >= VPCI_WIRE_HEADERS);
-BUILD_ASSERT_DECL(MAX_HEAD >= VPCI_KEY_HEADERS);
+BUILD_ASSERT_DECL(HEADROOM >= VPCI_PROGRAM_HEADROOM);
 BUILD_ASSERT_DECL(VPCI_WIRE_HEADERS >= VPCI_KEY_HEADERS);
 BUILD_ASSERT_DECL(VPCI_VRING_BURST <= VPCI_STEER_BURST);
 BUILD_ASSERT_DECL(VPCI_VRING_BURST <= NETDEV_MAX_BURST);

@@ -126,6 +126,15 @@ vpci_super_start(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     return drop;
 }
 
+/* Counts, as dropped for 'reason', what is left of the super-packet of
+ * 'rxq'. */
+static void
+drop_rest(struct vpci_rxq *rxq, enum vpci_drop reason)
+{
+    vpci_counter_add(&rxq->counters.drops[reason], rxq->super->n_left);
+    rxq->super->n_left = 0;
+}
+
 int
 vpci_super_continue(struct netdev_vpci *dev, struct vpci_rxq *rxq,
                     struct dp_packet **pkts)
@@ -133,6 +142,12 @@ vpci_super_continue(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     struct vpci_super *s = rxq->super;
     int n = MIN(s->n_left, NETDEV_MAX_BURST);
 
+    /* The MTU, and with it the room, may have changed since the first. */
+    if (vpci_wire_longest(&s->segments.wire, s->segments.len)
+        > vpci_mempool_room(dev->mempool)) {
+        drop_rest(rxq, VPCI_DROP_RX_OVERSIZE);
+        return 0;
+    }
     if (rte_pktmbuf_alloc_bulk(vpci_mempool_rte(dev->mempool),
                                (struct rte_mbuf **) pkts, n)) {
         vpci_counter_add(&rxq->counters.no_mbufs, 1);
@@ -153,8 +168,6 @@ void
 vpci_super_cancel(struct vpci_rxq *rxq)
 {
     if (vpci_super_is_pending(rxq->super)) {
-        vpci_counter_add(&rxq->counters.drops[VPCI_DROP_RX_UNFINISHED],
-                         rxq->super->n_left);
-        rxq->super->n_left = 0;
+        drop_rest(rxq, VPCI_DROP_RX_UNFINISHED);
     }
 }

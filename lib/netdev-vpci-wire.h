@@ -54,7 +54,12 @@ vpci_rx_fault(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
 {
     enum vpci_drop fault = vpci_frame_fault(frame, room);
 
-    return (OVS_LIKELY(!frame->hdr.flags || fault != VPCI_N_DROPS) ? fault
+    if (OVS_LIKELY(!frame->hdr.flags)) {
+        /* Whatever else is there means nothing. */
+        memset(&frame->hdr, 0, sizeof frame->hdr);
+        return fault;
+    }
+    return (fault != VPCI_N_DROPS ? fault
             : vpci_check_offload(dev, rxq, frame, wire));
 }
 
