@@ -29,7 +29,8 @@ usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS QUEUES [sleep]\n\
 \n\
 Two lcores are needed: the first one waits for commands, the second one moves\n\
 packets of devices 0 to PORTS - 1 (--vdev), polling, or, with \"sleep\", waiting\n\
-for interrupts.  Devices have QUEUES queue pairs, the first of which is used.\n\
+for interrupts.  Devices have QUEUES queue pairs; every 32 flows of a stream are\n\
+sent on another one.\n\
 Commands, one per line of standard input, each answered by a line that begins\n\
 with \"ok\" or \"error\":\n\
   reset                 no port does anything\n\

@@ -66,7 +66,7 @@ struct port {
 
 static struct rte_mempool *pool;
 static struct port ports[TRAFFIC_MAX_PORTS];
-static unsigned int n_ports;
+static unsigned int n_ports, n_queues;
 static struct stream streams[TRAFFIC_MAX_STREAMS];
 static unsigned int n_streams;
 static bool sleeps;
@@ -95,7 +95,7 @@ count(uint64_t *counter, uint64_t n)
 /* Set-up. */
 
 static const char *
-start_port(uint16_t port, unsigned int n_queues)
+start_port(uint16_t port)
 {
     struct rte_eth_conf conf = { .intr_conf.rxq = sleeps };
     struct rte_ether_addr mac = port_mac(port);
@@ -128,14 +128,15 @@ start_port(uint16_t port, unsigned int n_queues)
 }
 
 const char *
-traffic_init(unsigned int n, unsigned int n_queues, bool sleep)
+traffic_init(unsigned int n, unsigned int queues, bool sleep)
 {
     if (!n || n > TRAFFIC_MAX_PORTS || n > rte_eth_dev_count_avail()
-        || !n_queues || n_queues > TRAFFIC_MAX_QUEUES) {
+        || !queues || queues > TRAFFIC_MAX_QUEUES) {
         return "needs from 1 to 32 devices (--vdev), with 1 to 16 queues";
     }
     tsc_hz = rte_get_tsc_hz();
     sleeps = sleep;
+    n_queues = queues;
     pool = rte_pktmbuf_pool_create("packets", (n * (n_queues + 2) * RING_SIZE
                                                + 4096 - 1),
                                    POOL_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
@@ -144,7 +145,7 @@ traffic_init(unsigned int n, unsigned int n_queues, bool sleep)
         return "not enough memory for packets: more huge pages or a bigger -m";
     }
     for (n_ports = 0; n_ports < n; n_ports++) {
-        const char *error = start_port(n_ports, n_queues);
+        const char *error = start_port(n_ports);
 
         if (error) {
             return error;
@@ -262,10 +263,11 @@ stream_due(const struct stream *s, uint64_t now)
     return due < BURST ? due : BURST;
 }
 
-/* Sends 'n' packets on 'port' and returns how many its device has taken.  The
- * others remain with the caller. */
+/* Sends 'n' packets on 'queue' of 'port' and returns how many its device has
+ * taken.  The others remain with the caller. */
 static unsigned int
-send_burst(uint16_t port, struct rte_mbuf **pkts, unsigned int n)
+send_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts,
+           unsigned int n)
 {
     uint64_t bytes[BURST], sum = 0;
     unsigned int sent;
@@ -273,13 +275,20 @@ send_burst(uint16_t port, struct rte_mbuf **pkts, unsigned int n)
     for (unsigned int i = 0; i < n; i++) {
         bytes[i] = pkts[i]->pkt_len;
     }
-    sent = rte_eth_tx_burst(port, 0, pkts, n);
+    sent = rte_eth_tx_burst(port, queue, pkts, n);
     for (unsigned int i = 0; i < sent; i++) {
         sum += bytes[i];
     }
     count(&ports[port].counters.tx_packets, sent);
     count(&ports[port].counters.tx_bytes, sum);
     return sent;
+}
+
+/* The queue of the flow that is next.  Each BURST flows have one. */
+static uint16_t
+stream_queue(const struct stream *s)
+{
+    return s->flow / BURST % n_queues;
 }
 
 /* Sends what is due of 's', at most 'max'. */
@@ -289,6 +298,7 @@ run_stream(struct stream *s, unsigned int max)
     uint64_t now = rte_rdtsc();
     struct rte_mbuf *pkts[BURST];
     unsigned int n = RTE_MIN(stream_due(s, now), max), sent;
+    uint16_t queue = stream_queue(s);
 
     if (!n || rte_pktmbuf_alloc_bulk(pool, pkts, n)) {
         return;
@@ -296,7 +306,7 @@ run_stream(struct stream *s, unsigned int max)
     for (unsigned int i = 0; i < n; i++) {
         fill_packet(s, pkts[i], now);
     }
-    sent = send_burst(s->cfg.port, pkts, n);
+    sent = send_burst(s->cfg.port, queue, pkts, n);
     if (sent < n) {
         rte_pktmbuf_free_bulk(pkts + sent, n - sent);
     }
@@ -332,10 +342,11 @@ exchange_addresses(struct rte_mbuf *m)
     ip->dst_addr = addr;
 }
 
-/* Does with packets what the role of the port that received them asks for. */
+/* Does with packets what the role of the port that received them from 'queue'
+ * asks for. */
 static void
-dispose(struct port *port, uint16_t number, struct rte_mbuf **pkts,
-        unsigned int n)
+dispose(struct port *port, uint16_t number, uint16_t queue,
+        struct rte_mbuf **pkts, unsigned int n)
 {
     uint16_t to = port->role == TRAFFIC_FORWARD ? port->to : number;
     uint64_t now = rte_rdtsc();
@@ -353,7 +364,7 @@ dispose(struct port *port, uint16_t number, struct rte_mbuf **pkts,
                 exchange_addresses(pkts[i]);
             }
         }
-        sent = send_burst(to, pkts, n);
+        sent = send_burst(to, queue, pkts, n);
         count(&ports[to].counters.tx_refused, n - sent);
     }
     rte_pktmbuf_free_bulk(pkts + sent, n - sent);
@@ -361,11 +372,11 @@ dispose(struct port *port, uint16_t number, struct rte_mbuf **pkts,
 
 /* Returns how many packets came. */
 static unsigned int
-run_port(uint16_t number)
+run_queue(uint16_t number, uint16_t queue)
 {
     struct port *port = &ports[number];
     struct rte_mbuf *pkts[BURST];
-    unsigned int n = rte_eth_rx_burst(number, 0, pkts, BURST);
+    unsigned int n = rte_eth_rx_burst(number, queue, pkts, BURST);
     uint64_t bytes = 0;
 
     if (n) {
@@ -374,7 +385,7 @@ run_port(uint16_t number)
         }
         count(&port->counters.rx_packets, n);
         count(&port->counters.rx_bytes, bytes);
-        dispose(port, number, pkts, n);
+        dispose(port, number, queue, pkts, n);
     }
     return n;
 }
@@ -385,8 +396,9 @@ run_ports(void)
     unsigned int n = 0;
 
     for (unsigned int i = 0; i < n_ports; i++) {
-        if (ports[i].role != TRAFFIC_IGNORE) {
-            n += run_port(i);
+        for (unsigned int q = 0;
+             q < n_queues && ports[i].role != TRAFFIC_IGNORE; q++) {
+            n += run_queue(i, q);
         }
     }
     return n;

@@ -56,9 +56,9 @@ struct traffic_counters {
     uint64_t rx_bytes;
 };
 
-/* Starts the ports 0 to 'n' - 1 of DPDK, with 'n_queues' queue pairs each, the
- * first of which is used, and with receive interrupts if 'sleep'.  Returns
- * null or what went wrong. */
+/* Starts the ports 0 to 'n' - 1 of DPDK, with 'n_queues' queue pairs each, and
+ * with receive interrupts, of the first queue, if 'sleep'.  Streams send every
+ * 32 flows on another queue.  Returns null or what went wrong. */
 const char *traffic_init(unsigned int n, unsigned int n_queues, bool sleep);
 
 /* All roles become TRAFFIC_IGNORE and there is no stream. */

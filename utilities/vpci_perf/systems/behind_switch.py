@@ -31,7 +31,7 @@ class BehindSwitch(System):
         sets OpenFlow rules 'flows'.  'sleepers' are ports whose guests have
         processes of their own and sleep; 'testpmd' is a packet size, if
         testpmd is to be the guest of the two ports.  Guests have 'queues'
-        queue pairs, of which one has traffic.
+        queue pairs.
 
         Whoever has made 'fabric' closes it, also if this fails half-way."""
         env = fabric.env
