@@ -9,6 +9,7 @@ vpciinclude_HEADERS = \
 	include/vpci/memory.h \
 	include/vpci/peer.h \
 	include/vpci/splice.h \
+	include/vpci/spread.h \
 	include/vpci/steer.h \
 	include/vpci/vring.h \
 	include/vpci/wire.h

@@ -16,6 +16,7 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/memory.c \
 	lib/vpci/peer.c \
 	lib/vpci/splice.c \
+	lib/vpci/spread.c \
 	lib/vpci/steer-lookup.c \
 	lib/vpci/steer-private.h \
 	lib/vpci/steer.c \
@@ -53,6 +54,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-message.h \
 	lib/netdev-vpci-private.h \
 	lib/netdev-vpci-qos.c \
+	lib/netdev-vpci-queues.c \
+	lib/netdev-vpci-queues.h \
 	lib/netdev-vpci-rings.c \
 	lib/netdev-vpci-rxtx.c \
 	lib/netdev-vpci-show.c \
@@ -67,6 +70,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-target.c \
 	lib/netdev-vpci-target.h \
 	lib/netdev-vpci-translation.c \
+	lib/netdev-vpci-tso.c \
+	lib/netdev-vpci-tso.h \
 	lib/netdev-vpci-vhost.c \
 	lib/netdev-vpci-wire.c \
 	lib/netdev-vpci-wire.h \

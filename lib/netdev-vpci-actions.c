@@ -186,6 +186,9 @@ vpci_actions_to_program(const struct nlattr *actions, size_t actions_len,
         if (nl_attr_type(a) != OVS_ACTION_ATTR_DROP) {
             add_action(program, a);
         }
+        if (nl_attr_type(a) == OVS_ACTION_ATTR_PUSH_VLAN) {
+            program->growth += VLAN_HEADER_LEN;
+        }
     }
     /* What is changed behind the last output is seen by nobody. */
     while (program->n_ops

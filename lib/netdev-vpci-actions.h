@@ -47,6 +47,8 @@ struct vpci_program {
 
     size_t n_ops;
     size_t n_edits;
+    uint32_t growth;            /* Bytes that packets become longer by, at
+                                 * most. */
     struct vpci_op ops[];
 };
 

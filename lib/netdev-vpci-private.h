@@ -11,10 +11,13 @@
  *     netdev-vpci-fds.c      descriptors that come with messages
  *     netdev-vpci-filter.c   what of their messages the library may see
  *     netdev-vpci-memory.c   the memory of front ends
- *     netdev-vpci-rings.c    which rings run, which queue uses which ring
+ *     netdev-vpci-rings.c    which rings run
+ *     netdev-vpci-queues.c   which of them a packet goes to
  *     netdev-vpci-rxtx.c     the flow path: receive and send
  *     netdev-vpci-splice.c   the splice path: from ring to ring
  *     netdev-vpci-datapath.c what the datapath is configured to do
+ *     netdev-vpci-wire.c     frames of guests with work undone
+ *     netdev-vpci-tso.c      packets of the datapath with work undone
  *     netdev-vpci-mempool.c  mbufs
  *     netdev-offload-vpci.c  the flow API: megaflows as steering entries
  *     netdev-vpci-match.c    matches of megaflows as keys of steering tables
@@ -63,6 +66,7 @@
 #include "vpci/gate.h"
 #include "vpci/guard.h"
 #include "vpci/memory.h"
+#include "vpci/spread.h"
 #include "vpci/vring.h"
 
 /* An mbuf must be the head of each dp_packet, or every cast between the two is
@@ -117,6 +121,7 @@ enum { VPCI_N_SIZES = 7 };
     VPCI_DROP(TX_FULL, "ovs_tx_failure_drops")                      \
     VPCI_DROP(TX_MTU, "ovs_tx_mtu_exceeded_drops")                  \
     VPCI_DROP(TX_QOS, "ovs_tx_qos_drops")                           \
+    VPCI_DROP(TX_BAD_OFFLOAD, "ovs_tx_invalid_hwol_drops")          \
     VPCI_DROP(TX_NO_GUEST, "vpci_tx_no_guest_drops")                \
     VPCI_DROP(TX_PAUSED, "vpci_tx_paused_drops")                    \
     VPCI_DROP(TX_TOO_BIG, "vpci_tx_guest_buffer_too_small_drops")
@@ -238,14 +243,19 @@ struct vpci_rxq {
     /* Null if no guest of the port has sent super-packets.  Set once, while
      * the gate is shut. */
     struct vpci_super *super;
+
+    /* What the guest has got back without being told, and the TSC when that
+     * began. */
+    uint32_t untold_frames;
+    uint32_t untold_bytes;
+    uint64_t untold_since;
+    uint32_t max_untold;        /* Frames. */
     struct vpci_counters counters;
 };
 
 /* A transmit queue of the port: one of the datapath's threads. */
 struct vpci_txq {
     struct vpci_gate gate;
-
-    struct vpci_ring *ring;     /* Changed only while the gate is shut. */
 
     /* Serializes senders that share this queue ('concurrent_txq'). */
     struct ovs_spin lock;
@@ -351,9 +361,7 @@ struct netdev_vpci {
     int n_txqs;
     struct vpci_ring *to_guest[VPCI_MAX_QUEUE_PAIRS]; /* Those that run. */
     int n_to_guest;
-    bool tx_spread;                 /* The datapath chooses a queue for each
-                                     * batch (XPS, tx-steering=hash).  With
-                                     * atomics. */
+    struct vpci_spread spread;      /* Flows over them. */
     bool splice_open;               /* Others may splice to here.  Read by PMD
                                      * threads, with atomics. */
     int paused;                     /* Nesting of vpci_rings_pause(). */
@@ -507,15 +515,18 @@ vpci_frame_fault(const struct vpci_pkt *frame, uint32_t room)
             : VPCI_N_DROPS);
 }
 
-/* Which of the transmit queues of a port the thread uses: 0 until it has sent
- * something through the datapath, which alone knows. */
-unsigned int vpci_thread_txq(void);
-
 /* Allocates 'n' mbufs and copies 'frames[0..n)' into them.  Returns false,
  * with nothing done but to count it, if there are too few mbufs. */
 bool vpci_frames_to_packets(struct rte_mempool *, struct vpci_counters *,
                             const struct vpci_pkt *frames,
                             struct dp_packet **pkts, int n);
+
+/* The guest has got 'n' frames with 'bytes' in all back, from the ring of 'rxq'.
+ * Tells it, now or soon. */
+void vpci_rxq_returned(struct vpci_rxq *rxq, unsigned int n, uint64_t bytes);
+
+/* Tells the guest of 'rxq' now what it has got back. */
+void vpci_rxq_tell(struct vpci_rxq *rxq);
 
 /* Offers 'frames[0..n)' to 'ring' until the guest has no more room, trying
  * again for as long as that helps, wakes the guest, and counts what was done.

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which rings of a port's guest run, and which queue of the port uses which
- * ring. */
+/* Which rings of a port's guest run. */
 
 #include "netdev-vpci-message.h"
 
@@ -11,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "netdev-vpci-queues.h"
 #include "netdev-vpci-splice.h"
 #include "netdev-vpci-wire.h"
 #include "openvswitch/vlog.h"
@@ -113,6 +113,7 @@ vpci_rings_uninit(struct netdev_vpci *dev)
     }
     free_txqs(dev);
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        vpci_super_cancel(&dev->rxqs[i]);
         free(dev->rxqs[i].super);
     }
     free_cacheline(dev->rxqs);
@@ -156,6 +157,9 @@ vpci_rings_pause(struct netdev_vpci *dev)
         vpci_gate_wait(&dev->txqs[i].gate);
     }
     vpci_splice_synchronize();
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        vpci_rxq_tell(&dev->rxqs[i]);
+    }
 }
 
 void
@@ -284,6 +288,21 @@ ring_doorbell(struct vpci_ring *ring, int fd, bool *blocks)
     return NULL;
 }
 
+/* Gets the receive queue of ring 'index', if that is from the guest, ready for
+ * it. */
+static void
+prepare_rxq(struct netdev_vpci *dev, unsigned int index,
+            const struct vpci_vring_config *config)
+{
+    if (index % 2) {
+        struct vpci_rxq *rxq = &dev->rxqs[index / 2];
+
+        vpci_super_prepare(rxq, config->features);
+        rxq->untold_frames = rxq->untold_bytes = 0;
+        rxq->max_untold = MAX(MIN(config->size / 4, VPCI_VRING_BURST), 1);
+    }
+}
+
 /* Starts ring 'index' of the active connection.  Returns false if its doorbell
  * blocks: then the next one may, too. */
 static bool
@@ -299,7 +318,7 @@ start_ring(struct netdev_vpci *dev, unsigned int index)
         fault = ring_doorbell(ring, config.call_fd, &blocks);
     }
     if (!error && !fault) {
-        vpci_super_prepare(dev, index, config.features);
+        prepare_rxq(dev, index, &config);
         error = vpci_vring_start(ring->vring, &config);
     }
     if (fault) {
@@ -341,26 +360,6 @@ update_rings(struct netdev_vpci *dev)
     }
 }
 
-/* Spreads transmit queues over the rings that the guest receives from. */
-static void
-map_txqs(struct netdev_vpci *dev)
-    OVS_REQUIRES(dev->mutex)
-{
-    int n = 0;
-
-    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
-        struct vpci_ring *ring = &dev->rings[VPCI_RING_TO_GUEST(i)];
-
-        if (vpci_vring_is_running(ring->vring)) {
-            dev->to_guest[n++] = ring;
-        }
-    }
-    dev->n_to_guest = n;
-    for (int i = 0; i < dev->n_txqs; i++) {
-        dev->txqs[i].ring = n ? dev->to_guest[i % n] : NULL;
-    }
-}
-
 /* Lets PMD threads know which receive queues are worth polling. */
 static void
 update_rxqs(struct netdev_vpci *dev)
@@ -394,10 +393,8 @@ open_gates(struct netdev_vpci *dev)
             vpci_gate_open(&dev->rxqs[i].gate);
         }
     }
-    for (int i = 0; i < dev->n_txqs; i++) {
-        if (dev->txqs[i].ring) {
-            vpci_gate_open(&dev->txqs[i].gate);
-        }
+    for (int i = 0; dev->n_to_guest && i < dev->n_txqs; i++) {
+        vpci_gate_open(&dev->txqs[i].gate);
     }
     if (dev->n_to_guest) {
         dev->guest_features = dev->active->features;
@@ -466,7 +463,7 @@ vpci_rings_resume(struct netdev_vpci *dev)
         return;
     }
     update_rings(dev);
-    map_txqs(dev);
+    vpci_queues_update(dev);
     update_rxqs(dev);
     follow_guest(dev);
     update_carrier(dev);

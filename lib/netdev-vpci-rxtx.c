@@ -6,20 +6,15 @@
 #include "netdev-vpci-splice.h"
 
 #include <errno.h>
+#include <rte_cycles.h>
 #include <rte_mempool.h>
 
 #include "netdev-dpdk.h"
+#include "netdev-vpci-queues.h"
+#include "netdev-vpci-tso.h"
 #include "netdev-vpci-wire.h"
 #include "packets.h"
-
-/* Each PMD thread uses one transmit queue of all ports. */
-DEFINE_STATIC_PER_THREAD_DATA(unsigned int, thread_txq, 0);
-
-unsigned int
-vpci_thread_txq(void)
-{
-    return *thread_txq_get();
-}
+#include "userspace-tso.h"
 
 /* Deletes 'n' packets, together if they can be. */
 static void
@@ -78,7 +73,7 @@ vpci_frames_to_packets(struct rte_mempool *mp, struct vpci_counters *counters,
         mbuf->pkt_len = frames[i].len;
         mbuf->data_len = frames[i].len;
         if (OVS_UNLIKELY(frames[i].hdr.flags)) {
-            vpci_finish_offload(&frames[i], rte_pktmbuf_mtod(mbuf, void *));
+            vpci_finish_offload(&frames[i], pkts[i]);
         }
     }
     return true;
@@ -109,14 +104,54 @@ drop_odd_frames(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
     return n_kept;
 }
 
-/* Lets the guest know that 'n' of its frames have left the ring of 'rxq'. */
+/* Nobody waits for buffers that come back from being transmitted, except for
+ * their memory, or a socket whose share of it is used up: a guest can be told of
+ * many at once.  Most drivers look by themselves, too, whenever they receive
+ * something, and need not be told then. */
+#define MAX_UNTOLD_BYTES (64 * 1024)
+#define MAX_UNTOLD_US 500
+
+void
+vpci_rxq_tell(struct vpci_rxq *rxq)
+{
+    if (rxq->untold_frames) {
+        rxq->untold_frames = rxq->untold_bytes = 0;
+        if (vpci_vring_notify(rxq->ring->vring)) {
+            vpci_counter_add(&rxq->counters.notifies, 1);
+        }
+    }
+}
+
+void
+vpci_rxq_returned(struct vpci_rxq *rxq, unsigned int n, uint64_t bytes)
+{
+    if (!rxq->untold_frames) {
+        rxq->untold_since = rte_get_tsc_cycles();
+    }
+    rxq->untold_frames += n;
+    rxq->untold_bytes += MIN(bytes, MAX_UNTOLD_BYTES);
+    if (rxq->untold_frames >= rxq->max_untold
+        || rxq->untold_bytes >= MAX_UNTOLD_BYTES) {
+        vpci_rxq_tell(rxq);
+    }
+}
+
+/* True if the guest of 'rxq', which has got something back, has to be told by
+ * now. */
+static bool
+is_due(const struct vpci_rxq *rxq)
+{
+    return (rte_get_tsc_cycles() - rxq->untold_since
+            > rte_get_tsc_hz() / 1000000 * MAX_UNTOLD_US);
+}
+
+/* Gives the first 'n' frames of the ring of 'rxq', with 'bytes' in all, back to
+ * the guest. */
 static void
-release_frames(struct vpci_rxq *rxq, int n)
+release_frames(struct vpci_rxq *rxq, int n, uint64_t bytes)
 {
     vpci_vring_release(rxq->ring->vring, n);
-    if (vpci_vring_notify(rxq->ring->vring)) {
-        vpci_counter_add(&rxq->counters.notifies, 1);
-    }
+    vpci_rxq_returned(rxq, n, bytes);
 }
 
 /* Receives 'frame', a super-packet, the first one in the ring.  Returns the
@@ -127,7 +162,7 @@ receive_super(struct netdev_vpci *dev, struct vpci_rxq *rxq,
 {
     bool ok = vpci_super_start(dev, rxq, frame) == VPCI_N_DROPS;
 
-    release_frames(rxq, 1);
+    release_frames(rxq, 1, frame->len);
     return ok ? vpci_super_continue(dev, rxq, pkts) : 0;
 }
 
@@ -153,6 +188,7 @@ receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     struct vpci_pkt frames[VPCI_VRING_BURST];
     int n = vpci_vring_peek(rxq->ring->vring, frames, VPCI_VRING_BURST);
     uint64_t drops[VPCI_N_DROPS] = { 0 };
+    uint64_t bytes = 0;
     int n_pkts;
 
     BUILD_ASSERT(VPCI_VRING_BURST <= NETDEV_MAX_BURST);
@@ -162,6 +198,9 @@ receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
         return receive_super(dev, rxq, &frames[0], pkts);
     }
     n = n_before_super(frames, n);
+    for (int i = 0; i < n; i++) {
+        bytes += frames[i].len;
+    }
     n_pkts = drop_odd_frames(dev, rxq, frames, n, drops);
     if (n_pkts && !vpci_frames_to_packets(vpci_mempool_rte(dev->mempool),
                                           &rxq->counters, frames, pkts,
@@ -171,7 +210,7 @@ receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     for (int i = 0; n_pkts < n && i < VPCI_N_DROPS; i++) {
         vpci_counter_add(&rxq->counters.drops[i], drops[i]);
     }
-    release_frames(rxq, n);
+    release_frames(rxq, n, bytes);
     return n_pkts;
 }
 
@@ -187,15 +226,20 @@ ring_backlog(const struct vpci_ring *ring)
            : (uint16_t) (state.driver_idx - state.base.avail_idx);
 }
 
-/* Polices and counts 'pkts[0..n)', which came from 'rxq'.  Returns how many
- * are left. */
+/* Polices and counts 'pkts[0..n)', which came from queue pair 'pair'.  Returns
+ * how many are left. */
 static int
-account_received(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+account_received(struct netdev_vpci *dev, unsigned int pair,
                  struct dp_packet **pkts, int n)
 {
+    struct vpci_rxq *rxq = &dev->rxqs[pair];
     struct vpci_policer *policer
         = ovsrcu_get(struct vpci_policer *, &dev->ingress);
 
+    if (OVS_UNLIKELY(dev->n_to_guest > 1 && n)) {
+        vpci_queues_learn(dev, pair, dp_packet_data(pkts[0]),
+                          dp_packet_size(pkts[0]));
+    }
     if (OVS_UNLIKELY(policer && n)) {
         int n_passed = vpci_policer_run(policer, pkts, n);
 
@@ -224,18 +268,21 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
     atomic_read_relaxed(&dev->rarp_pending, &rarp_pending);
     if (OVS_UNLIKELY(rarp_pending && !rxq_->queue_id)) {
         n = receive_rarp(dev, vpci_mempool_rte(dev->mempool), pkts);
-        n = account_received(dev, rxq, pkts, n);
+        n = account_received(dev, rxq_->queue_id, pkts, n);
     } else if (OVS_UNLIKELY(vpci_super_is_pending(rxq->super))) {
         n = vpci_super_continue(dev, rxq, pkts);
-        n = account_received(dev, rxq, pkts, n);
+        n = account_received(dev, rxq_->queue_id, pkts, n);
     } else if (rxq->splicer) {
         n = vpci_splice(dev, rxq, pkts, &moved);
     } else {
         n = receive_burst(dev, rxq, pkts);
-        n = account_received(dev, rxq, pkts, n);
+        n = account_received(dev, rxq_->queue_id, pkts, n);
     }
     if (qfill) {
         *qfill = n == VPCI_VRING_BURST ? ring_backlog(rxq->ring) : 0;
+    }
+    if (OVS_UNLIKELY(rxq->untold_frames && is_due(rxq))) {
+        vpci_rxq_tell(rxq);
     }
     vpci_gate_leave(&rxq->gate);
 
@@ -259,7 +306,8 @@ drop_long_packets(struct netdev_vpci *dev, struct vpci_counters *counters,
 
     atomic_read_relaxed(&dev->max_frame, &max_frame);
     for (int i = 0; i < n; i++) {
-        if (OVS_UNLIKELY(dp_packet_size(pkts[i]) > max_frame)) {
+        if (OVS_UNLIKELY(dp_packet_size(pkts[i]) > max_frame
+                         && vpci_tso_longest(dev, pkts[i]) > max_frame)) {
             vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU], 1);
             dp_packet_delete(pkts[i]);
         } else {
@@ -331,33 +379,150 @@ vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *counters,
     return done;
 }
 
-/* Sends 'pkts[0..n)', at most VPCI_VRING_BURST of them, to the ring of 'txq',
- * while its gate is passed. */
+/* Sends 'frames[0..n)' to 'ring'. */
 static void
-send_burst(struct vpci_txq *txq, struct dp_packet **pkts, int n)
+send_to_ring(struct vpci_txq *txq, struct vpci_ring *ring,
+             struct vpci_pkt *frames, int n)
 {
-    struct vpci_pkt frames[VPCI_VRING_BURST];
-    struct vpci_iov iovs[VPCI_VRING_BURST];
-    struct vpci_ring *ring = txq->ring;
     struct vpci_tally tally = { .packets = 0 };
     int done;
 
     for (int i = 0; i < n; i++) {
-        iovs[i].base = dp_packet_data(pkts[i]);
-        iovs[i].len = dp_packet_size(pkts[i]);
-        frames[i] = (struct vpci_pkt) {
-            .iov = &iovs[i],
-            .n_iov = 1,
-            .len = iovs[i].len,
-        };
         vpci_tally_pkt(&tally, &frames[i]);
     }
-
     ovs_spin_lock(&ring->tx_lock);
     done = vpci_ring_push(ring, &txq->counters, frames, n, &tally);
     ovs_spin_unlock(&ring->tx_lock);
     if (OVS_UNLIKELY(done < n)) {
         vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_FULL], n - done);
+    }
+}
+
+/* Sends 'frames[0..n)', at most VPCI_VRING_BURST of them, to the guest of 'dev',
+ * while the gate of 'txq' is passed. */
+static void
+send_frames(struct netdev_vpci *dev, struct vpci_txq *txq,
+            struct vpci_pkt *frames, int n)
+{
+    uint8_t queues[VPCI_VRING_BURST];
+    struct vpci_ring *ring;
+    uint32_t left;
+
+    ring = vpci_queues_choose(dev, frames, n, queues);
+    if (OVS_LIKELY(ring)) {
+        send_to_ring(txq, ring, frames, n);
+        return;
+    }
+    left = UINT32_MAX >> (32 - n);
+    while (left) {
+        struct vpci_pkt some[VPCI_VRING_BURST];
+        int n_some = vpci_queues_pick(dev, frames, queues, &left, some, &ring);
+
+        send_to_ring(txq, ring, some, n_some);
+    }
+}
+
+/* Makes a frame of the 'len' bytes at 'data'. */
+static void
+make_frame(void *data, uint32_t len, struct vpci_iov *iov,
+           struct vpci_pkt *frame)
+{
+    *iov = (struct vpci_iov) { .base = data, .len = len };
+    *frame = (struct vpci_pkt) { .iov = iov, .n_iov = 1, .len = len };
+}
+
+/* Sends 'pkts[0..n)', at most VPCI_VRING_BURST of them. */
+static void
+send_burst(struct netdev_vpci *dev, struct vpci_txq *txq,
+           struct dp_packet **pkts, int n)
+{
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    struct vpci_iov iovs[VPCI_VRING_BURST];
+
+    for (int i = 0; i < n; i++) {
+        make_frame(dp_packet_data(pkts[i]), dp_packet_size(pkts[i]), &iovs[i],
+                   &frames[i]);
+    }
+    send_frames(dev, txq, frames, n);
+}
+
+/* Sends the packets that 'packet', with 'wire' left to do, becomes. */
+static void
+send_segments(struct netdev_vpci *dev, struct vpci_txq *txq,
+              struct dp_packet *packet, const struct vpci_wire *wire)
+{
+    uint32_t len = dp_packet_size(packet);
+    uint32_t stride = vpci_wire_longest(wire, len);
+    uint8_t *data = xmalloc(VPCI_VRING_BURST * (size_t) stride);
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    struct vpci_iov iovs[VPCI_VRING_BURST];
+    struct vpci_segments segments;
+    int n;
+
+    vpci_segments_init(&segments, wire, dp_packet_data(packet), len, 0);
+    do {
+        for (n = 0; n < VPCI_VRING_BURST; n++) {
+            uint8_t *segment = data + n * (size_t) stride;
+            uint32_t n_bytes = vpci_segments_next(&segments, segment);
+
+            if (!n_bytes) {
+                break;
+            }
+            make_frame(segment, n_bytes, &iovs[n], &frames[n]);
+        }
+        if (n) {
+            send_frames(dev, txq, frames, n);
+        }
+    } while (n == VPCI_VRING_BURST);
+    free(data);
+}
+
+/* Makes '*frame' of 'packet', which has work undone if it is marked.  Returns
+ * false if the packet has been dealt with: the guest does not take it. */
+static bool
+prepare_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
+               struct dp_packet *packet, struct vpci_iov *iov,
+               struct vpci_pkt *frame)
+{
+    struct vpci_wire wire;
+
+    make_frame(dp_packet_data(packet), dp_packet_size(packet), iov, frame);
+    if (!vpci_tso_is_marked(packet)) {
+        return true;
+    } else if (!vpci_tso_get(dev, packet, &wire)) {
+        vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_BAD_OFFLOAD], 1);
+        return false;
+    } else if (vpci_wire_is_accepted(&wire, dev->guest_features)) {
+        vpci_wire_to_hdr(&wire, &frame->hdr);
+        return true;
+    } else if (wire.kind == VPCI_WIRE_SINGLE) {
+        vpci_wire_finish_csum(&wire, iov->base, iov->len);
+        return true;
+    }
+    send_segments(dev, txq, packet, &wire);
+    return false;
+}
+
+/* Like send_burst(), if packets may be marked. */
+static void
+send_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
+            struct dp_packet **pkts, int n)
+{
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    struct vpci_iov iovs[VPCI_VRING_BURST];
+    int n_frames = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (n_frames && dp_packet_hwol_is_tso(pkts[i])) {
+            /* Perhaps its segments are sent at once: not before these. */
+            send_frames(dev, txq, frames, n_frames);
+            n_frames = 0;
+        }
+        n_frames += prepare_undone(dev, txq, pkts[i], &iovs[n_frames],
+                                   &frames[n_frames]);
+    }
+    if (n_frames) {
+        send_frames(dev, txq, frames, n_frames);
     }
 }
 
@@ -379,7 +544,13 @@ send_packets(struct netdev_vpci *dev, struct vpci_txq *txq,
         n = n_passed;
     }
     for (int i = 0; i < n; i += VPCI_VRING_BURST) {
-        send_burst(txq, pkts + i, MIN(n - i, VPCI_VRING_BURST));
+        int n_burst = MIN(n - i, VPCI_VRING_BURST);
+
+        if (OVS_UNLIKELY(userspace_tso_enabled())) {
+            send_undone(dev, txq, pkts + i, n_burst);
+        } else {
+            send_burst(dev, txq, pkts + i, n_burst);
+        }
     }
     return n;
 }
@@ -410,16 +581,11 @@ netdev_vpci_send(struct netdev *netdev, int qid,
     struct vpci_txq *txq = &dev->txqs[qid % dev->n_txqs];
     int n = dp_packet_batch_size(batch);
 
-    if (OVS_UNLIKELY(__atomic_load_n(&dev->tx_spread, __ATOMIC_RELAXED)
-                     != concurrent_txq)) {
-        __atomic_store_n(&dev->tx_spread, concurrent_txq, __ATOMIC_RELAXED);
-    }
     if (OVS_UNLIKELY(concurrent_txq)) {
         ovs_spin_lock(&txq->lock);
         n = send_if_open(dev, txq, batch->packets, n);
         ovs_spin_unlock(&txq->lock);
     } else {
-        *thread_txq_get() = qid;
         n = send_if_open(dev, txq, batch->packets, n);
     }
     delete_packets(batch->packets, n);

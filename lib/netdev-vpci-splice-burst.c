@@ -9,6 +9,7 @@
 
 #include "flow.h"
 #include "netdev-vpci-actions.h"
+#include "netdev-vpci-queues.h"
 #include "netdev-vpci-wire.h"
 #include "packets.h"
 #include "vpci/splice.h"
@@ -115,6 +116,26 @@ packet_to_head(const struct dp_packet *packet, struct vpci_pkt *frame)
     frame->head_len = head_len;
 }
 
+/* Makes the virtio header of 'frame', which was frame 'i' of 'b' before its
+ * headers changed, say what is left to do now.  It is in is_accepted(). */
+static void
+update_undone(const struct burst *b, int i, struct vpci_pkt *frame)
+{
+    uint16_t growth = frame->head_len - b->frames[i].head_len;
+    struct vpci_wire wire = b->wires[i];
+    struct vpci_wire_own own;
+
+    wire.csum_start += growth;
+    if (wire.kind != VPCI_WIRE_SINGLE) {
+        wire.headers += growth;
+    }
+    if (vpci_wire_find_own(&wire, frame->head, frame->len, &own)) {
+        vpci_wire_begin_csum(&own, CONST_CAST(uint8_t *, frame->head),
+                             frame->len);
+    }
+    vpci_wire_to_hdr(&wire, &frame->hdr);
+}
+
 /* Executes 'program' for the 'n' frames of 'b' that 'which' names. */
 static void
 run_program(struct burst *b, const struct vpci_program *program,
@@ -143,6 +164,9 @@ run_program(struct burst *b, const struct vpci_program *program,
                 frames[j] = b->frames[which[j]];
                 if (edited) {
                     packet_to_head(&packets[j], &frames[j]);
+                    if (OVS_UNLIKELY(frames[j].hdr.flags)) {
+                        update_undone(b, which[j], &frames[j]);
+                    }
                 }
             }
             if (dev) {
@@ -160,6 +184,20 @@ drop(struct burst *b, int i, enum vpci_drop reason)
     b->programs[i] = &dropped;
     b->devs[i] = NULL;
     b->drops[i] = reason;
+}
+
+/* Leaves frames in the ring so that the burst takes no longer than others. */
+static void
+limit_bytes(struct burst *b)
+{
+    uint32_t *bytes = &b->splicer->bytes;
+    int n;
+
+    *bytes += b->frames[0].len;
+    for (n = 1; n < b->n && *bytes < VPCI_SPLICE_BYTES; n++) {
+        *bytes += b->frames[n].len;
+    }
+    b->n = n;
 }
 
 /* Drops frames that no Ethernet device would pass.  The others are to have
@@ -270,7 +308,7 @@ resolve(const struct vpci_program *program, struct netdev_vpci **dev)
 
         if (op->kind == VPCI_OP_OUTPUT) {
             *dev = vpci_target_dev(op->target);
-            if (!*dev || OVS_UNLIKELY(vpci_splice_is_spread(*dev))) {
+            if (!*dev) {
                 return false;
             }
         }
@@ -294,11 +332,12 @@ can_edit(const struct burst *b, const struct vpci_program *program, int k)
                               max_vlans(), VPCI_DEPTH_L4, &key));
 }
 
-/* True if the guest of 'dev' takes 'frame', with what 'wire' says left undone,
- * and nobody has to know how it would be cut. */
+/* True if the guest of 'dev' takes 'frame', which may become longer by 'growth',
+ * with what 'wire' says left undone, and nobody has to know how it would be
+ * cut. */
 static bool
 dev_accepts(const struct netdev_vpci *dev, const struct vpci_pkt *frame,
-            const struct vpci_wire *wire)
+            uint32_t growth, const struct vpci_wire *wire)
 {
     uint32_t max_frame;
 
@@ -309,7 +348,7 @@ dev_accepts(const struct netdev_vpci *dev, const struct vpci_pkt *frame,
     atomic_read_relaxed(&CONST_CAST(struct netdev_vpci *, dev)->max_frame,
                         &max_frame);
     return (!vpci_is_super(frame)
-            || (vpci_frame_longest(frame) <= max_frame
+            || (vpci_frame_longest(frame) + growth <= max_frame
                 && !ovsrcu_get(struct vpci_policer *, &dev->egress)));
 }
 
@@ -319,18 +358,25 @@ static bool
 is_accepted(const struct burst *b, const struct vpci_program *program, int i)
 {
     const struct vpci_pkt *frame = &b->frames[i];
+    const struct vpci_wire *wire = &b->wires[i];
+    struct vpci_wire_own own;
 
     if (OVS_LIKELY(!frame->hdr.flags)) {
         return true;
-    } else if (program->n_edits
-               || (vpci_is_super(frame)
-                   && (b->policed || b->wires[i].kind == VPCI_WIRE_FRAG4
-                       || b->wires[i].kind == VPCI_WIRE_FRAG6))) {
+    } else if ((vpci_is_super(frame)
+                && (b->policed || wire->kind == VPCI_WIRE_FRAG4
+                    || wire->kind == VPCI_WIRE_FRAG6))
+               || (program->n_edits
+                   && !vpci_wire_find_own(wire, frame->head, frame->len,
+                                          &own))) {
         return false;
     }
     for (size_t k = 0; k < program->n_ops; k++) {
-        if (!dev_accepts(vpci_target_dev(program->ops[k].target), frame,
-                         &b->wires[i])) {
+        const struct vpci_op *op = &program->ops[k];
+
+        if (op->kind == VPCI_OP_OUTPUT
+            && !dev_accepts(vpci_target_dev(op->target), frame,
+                            program->growth, wire)) {
             return false;
         }
     }
@@ -553,6 +599,20 @@ count_entries(struct burst *b)
     }
 }
 
+/* Remembers where the last of the frames, which go to 'to' if that is not null,
+ * goes there. */
+static void
+note_queue(struct burst *b, struct netdev_vpci *to)
+{
+    if (OVS_UNLIKELY(to && b->n && to->n_to_guest > 1)) {
+        const struct vpci_pkt *last = &b->frames[b->n - 1];
+
+        b->splicer->last_queue
+            = vpci_spread_choose(&to->spread, last->head, last->head_len,
+                                 vpci_queues_epoch());
+    }
+}
+
 /* Deals with the frames of 'b', of which 'n_up' go to the datapath.
  * Afterwards 'b->n' is how many have left the ring. */
 static void
@@ -576,6 +636,7 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     count_received(b, &rxq->counters, &t);
     count_entries(b);
     vpci_splicer_note_where(b->splicer, to, b->now);
+    note_queue(b, to);
     if (to && !wait) {
         vpci_splice_send(to, b->frames, b->n, &t, false, b->now);
     } else if (!to) {
@@ -625,9 +686,14 @@ vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     if (!b.n) {
         return 0;
     }
+    limit_bytes(&b);
     b.policed = policer != NULL;
     vpci_pkts_take_heads(b.frames, b.n, b.heads[0] + HEADROOM,
                          sizeof b.heads[0], VPCI_WIRE_HEADERS);
+    if (OVS_UNLIKELY(dev->n_to_guest > 1)) {
+        vpci_queues_learn(dev, rxq - dev->rxqs, b.frames[0].head,
+                          b.frames[0].head_len);
+    }
     begin_burst(&b, dev, rxq);
     make_keys(&b);
     look_up(&b, generation);

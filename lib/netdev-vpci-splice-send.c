@@ -7,11 +7,18 @@
 
 #include <rte_cycles.h>
 
+#include "netdev-vpci-queues.h"
+#include "netdev-vpci-wire.h"
+
 /* Packets wait in the ring for a guest that has no room as long as it takes so
  * many of them in so many milliseconds.  One that has had room for so long has
  * as much time again. */
 #define MIN_TAKEN 256
 #define MAX_FULL_MS 100
+
+/* Buffers that a ring has to have for it to be certain to take a burst: a frame
+ * may need more than one, and other threads send as well. */
+#define ROOM (4 * VPCI_VRING_BURST)
 
 bool
 vpci_splice_passes(const struct netdev_vpci *dev, const struct vpci_tally *t)
@@ -89,14 +96,13 @@ may_wait_for(struct vpci_ring *ring, int n_done, uint64_t now)
     return true;
 }
 
-/* Sends 'frames[0..n)', which 't' counts, to 'dev', which is open, as 'wait'
- * says.  Returns how many have been dealt with. */
+/* Sends 'frames[0..n)', which 't' counts, to 'ring' of 'dev', which is open, as
+ * 'wait' says.  Returns how many have been dealt with. */
 static int
-send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
-             const struct vpci_tally *t, bool wait, uint64_t now)
+send_to_ring(struct netdev_vpci *dev, struct vpci_ring *ring,
+             struct vpci_pkt *frames, int n, const struct vpci_tally *t,
+             bool wait, uint64_t now)
 {
-    struct vpci_ring *ring
-        = dev->to_guest[vpci_thread_txq() % dev->n_to_guest];
     struct vpci_counters *counters = &ring->spliced;
     int n_wanted = n, done;
     uint64_t packets, bytes;
@@ -125,6 +131,80 @@ send_to_ring(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     return wait ? done : n;
 }
 
+static void
+tally_frames(struct vpci_tally *t, const struct vpci_pkt *frames, int n)
+{
+    *t = (struct vpci_tally) { .packets = 0 };
+    for (int i = 0; i < n; i++) {
+        vpci_tally_pkt(t, &frames[i]);
+    }
+}
+
+/* True if the rings of 'dev' that 'queues[0..n)' names have room for all of
+ * 'frames[0..n)'. */
+static bool
+has_room(const struct netdev_vpci *dev, const struct vpci_pkt *frames, int n,
+         const uint8_t queues[])
+{
+    uint32_t seen = 0;
+
+    for (int i = 0; i < n; i++) {
+        struct vpci_ring *ring = dev->to_guest[queues[i]];
+        uint32_t bit = UINT32_C(1) << queues[i];
+
+        if (vpci_is_super(&frames[i])
+            || (!(seen & bit) && !vpci_vring_has_room(ring->vring, ROOM))) {
+            return false;
+        }
+        seen |= bit;
+    }
+    return true;
+}
+
+/* Sends 'frames[0..n)' to the rings of 'dev' that 'queues' names, in order, as
+ * long as there is room.  Returns how many have been dealt with. */
+static int
+send_in_order(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
+              const uint8_t queues[], uint64_t now)
+{
+    int done = 0;
+
+    while (done < n) {
+        struct vpci_ring *ring = dev->to_guest[queues[done]];
+        struct vpci_tally t;
+        int n_run = 1, sent;
+
+        while (done + n_run < n && queues[done + n_run] == queues[done]) {
+            n_run++;
+        }
+        tally_frames(&t, &frames[done], n_run);
+        sent = send_to_ring(dev, ring, &frames[done], n_run, &t, true, now);
+        done += sent;
+        if (sent < n_run) {
+            break;
+        }
+    }
+    return done;
+}
+
+/* Sends all of 'frames[0..n)' to the rings of 'dev' that 'queues' names. */
+static void
+send_by_ring(struct netdev_vpci *dev, const struct vpci_pkt *frames, int n,
+             const uint8_t queues[], uint64_t now)
+{
+    uint32_t left = UINT32_MAX >> (32 - n);
+
+    while (left) {
+        struct vpci_pkt some[VPCI_VRING_BURST];
+        struct vpci_ring *ring;
+        struct vpci_tally t;
+        int n_some = vpci_queues_pick(dev, frames, queues, &left, some, &ring);
+
+        tally_frames(&t, some, n_some);
+        send_to_ring(dev, ring, some, n_some, &t, false, now);
+    }
+}
+
 /* Counts 'n' packets that 'dev', which is not open, does not get. */
 static void
 count_closed(struct netdev_vpci *dev, uint64_t n)
@@ -142,21 +222,29 @@ int
 vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
                  const struct vpci_tally *t, bool wait, uint64_t now)
 {
+    uint8_t queues[VPCI_VRING_BURST];
+    struct vpci_ring *ring;
+
     if (OVS_UNLIKELY(!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE))) {
         count_closed(dev, t->packets);
         return n;
     }
-    return send_to_ring(dev, frames, n, t, wait, now);
+    ring = vpci_queues_choose(dev, frames, n, queues);
+    if (OVS_LIKELY(ring)) {
+        return send_to_ring(dev, ring, frames, n, t, wait, now);
+    } else if (wait && !has_room(dev, frames, n, queues)) {
+        return send_in_order(dev, frames, n, queues, now);
+    }
+    send_by_ring(dev, frames, n, queues, now);
+    return n;
 }
 
 void
 vpci_splice_send_all(struct netdev_vpci *dev, struct vpci_pkt *frames,
                      int n, uint64_t now)
 {
-    struct vpci_tally t = { .packets = 0 };
+    struct vpci_tally t;
 
-    for (int i = 0; i < n; i++) {
-        vpci_tally_pkt(&t, &frames[i]);
-    }
+    tally_frames(&t, frames, n);
     vpci_splice_send(dev, frames, n, &t, false, now);
 }

@@ -7,6 +7,7 @@
 #include <rte_cycles.h>
 
 #include "netdev-vpci-actions.h"
+#include "netdev-vpci-queues.h"
 #include "vpci/splice.h"
 #include "vpci/steer.h"
 
@@ -39,7 +40,6 @@ easy_target(const struct netdev_vpci *dev, const struct vpci_splicer *s,
     }
     to = vpci_target_dev(program->ops[0].target);
     if (!to || !__atomic_load_n(&to->splice_open, __ATOMIC_ACQUIRE)
-        || vpci_splice_is_spread(to)
         || ovsrcu_get(struct vpci_policer *, &to->egress)
         || ovsrcu_get(struct vpci_policer *, &dev->ingress)) {
         return NULL;
@@ -63,6 +63,23 @@ tally_easy(struct vpci_tally *t, const struct vpci_spliced *spliced, int n)
     }
 }
 
+/* Returns the ring of the queue of 'to' that the last frame went to, and
+ * describes that queue in '*queue' if there are others. */
+static struct vpci_ring *
+guess_ring(const struct vpci_splicer *s, struct netdev_vpci *to,
+           struct vpci_splice_queue *queue)
+{
+    if (OVS_LIKELY(to->n_to_guest == 1)) {
+        return to->to_guest[0];
+    }
+    *queue = (struct vpci_splice_queue) {
+        .spread = &to->spread,
+        .number = s->last_queue % to->n_to_guest,
+        .epoch = vpci_queues_epoch(),
+    };
+    return to->to_guest[queue->number];
+}
+
 /* Moves easy frames from the ring of 'rxq' that are like those before.
  * Returns how many, and sets '*stopped' if there may be others. */
 static int
@@ -74,6 +91,7 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
                                           __ATOMIC_ACQUIRE);
     struct vpci_tally t = { .packets = 0 };
     struct vpci_steer_plain plain;
+    struct vpci_splice_queue queue;
     struct vpci_spliced spliced;
     struct netdev_vpci *to;
     struct vpci_ring *ring;
@@ -88,10 +106,10 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     if (!to) {
         return 0;
     }
-    ring = to->to_guest[vpci_thread_txq() % to->n_to_guest];
+    ring = guess_ring(s, to, &queue);
     ovs_spin_lock(&ring->tx_lock);
     n = vpci_vring_splice(rxq->ring->vring, ring->vring, &plain, max_len,
-                          &spliced);
+                          to->n_to_guest > 1 ? &queue : NULL, &spliced);
     if (n) {
         tally_easy(&t, &spliced, n);
         vpci_count_spliced(&ring->spliced, &t);
@@ -101,6 +119,11 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     }
     ovs_spin_unlock(&ring->tx_lock);
     if (n) {
+        if (OVS_UNLIKELY(dev->n_to_guest > 1)) {
+            vpci_queues_learn(dev, rxq - dev->rxqs, spliced.first,
+                              spliced.lens[0]);
+        }
+        s->bytes += t.bytes;
         vpci_splicer_note_where(s, to, now);
         vpci_count_spliced(&rxq->counters, &t);
         vpci_counter_add(&rxq->counters.splice_bursts, 1);
@@ -177,9 +200,10 @@ vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
 {
     struct vpci_steer_reader *reader = rxq->splicer->reader;
     uint64_t start = rte_get_tsc_cycles();
-    int n_up = 0;
+    int n_up = 0, n_moved = 0;
 
     settle(rxq->splicer, start);
+    rxq->splicer->bytes = 0;
     vpci_steer_enter(reader);
     for (int i = 0; i < MAX_BURSTS; i++) {
         bool stopped;
@@ -189,16 +213,18 @@ vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
             n = vpci_splice_burst(dev, rxq, start, pkts, &n_up);
             stopped = false;
         }
-        *moved |= n > 0;
-        if ((n < VPCI_VRING_BURST && !stopped) || n_up) {
+        n_moved += n;
+        if ((n < VPCI_VRING_BURST && !stopped) || n_up
+            || rxq->splicer->bytes >= VPCI_SPLICE_BYTES) {
             break;
         }
     }
     vpci_steer_leave(reader);
-    if (*moved && vpci_vring_notify(rxq->ring->vring)) {
-        vpci_counter_add(&rxq->counters.notifies, 1);
+    *moved = n_moved;
+    if (n_moved) {
+        vpci_rxq_returned(rxq, n_moved, rxq->splicer->bytes);
     }
-    if (*moved && !n_up) {
+    if (n_moved && !n_up) {
         vpci_counter_add(&rxq->counters.splice_cycles,
                          rte_get_tsc_cycles() - start);
     }

@@ -37,12 +37,20 @@ struct vpci_source {
     struct vpci_splicer *splicers[VPCI_MAX_QUEUE_PAIRS];
 };
 
+/* Bytes after which a call of vpci_splice() ends, so that other queues have
+ * their turn: about as much as can be copied while as many short frames are
+ * dealt with as a call takes. */
+#define VPCI_SPLICE_BYTES (128 * 1024)
+
 /* What a receive queue needs.  Everything is its PMD thread's alone. */
 struct vpci_splicer {
     struct vpci_source *source;
     struct vpci_steer_reader *reader;
     uint64_t last_other;        /* TSC when something last went elsewhere than
                                  * to the sole target. */
+    unsigned int last_queue;    /* Of the target that the last frame went
+                                 * to. */
+    uint32_t bytes;             /* That this call has dealt with. */
     unsigned int max;           /* How many frames are looked at next. */
     unsigned int not_easy;      /* Bursts for which it is not worth while to
                                  * look for easy frames. */
@@ -66,15 +74,6 @@ void vpci_target_kill(struct vpci_target *);
 
 /* Waits until no PMD thread splices that did so when this was called. */
 void vpci_splice_synchronize(void);
-
-/* True if the datapath spreads what it sends to 'dev' over its queues as it
- * likes: packets that are spliced to one of them might overtake others. */
-static inline bool
-vpci_splice_is_spread(const struct netdev_vpci *dev)
-{
-    return (dev->n_to_guest > 1
-            && __atomic_load_n(&dev->tx_spread, __ATOMIC_RELAXED));
-}
 
 /* Notes that something went to 'to', or, if that is null, to several places or
  * to the datapath. */

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/virtio_config.h>
 
+#include "netdev-vpci-tso.h"
 #include "openvswitch/dynamic-string.h"
 #include "packets.h"
 #include "smap.h"
@@ -56,8 +57,12 @@ vpci_counters_add_packets(struct vpci_counters *c,
     struct vpci_tally t = { .packets = 0 };
 
     for (int i = 0; i < n; i++) {
-        vpci_tally_frame(&t, dp_packet_data(pkts[i]),
-                         dp_packet_size(pkts[i]));
+        if (OVS_UNLIKELY(dp_packet_hwol_is_tso(pkts[i]))) {
+            vpci_tso_tally(&t, pkts[i]);
+        } else {
+            vpci_tally_frame(&t, dp_packet_data(pkts[i]),
+                             dp_packet_size(pkts[i]));
+        }
     }
     vpci_counters_add_tally(c, &t);
 }

@@ -5,6 +5,9 @@
 #include <linux/virtio_net.h>
 #include <rte_mbuf.h>
 
+#include "dpif-netdev.h"
+#include "netdev-vpci-tso.h"
+
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_wire);
 
 /* What lets a guest send super-packets. */
@@ -59,12 +62,13 @@ vpci_check_offload(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
 }
 
 void
-vpci_finish_offload(const struct vpci_pkt *frame, uint8_t *data)
+vpci_finish_offload(const struct vpci_pkt *frame, struct dp_packet *packet)
 {
     struct vpci_wire wire;
 
-    if (!vpci_wire_check(&frame->hdr, NULL, frame->len, UINT64_MAX, &wire)) {
-        vpci_wire_finish_csum(&wire, data, frame->len);
+    if (!vpci_wire_check(&frame->hdr, NULL, frame->len, UINT64_MAX, &wire)
+        && !(vpci_tso_is_usable() && vpci_tso_mark(packet, &wire))) {
+        vpci_wire_finish_csum(&wire, dp_packet_data(packet), frame->len);
     }
 }
 
@@ -91,15 +95,35 @@ vpci_super_check(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
 }
 
 void
-vpci_super_prepare(struct netdev_vpci *dev, unsigned int index,
-                   uint64_t features)
+vpci_super_prepare(struct vpci_rxq *rxq, uint64_t features)
 {
-    struct vpci_rxq *rxq = &dev->rxqs[index / 2];
-
-    if (index % 2 && features & SUPER_FEATURES && !rxq->super) {
-        rxq->super = xmalloc(sizeof *rxq->super);
-        rxq->super->n_left = 0;
+    if (features & SUPER_FEATURES && !rxq->super) {
+        rxq->super = xzalloc(sizeof *rxq->super);
     }
+}
+
+/* Returns a packet with 'frame', a super-packet whose first 'n' bytes are at
+ * 'head', marked for the datapath with 'wire', or null if the datapath does not
+ * take it. */
+static struct dp_packet *
+copy_whole(const struct vpci_pkt *frame, const uint8_t *head, uint32_t n,
+           const struct vpci_wire *wire)
+{
+    struct dp_packet *packet;
+
+    if (!vpci_tso_is_usable()
+        || frame->len > UINT16_MAX - DP_NETDEV_HEADROOM) {
+        return NULL;
+    }
+    packet = dp_packet_new_with_headroom(frame->len, DP_NETDEV_HEADROOM);
+    dp_packet_set_size(packet, frame->len);
+    vpci_pkt_copy(frame, dp_packet_data(packet));
+    memcpy(dp_packet_data(packet), head, n);
+    if (!vpci_tso_mark(packet, wire)) {
+        dp_packet_delete(packet);
+        return NULL;
+    }
+    return packet;
 }
 
 enum vpci_drop
@@ -118,11 +142,13 @@ vpci_super_start(struct netdev_vpci *dev, struct vpci_rxq *rxq,
         vpci_counter_add(&rxq->counters.drops[drop], 1);
         return drop;
     }
-    vpci_pkt_copy(frame, s->frame);
-    memcpy(s->frame, head, copy.head_len);
+    s->whole = copy_whole(frame, head, copy.head_len, &wire);
+    if (!s->whole) {
+        vpci_pkt_copy(frame, s->frame);
+        memcpy(s->frame, head, copy.head_len);
+    }
     vpci_segments_init(&s->segments, &wire, s->frame, frame->len,
                        next_fragment_id());
-    s->n_left = wire.n_segments;
     return drop;
 }
 
@@ -131,8 +157,12 @@ vpci_super_start(struct netdev_vpci *dev, struct vpci_rxq *rxq,
 static void
 drop_rest(struct vpci_rxq *rxq, enum vpci_drop reason)
 {
-    vpci_counter_add(&rxq->counters.drops[reason], rxq->super->n_left);
-    rxq->super->n_left = 0;
+    struct vpci_super *s = rxq->super;
+
+    vpci_counter_add(&rxq->counters.drops[reason], vpci_super_n_left(s));
+    s->segments.next = s->segments.wire.n_segments;
+    dp_packet_delete(s->whole);
+    s->whole = NULL;
 }
 
 int
@@ -140,13 +170,18 @@ vpci_super_continue(struct netdev_vpci *dev, struct vpci_rxq *rxq,
                     struct dp_packet **pkts)
 {
     struct vpci_super *s = rxq->super;
-    int n = MIN(s->n_left, NETDEV_MAX_BURST);
+    int n = MIN(vpci_super_n_left(s), NETDEV_MAX_BURST);
 
     /* The MTU, and with it the room, may have changed since the first. */
     if (vpci_wire_longest(&s->segments.wire, s->segments.len)
         > vpci_mempool_room(dev->mempool)) {
         drop_rest(rxq, VPCI_DROP_RX_OVERSIZE);
         return 0;
+    } else if (s->whole) {
+        pkts[0] = s->whole;
+        s->whole = NULL;
+        s->segments.next = s->segments.wire.n_segments;
+        return 1;
     }
     if (rte_pktmbuf_alloc_bulk(vpci_mempool_rte(dev->mempool),
                                (struct rte_mbuf **) pkts, n)) {
@@ -160,7 +195,6 @@ vpci_super_continue(struct netdev_vpci *dev, struct vpci_rxq *rxq,
                                             rte_pktmbuf_mtod(mbuf, void *));
         mbuf->pkt_len = mbuf->data_len;
     }
-    s->n_left -= n;
     return n;
 }
 

@@ -19,14 +19,22 @@
 
 struct vpci_super {
     struct vpci_segments segments;
-    uint64_t n_left;            /* Packets that are still to be made. */
+    struct dp_packet *whole;    /* What is to enter the datapath undone, or
+                                 * null. */
     uint8_t frame[VPCI_SUPER_MAX_LEN];
 };
+
+/* Packets that are still to be made. */
+static inline uint32_t
+vpci_super_n_left(const struct vpci_super *s)
+{
+    return s->segments.wire.n_segments - s->segments.next;
+}
 
 static inline bool
 vpci_super_is_pending(const struct vpci_super *s)
 {
-    return s && s->n_left;
+    return s && vpci_super_n_left(s);
 }
 
 /* True if 'frame', from a ring, is a super-packet, or its header says so. */
@@ -64,13 +72,12 @@ vpci_rx_fault(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
 }
 
 /* Does what is left to do for 'frame', which has passed vpci_check_offload(),
- * in its copy at 'data'. */
-void vpci_finish_offload(const struct vpci_pkt *frame, uint8_t *data);
+ * in its copy 'packet', or marks it if the datapath takes it undone. */
+void vpci_finish_offload(const struct vpci_pkt *frame,
+                         struct dp_packet *packet);
 
-/* Gets ring 'index' of a port ready for a guest with 'features', while its
- * gate is shut. */
-void vpci_super_prepare(struct netdev_vpci *, unsigned int index,
-                        uint64_t features);
+/* Gets 'rxq' ready for a guest with 'features', while its gate is shut. */
+void vpci_super_prepare(struct vpci_rxq *rxq, uint64_t features);
 
 /* Checks, and reduces to what it means, the header of 'frame', a super-packet
  * from the ring of 'rxq' whose first bytes, VPCI_WIRE_HEADERS or all, are its
@@ -88,8 +95,8 @@ enum vpci_drop vpci_super_start(struct netdev_vpci *, struct vpci_rxq *rxq,
                                 const struct vpci_pkt *frame);
 
 /* Makes the next packets of the super-packet of 'rxq', at most
- * NETDEV_MAX_BURST, in 'pkts'.  Returns their number: 0 if there are no mbufs,
- * for now. */
+ * NETDEV_MAX_BURST, in 'pkts', or takes it as it is if the datapath does.
+ * Returns their number: 0 if there are no mbufs, for now. */
 int vpci_super_continue(struct netdev_vpci *, struct vpci_rxq *rxq,
                         struct dp_packet **pkts);
 

@@ -9,6 +9,7 @@
 
 #include "connectivity.h"
 #include "dpdk.h"
+#include "netdev-vpci-tso.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
 #include "packets.h"
@@ -63,6 +64,7 @@ netdev_vpci_run(const struct netdev_class *class)
     }
     shash_destroy(&ports);
     vpci_mempool_sweep();
+    vpci_tso_run();
 }
 
 static void
@@ -121,6 +123,7 @@ netdev_vpci_construct(struct netdev *netdev)
         return error;
     }
 
+    dev->up.ol_flags |= vpci_tso_ol_flags();
     dev->rl = (struct vlog_rate_limit) VLOG_RATE_LIMIT_INIT(20, 20);
     ovs_mutex_init(&dev->mutex);
     ovs_mutex_init(&dev->fault_mutex);

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/test-gate \
 	tests/test-key \
 	tests/test-match \
+	tests/test-spread \
 	tests/test-steer \
 	tests/test-vring \
 	tests/test-wire \
@@ -18,6 +19,10 @@ check_PROGRAMS += \
 tests_test_doorbell_SOURCES = tests/test-doorbell.c
 tests_test_doorbell_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_doorbell_LDADD = lib/libvpci.la
+
+tests_test_spread_SOURCES = tests/test-spread.c tests/unit-test.h
+tests_test_spread_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_spread_LDADD = lib/libvpci.la
 
 tests_test_gate_SOURCES = tests/test-gate.c tests/unit-test.h
 tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)
@@ -50,7 +55,9 @@ tests_test_steer_LDADD = lib/libvpci.la
 tests_test_wire_SOURCES = tests/test-wire.c tests/unit-test.h
 tests_test_wire_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_wire_LDADD = lib/libvpci.la
-EXTRA_DIST += tests/wire-packets.py
+EXTRA_DIST += \
+	tests/offload-requests.py \
+	tests/wire-packets.py
 
 tests_test_vring_SOURCES = \
 	tests/test-vring-faults.c \
@@ -146,6 +153,8 @@ TESTSUITE_AT = \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \
 	tests/vpci-qos.at \
+	tests/vpci-queues.at \
+	tests/vpci-offload-tso.at \
 	tests/vpci-offload.at \
 	tests/vpci-splice.at \
 	tests/vpci-stats.at \

@@ -237,7 +237,7 @@ fuzz_splice(struct fuzz *from, struct fuzz *to, uint32_t max_len)
     unsigned int n;
 
     vpci_vring_release(from->vr, VPCI_VRING_BURST);
-    n = vpci_vring_splice(from->vr, to->vr, &any, max_len, &spliced);
+    n = vpci_vring_splice(from->vr, to->vr, &any, max_len, NULL, &spliced);
     check(n <= VPCI_VRING_BURST, "too many frames");
     for (unsigned int i = 0; i < n; i++) {
         check(spliced.lens[i] >= VPCI_STEER_PLAIN_HEADERS

@@ -200,7 +200,7 @@ run_splice(struct guest *from, struct guest *to, uint32_t room)
         }
         vring_driver_publish(to->drv);
 
-        n = vpci_vring_splice(from->vr, to->vr, &any, max_len, &spliced);
+        n = vpci_vring_splice(from->vr, to->vr, &any, max_len, NULL, &spliced);
         for (unsigned int i = 0; i < n; i++) {
             CHECK(single[done] && spliced.lens[i] == frame_lens[done]);
             check_received(to, done, frame_lens[done]);

@@ -14,6 +14,7 @@
  * (FRAME in hexadecimal digits).  The answer is a line with the number of
  * packets and each of them, or with what is wrong. */
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <linux/virtio_net.h>
 #include <stdbool.h>
@@ -507,15 +508,15 @@ test_garbage(void)
 static bool
 read_frame(const char *digits, struct super *s)
 {
-    unsigned int byte;
-    int n;
-
     s->len = 0;
-    for (; sscanf(digits, "%2x%n", &byte, &n) == 1 && n == 2; digits += n) {
-        if (s->len >= sizeof s->data) {
+    for (; isxdigit((unsigned char) *digits); digits += 2) {
+        /* Alone: sscanf() would look at all that follows each time. */
+        const char byte[] = { digits[0], digits[1], '\0' };
+
+        if (s->len >= sizeof s->data || !isxdigit((unsigned char) byte[1])) {
             return false;
         }
-        s->data[s->len++] = byte;
+        s->data[s->len++] = strtoul(byte, NULL, 16);
     }
     return s->len && (!*digits || *digits == '\n');
 }
@@ -585,9 +586,17 @@ print_super(char *argv[])
 {
     static struct super s;
     struct vpci_net_hdr *h = &s.hdr;
+    struct vpci_wire_own own;
+    struct vpci_wire wire;
 
     make_super(&s, atoi(argv[0]), atoi(argv[1]), 0, atoi(argv[2]),
                atoi(argv[3]));
+    if (vpci_wire_check(h, s.data, s.len, UINT64_MAX, &wire)
+        || !vpci_wire_find_own(&wire, s.data, s.len, &own)) {
+        fprintf(stderr, "test-wire: there is no such super-packet\n");
+        return 1;
+    }
+    vpci_wire_begin_csum(&own, s.data, s.len);
     print_hex(h, sizeof *h, " ");
     print_hex(s.data, s.len, "\n");
     printf("%d %d %d %d %d ", h->flags, h->gso_type, h->gso_size,

@@ -56,6 +56,10 @@ bool failed(struct session *, const char *format, ...)
  * the front end says. */
 bool result(struct session *, int error);
 
+/* Reads hexadecimal digits into 'bytes'.  Returns how many bytes they are, or
+ * -1 if that is not what they are, or more than 'max'. */
+int parse_hex(const char *, uint8_t *bytes, size_t max);
+
 /* The word after 'key=', or null. */
 const char *arg_value(const struct args *, const char *key);
 

@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "vhost-guest-frames.h"
 #include "vhost-guest-io.h"
+#include "vpci/vring.h"
 
 /* Far from all zones. */
 #define NOWHERE UINT64_C(0x7ffffffff000)
@@ -512,4 +514,86 @@ run_hostile_flip(struct session *s, const struct args *args)
     }
     pthread_mutex_unlock(&g->lock);
     return done(s, "flipped=%u", n);
+}
+
+/* What a buffer begins with, in turn. */
+struct faces {
+    uint8_t good[sizeof(struct vpci_net_hdr) + 2 + FRAME_MAX];
+    uint8_t other[256];
+    int n_good, n_other;
+};
+
+static bool
+parse_faces(struct session *s, const struct args *args, struct faces *f)
+{
+    unsigned int hdr_len = s->g.hdr_len;
+    const char *hdr = arg_value(args, "hdr");
+    const char *other = arg_value(args, "other");
+
+    memset(f, 0, sizeof *f);
+    if (args->n < 3 || !hdr || !other) {
+        return false;
+    }
+    f->n_good = parse_hex(args->words[2], f->good + hdr_len,
+                          s->g.cfg.max_frame);
+    f->n_other = parse_hex(other, f->other, sizeof f->other);
+    if (parse_hex(hdr, f->good, hdr_len) < 0 || f->n_good <= 0
+        || f->n_other <= 0) {
+        return false;
+    }
+    f->n_good += hdr_len;
+    return f->n_other <= f->n_good;
+}
+
+/* Sends the frame, and shows one face or the other, by turns, until the device
+ * has used it. */
+static bool
+send_faces(struct guest *g, struct guest_queue *q, const struct faces *f,
+           int64_t deadline)
+{
+    volatile uint8_t *room = guest_reserve(g, q);
+
+    if (!room) {
+        return false;
+    }
+    memcpy((uint8_t *) room, f->good, f->n_good);
+    guest_post(g, q, f->n_good);
+    guest_kick(g, q);
+    for (unsigned int i = 0; !vring_driver_has_used(q->drv); i++) {
+        const uint8_t *face = i & 1 ? f->good : f->other;
+
+        for (int j = 0; j < f->n_other; j++) {
+            if (f->good[j] != f->other[j]) {
+                room[j] = face[j];
+            }
+        }
+        if (!(i % 1024) && now_ms() > deadline) {
+            return false;
+        }
+    }
+    guest_reap_tx(g, q);
+    return true;
+}
+
+bool
+run_hostile_header(struct session *s, const struct args *args)
+{
+    uint64_t n = args->n > 1 ? strtoull(args->words[1], NULL, 0) : 0;
+    int64_t deadline = now_ms() + s->g.cfg.timeout_ms;
+    struct guest *g = &s->g;
+    static struct faces f;
+    uint64_t i;
+
+    if (s->traffic_runs) {
+        return failed(s, "traffic runs");
+    } else if (!parse_faces(s, args, &f)) {
+        return failed(s, "say how often, a frame and two headers");
+    }
+    pthread_mutex_lock(&g->lock);
+    for (i = 0; i < n && send_faces(g, &g->queues[1], &f, deadline); i++) {
+        continue;
+    }
+    pthread_mutex_unlock(&g->lock);
+    return i == n ? done(s, "sent=%"PRIu64, i)
+                  : failed(s, "sent=%"PRIu64" and time is over", i);
 }

@@ -758,6 +758,9 @@ const struct command hostile_commands[] = {
       run_hostile_ring },
     { "hostile-flip", "[S]", "send frames whose descriptors change while the "
       "device reads them", run_hostile_flip },
+    { "hostile-header", "N HEX hdr=HEX other=HEX", "send this frame N times, "
+      "while 'other' replaces the beginning of header and frame every other "
+      "moment", run_hostile_header },
     { "hostile-message", "KIND [expect=accepted|refused|closed]", "send one "
       "of the messages below and tell how it was taken",
       run_hostile_message },

@@ -19,6 +19,7 @@
 /* vhost-guest-hostile-rings.c */
 bool run_hostile_ring(struct session *, const struct args *);
 bool run_hostile_flip(struct session *, const struct args *);
+bool run_hostile_header(struct session *, const struct args *);
 void hostile_rings_help(FILE *);
 
 /* vhost-guest-hostile.c */

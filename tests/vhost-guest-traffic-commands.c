@@ -16,7 +16,7 @@
 
 /* Reads hexadecimal digits into 'bytes'.  Returns how many bytes they are, or
  * -1 if that is not what they are. */
-static int
+int
 parse_hex(const char *s, uint8_t *bytes, size_t max)
 {
     size_t n = strlen(s) / 2;
@@ -25,13 +25,13 @@ parse_hex(const char *s, uint8_t *bytes, size_t max)
         return -1;
     }
     for (size_t i = 0; i < n; i++) {
-        unsigned int byte;
+        /* Alone: all that follows would be looked at each time. */
+        const char digits[] = { s[2 * i], s[2 * i + 1], '\0' };
 
-        if (strspn(s + 2 * i, "0123456789abcdefABCDEF") < 2
-            || sscanf(s + 2 * i, "%2x", &byte) != 1) {
+        if (strspn(digits, "0123456789abcdefABCDEF") < 2) {
             return -1;
         }
-        bytes[i] = byte;
+        bytes[i] = strtoul(digits, NULL, 16);
     }
     return n;
 }
@@ -236,7 +236,9 @@ open_outputs(struct session *s, const struct args *args,
     const char *pcap = arg_value(args, "pcap");
 
     cfg->print_hdr = arg_has(args, "print-hdr");
-    cfg->print = cfg->print_hdr || arg_has(args, "print") ? stdout : NULL;
+    cfg->print_pair = arg_has(args, "print-pair");
+    cfg->print = (cfg->print_hdr || cfg->print_pair || arg_has(args, "print")
+                  ? stdout : NULL);
     if (pcap) {
         cfg->pcap_out = pcap_create(pcap);
         if (!cfg->pcap_out) {
@@ -529,9 +531,10 @@ const struct command traffic_commands[] = {
       run_send_hex },
     { "send-pcap", "FILE [pair=N] [hdr=HEX]", "send what a file has",
       run_send_pcap },
-    { "recv", "N [any] [print|print-hdr] [pcap=FILE] [timeout=S]", "receive N "
-      "frames, and show them, behind the virtio header if so asked; fails if one is damaged, left out, late or, unless any, not a test "
-      "frame", run_recv },
+    { "recv", "N [any] [print|print-hdr|print-pair] [pcap=FILE] [timeout=S]",
+      "receive N frames, and show them, behind the virtio header or the "
+      "number of the queue pair if so asked; fails if one is damaged, left "
+      "out, late or, unless any, not a test frame", run_recv },
     { "drain", "[S]", "receive until nothing comes for S seconds (0.1), or "
       "the time-out is over", run_drain },
     { "silence", "[S]", "fails if something comes within S seconds",

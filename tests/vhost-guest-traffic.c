@@ -214,6 +214,9 @@ take_frame(struct traffic *t, unsigned int pair, uint8_t *frame, uint32_t len)
         pcap_write(t->cfg.pcap_out, frame, len);
     }
     if (t->cfg.print) {
+        if (t->cfg.print_pair) {
+            fprintf(t->cfg.print, "%u ", pair);
+        }
         for (int i = 0; t->cfg.print_hdr && i < 10; i++) {
             fprintf(t->cfg.print, "%02x%s", t->g->rx_hdr[i],
                     i == 9 ? " " : "");

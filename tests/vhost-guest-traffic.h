@@ -49,7 +49,8 @@ struct traffic_config {
                                  * with the addresses swapped. */
     FILE *pcap_out;             /* Gets what is received, or null. */
     FILE *print;                /* Gets it in hexadecimal, or null... */
-    bool print_hdr;             /* ...behind its virtio header. */
+    bool print_hdr;             /* ...behind its virtio header... */
+    bool print_pair;            /* ...or the number of the queue pair. */
 
     unsigned int timeout_ms;    /* To end after no progress; 0: never. */
     unsigned int max_ms;        /* To end without an error; 0: never. */

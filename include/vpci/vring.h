@@ -181,6 +181,10 @@ unsigned int vpci_vring_peek(struct vpci_vring *, struct vpci_pkt *pkts,
  * driver. */
 void vpci_vring_release(struct vpci_vring *, unsigned int n);
 
+/* True if the driver has made at least 'n' buffers available that are not
+ * filled yet.  A driver may lie.  Any thread, while the ring runs. */
+bool vpci_vring_has_room(const struct vpci_vring *, unsigned int n);
+
 /* Copies frames of 'pkts', in order, into the driver's buffers, with mergeable
  * buffers where negotiated, and publishes them together.  'n' is at most
  * VPCI_VRING_BURST.

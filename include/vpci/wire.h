@@ -100,6 +100,27 @@ vpci_net_hdr_is_plain(const struct vpci_net_hdr *hdr)
     return !((hdr->flags & 1) | hdr->gso_type);
 }
 
+/* Where the headers of a frame are whose missing checksum is that of its own
+ * TCP or UDP header. */
+struct vpci_wire_own {
+    bool ipv6;
+    uint8_t proto;
+    uint16_t l3_ofs;
+    uint16_t l4_ofs;
+};
+
+/* Fills in '*own' and returns true if the checksum that '*wire' says is missing
+ * is that of the frame's own TCP or UDP header: one that is right behind an IP
+ * header without extensions, of a frame of 'len' bytes that has nothing else, no
+ * fragment.  'head' is as for vpci_wire_check(). */
+bool vpci_wire_find_own(const struct vpci_wire *, const uint8_t *head,
+                        uint32_t len, struct vpci_wire_own *own);
+
+/* Begins the missing checksum of a frame of 'len' bytes, the first of which are
+ * at 'head', anew: with the pseudo header, which may have changed. */
+void vpci_wire_begin_csum(const struct vpci_wire_own *, uint8_t *head,
+                          uint32_t len);
+
 /* True if a driver that has negotiated 'features' takes the frame with its
  * work undone. */
 bool vpci_wire_is_accepted(const struct vpci_wire *, uint64_t features);

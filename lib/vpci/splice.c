@@ -13,6 +13,7 @@
 _Static_assert(VPCI_STEER_PLAIN_HEADERS <= HEAD
                && VPCI_STEER_PLAIN_HEADERS > HEAD / 2,
                "a head is copied in two halves");
+_Static_assert(HEAD == VPCI_SPREAD_HEADERS, "queues are chosen by the head");
 _Static_assert(VPCI_STEER_TCP_HEADERS > HEAD, "TCP takes a longer look");
 
 /* One of the two rings, and buffers of it: each is one descriptor. */
@@ -171,11 +172,12 @@ is_tcp(const struct vpci_steer_plain *plain, const uint8_t *head,
     return true;
 }
 
-/* Moves the frames of 'from' to the buffers of 'to' as long as they fit and are
- * plain.  Returns how many. */
-static uint32_t
+/* Moves the frames of 'from' to the buffers of 'to' as long as they fit, are
+ * plain, and belong to the queue.  Returns how many. */
+VRING_INLINE uint32_t
 splice_frames(const struct side *from, const struct side *to,
               const struct vpci_steer_plain *plain, uint32_t max_len,
+              const struct vpci_splice_queue *queue,
               struct vpci_spliced *spliced)
 {
     struct vring_used_elem *done = to->vr->done;
@@ -201,12 +203,19 @@ splice_frames(const struct side *from, const struct side *to,
             && !is_tcp(&p, head, src, len, &spliced->tcp_flags)) {
             break;
         }
+        if (queue && vpci_spread_choose(queue->spread, head, len, queue->epoch)
+                     != queue->number) {
+            break;
+        }
         vring_write_hdr(dst, &hdr, to->hdr_len);
         dst += to->hdr_len;
         copy_head(dst, head, len);
         if (len > HEAD) {
             /* A guest may give the same memory for both. */
             memmove(dst + HEAD, src + HEAD, len - HEAD);
+        }
+        if (!i) {
+            memcpy(spliced->first, head, sizeof spliced->first);
         }
         done[i].len = len + to->hdr_len;
         spliced->lens[i] = len;
@@ -236,6 +245,7 @@ is_easy(const struct vpci_vring *vr)
 unsigned int
 vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
                   const struct vpci_steer_plain *plain, uint32_t max_len,
+                  const struct vpci_splice_queue *queue,
                   struct vpci_spliced *spliced)
 {
     struct side src, dst;
@@ -251,7 +261,10 @@ vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
     side_fill(&src, from, VPCI_VRING_BURST, false);
     if (src.n) {
         side_fill(&dst, to, src.n, true);
-        n_moved = splice_frames(&src, &dst, plain, max_len, spliced);
+        n_moved = (VRING_LIKELY(!queue)
+                   ? splice_frames(&src, &dst, plain, max_len, NULL, spliced)
+                   : splice_frames(&src, &dst, plain, max_len, queue,
+                                   spliced));
     }
     spliced->stopped = src.more || n_moved < src.n;
     if (n_moved) {

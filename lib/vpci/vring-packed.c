@@ -281,6 +281,22 @@ vring_packed_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
     return n;
 }
 
+bool
+vring_packed_has_room(const struct vpci_vring *vr, unsigned int n)
+{
+    const struct vring_packed_desc *desc = vr->desc;
+    bool wrap = __atomic_load_n(&vr->avail_wrap, __ATOMIC_RELAXED);
+    uint32_t idx = __atomic_load_n(&vr->avail_idx, __ATOMIC_RELAXED);
+
+    /* The driver makes descriptors available in order. */
+    idx += n - 1;
+    if (idx >= vr->size) {
+        idx -= vr->size;
+        wrap = !wrap;
+    }
+    return vring_packed_is_avail(VRING_READ(&desc[idx].flags), wrap);
+}
+
 /* True if the driver wants to know what was given back since the last
  * notification. */
 bool

@@ -322,6 +322,15 @@ vring_split_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
     return n;
 }
 
+bool
+vring_split_has_room(const struct vpci_vring *vr, unsigned int n)
+{
+    const struct vring_avail *avail = vr->driver;
+    uint16_t idx = __atomic_load_n(&vr->avail_idx, __ATOMIC_RELAXED);
+
+    return (uint16_t) (VRING_READ(&avail->idx) - idx) >= n;
+}
+
 /* True if the driver wants to know what was given back since the last
  * notification. */
 bool

@@ -223,6 +223,14 @@ vpci_vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n)
 }
 
 bool
+vpci_vring_has_room(const struct vpci_vring *vr, unsigned int n)
+{
+    return n <= vr->size && (vr->packed
+                             ? vring_packed_has_room(vr, n)
+                             : vring_split_has_room(vr, n));
+}
+
+bool
 vpci_vring_notify(struct vpci_vring *vr)
 {
     bool must;

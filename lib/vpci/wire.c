@@ -338,6 +338,46 @@ vpci_wire_check(const struct vpci_net_hdr *hdr, const uint8_t *head,
 }
 
 bool
+vpci_wire_find_own(const struct vpci_wire *w, const uint8_t *head,
+                   uint32_t len, struct vpci_wire_own *own)
+{
+    uint32_t n = len < VPCI_WIRE_HEADERS ? len : VPCI_WIRE_HEADERS;
+    struct vpci_wire at;
+
+    if (!w->needs_csum || !find_l3(head, n, &at, &own->ipv6)) {
+        return false;
+    } else if (w->csum_offset == TCP_CSUM) {
+        own->proto = IPPROTO_TCP;
+    } else if (w->csum_offset == UDP_CSUM) {
+        own->proto = IPPROTO_UDP;
+    } else {
+        return false;
+    }
+    own->l3_ofs = at.l3_ofs;
+    if (!find_l4(head, n, len, own->ipv6, own->proto, &at)
+        || at.l4_ofs != w->csum_start
+        || (uint32_t) at.l4_ofs + w->csum_offset + 2 > n) {
+        return false;
+    }
+    own->l4_ofs = at.l4_ofs;
+    return true;
+}
+
+void
+vpci_wire_begin_csum(const struct vpci_wire_own *own, uint8_t *head,
+                     uint32_t len)
+{
+    uint8_t *csum = head + own->l4_ofs + (own->proto == IPPROTO_TCP ? TCP_CSUM
+                                          : UDP_CSUM);
+
+    /* Not its complement. */
+    csum_finish(csum_pseudo(head + own->l3_ofs, own->ipv6, own->proto,
+                            len - own->l4_ofs), csum, true);
+    csum[0] = ~csum[0];
+    csum[1] = ~csum[1];
+}
+
+bool
 vpci_wire_is_accepted(const struct vpci_wire *w, uint64_t features)
 {
     if (w->needs_csum && !has(features, VIRTIO_NET_F_GUEST_CSUM)) {
