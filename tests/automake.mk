@@ -56,6 +56,7 @@ tests_test_wire_SOURCES = tests/test-wire.c tests/unit-test.h
 tests_test_wire_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_wire_LDADD = lib/libvpci.la
 EXTRA_DIST += \
+	tests/offload-pairs.py \
 	tests/offload-requests.py \
 	tests/wire-packets.py
 
@@ -155,7 +156,9 @@ TESTSUITE_AT = \
 	tests/vpci-qos.at \
 	tests/vpci-queues.at \
 	tests/vpci-offload-tso.at \
+	tests/vpci-offload-wire.at \
 	tests/vpci-offload.at \
+	tests/vpci-offload-pairs.at \
 	tests/vpci-splice.at \
 	tests/vpci-stats.at \
 	tests/vpci-traffic-macros.at \
@@ -166,7 +169,8 @@ OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
-	tests/perf-figures.py tests/perf-results.py
+	tests/perf-figures.py tests/perf-results.py tests/wire-offloads.py \
+	tests/wire-record.py
 
 ## Two switches and what they do with the same packets: some in the test suite,
 ## very many with 'make check-fidelity'.
