@@ -45,6 +45,7 @@ dist_vpciperf_DATA = \
 	utilities/vpci_perf/plots.py \
 	utilities/vpci_perf/probe.py \
 	utilities/vpci_perf/process.py \
+	utilities/vpci_perf/relay.py \
 	utilities/vpci_perf/report.py \
 	utilities/vpci_perf/results.py \
 	utilities/vpci_perf/runner.py \
@@ -73,6 +74,7 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/memif_zero_copy.py \
 	utilities/vpci_perf/systems/ovs_dpdk.py \
 	utilities/vpci_perf/systems/ovs_dpdk_debian.py \
+	utilities/vpci_perf/systems/ovs_dpdk_tso.py \
 	utilities/vpci_perf/systems/vhost.py \
 	utilities/vpci_perf/systems/vpci_flow.py \
 	utilities/vpci_perf/systems/vpci_splice.py

@@ -12,6 +12,8 @@
 #     sandbox_pmd_cpu     the processor for the switch's polling thread
 #     sandbox_memory      the most that its DPDK may take, in MB; no limit
 #     sandbox_offload     true if flows are to be offloaded; false
+#     sandbox_other_config
+#                         further settings, KEY=VALUE separated by spaces; none
 # and then calls sandbox_start DIRECTORY and, in the end, sandbox_stop.
 # Bridges must be of datapath type $sandbox_datapath.
 #
@@ -71,6 +73,7 @@ sandbox_start_database () {
 # device is taken, so that nothing outside of the sandbox changes.
 sandbox_configure () {
     local pmd_mask dpdk="--in-memory --no-pci --no-telemetry"
+    local -a more
 
     # DPDK makes a directory of this name in /run/dpdk, which stays empty.
     sandbox_prefix=$(basename "$sandbox_dir")
@@ -78,7 +81,9 @@ sandbox_configure () {
     # One hexadecimal digit, and zeros behind it.
     pmd_mask=$(printf '%x%*s' $((1 << ${sandbox_pmd_cpu:?} % 4)) \
                       $((sandbox_pmd_cpu / 4)) '' | tr ' ' 0)
+    read -ra more <<< "${sandbox_other_config:-}"
     ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . \
+        "${more[@]/#/other_config:}" \
         other_config:dpdk-init=true \
         other_config:dpdk-extra="$dpdk" \
         other_config:pmd-cpu-mask="0x$pmd_mask" \

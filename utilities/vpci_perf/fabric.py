@@ -2,9 +2,11 @@
 """What joins guests while something is measured."""
 import itertools
 import os
+import sys
 
-from . import guests
+from . import guests, process
 
+RELAY_TIMEOUT = 10
 _numbers = itertools.count()
 
 
@@ -22,6 +24,7 @@ class Fabric:
         self.guests = []
         self.linux = None
         self._places = []
+        self._relays = []
 
     def place(self, port):
         """Returns the guest that has 'port', and the port's number there."""
@@ -43,6 +46,18 @@ class Fabric:
         guest = guests.Testpmd(self.env, vdevs, cpu, size)
         self.guests.append(guest)
         return guest
+
+    def add_relay(self, switch_path):
+        """For a switch that connects to 'switch_path', and a guest that
+        connects to the path that this returns."""
+        guest_path = switch_path + ".guest"
+        relay = process.Conversation(
+            [sys.executable, os.path.join(os.path.dirname(__file__),
+                                          "relay.py"),
+             guest_path, switch_path], switch_path + ".log", ends_alone=True)
+        self._relays.append(relay)
+        relay.read_until(lambda line: line == "ready", RELAY_TIMEOUT)
+        return guest_path
 
     def tell(self, port, command, *rest):
         """Gives the guest of 'port' a command about it."""
@@ -89,6 +104,8 @@ class Fabric:
         self.guests.clear()
         if self.linux:
             self.linux.stop()
+        while self._relays:
+            self._relays.pop().close(grace=2)
         if self.switch:
             switch, self.switch = self.switch, None
             switch.remove_ports()

@@ -14,6 +14,7 @@ FIGURES = (
     ("mpps", "Mpps", "{:.2f}"),
     ("gbps", "Gbit/s", "{:.2f}"),
     ("switch_cycles_per_packet", "cycles/pkt", "{:.0f}"),
+    ("switch_cycles_per_byte", "cycles/byte", "{:.2f}"),
     ("host_cpu", "host CPU", "{:.2f}"),
     ("guest_cpu", "guest CPU", "{:.2f}"),
     ("rtt_p50_us", "p50 us", "{:.1f}"),

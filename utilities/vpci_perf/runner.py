@@ -45,7 +45,7 @@ class Switches:
         self._started += 1
         self._switches[key] = Switch(
             self._env, system.vswitchd(self._env), f"switch{self._started}",
-            preload, system.splices)
+            preload, system.splices, system.other_config)
         return self._switches[key]
 
     def forget(self, system):

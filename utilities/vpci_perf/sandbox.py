@@ -23,7 +23,8 @@ class Switch:
     env.switch_cpu.  Ports are numbered from 0; port N is OpenFlow port N + 1
     and its guest listens on socket(N)."""
 
-    def __init__(self, env, vswitchd, name, preload=None, splices=False):
+    def __init__(self, env, vswitchd, name, preload=None, splices=False,
+                 other_config=()):
         self.env = env
         self._splices = splices
         self.dir = os.path.join(env.work_dir, name)
@@ -33,7 +34,8 @@ class Switch:
                          sandbox_schema=env.schema, sandbox_vswitchd=vswitchd,
                          sandbox_pmd_cpu=str(env.switch_cpu),
                          sandbox_memory=str(MEMORY),
-                         sandbox_offload=str(splices).lower())
+                         sandbox_offload=str(splices).lower(),
+                         sandbox_other_config=" ".join(other_config))
         if preload:
             shell_env["LD_PRELOAD"] = preload
         self._shell = process.Conversation(

@@ -10,6 +10,7 @@ Each file here but this one defines SYSTEM, a System with
     huge_mb       huge pages, in MB, that it needs at the least
     quick         is it measured with --quick by default?
     splices       does its switch offload flows to vpci ports?
+    other_config  further settings of its switch, as KEY=VALUE
     missing(env)  None, or a sentence: why it can't run here and what to do
     refuses(case) None, or why it can't run 'case'
     open(fabric, ...)
@@ -17,14 +18,15 @@ Each file here but this one defines SYSTEM, a System with
 import importlib
 import pkgutil
 
-ORDER = ["ovs-dpdk", "ovs-dpdk-debian", "vpci-flow", "vpci-splice", "vhost",
-         "memif", "memif-zero-copy", "limit"]
+ORDER = ["ovs-dpdk", "ovs-dpdk-tso", "ovs-dpdk-debian", "vpci-flow",
+         "vpci-splice", "vhost", "memif", "memif-zero-copy", "limit"]
 
 
 class System:
     """What most of them have in common.  See above."""
     quick = True
     splices = False
+    other_config = ()
 
     def missing(self, env):
         return None

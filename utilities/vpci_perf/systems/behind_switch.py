@@ -59,8 +59,12 @@ class BehindSwitch(System):
         fabric.switch = switch = switches.get(self, env.uml_preload())
         fabric.linux = LinuxGuests(env, self.name)
         for i in range(2):
-            fabric.linux.start(
-                i, switch.add_listening_port(self.linux_port_type))
+            fabric.linux.start(i, self.add_listening_port(fabric))
         switch.set_flows(PAIR)
         for i in range(2):
             fabric.linux.wait(i)
+
+    def add_listening_port(self, fabric):
+        """Adds the next port, for a guest that connects.  Returns the path of
+        its socket."""
+        return fabric.switch.add_listening_port(self.linux_port_type)
