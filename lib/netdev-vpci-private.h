@@ -368,8 +368,8 @@ struct netdev_vpci {
     bool in_pause;                  /* Gates are shut for a moment only.  Read
                                      * by PMD threads, with atomics. */
 
-    /* What the guest has negotiated.  Valid for who has seen 'splice_open'
-     * since it entered its table. */
+    /* What the guest has negotiated.  Valid for who has passed the gate of a
+     * transmit queue, or has seen 'splice_open' since it entered its table. */
     uint64_t guest_features;
 
     /* Null unless Open vSwitch offloads flows. */

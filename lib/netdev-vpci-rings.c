@@ -388,6 +388,9 @@ open_gates(struct netdev_vpci *dev)
     if (!(dev->flags & NETDEV_UP) || !dev->mempool) {
         return;
     }
+    if (dev->n_to_guest) {
+        dev->guest_features = dev->active->features;
+    }
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
         if (vpci_vring_is_running(dev->rxqs[i].ring->vring)) {
             vpci_gate_open(&dev->rxqs[i].gate);
@@ -395,9 +398,6 @@ open_gates(struct netdev_vpci *dev)
     }
     for (int i = 0; dev->n_to_guest && i < dev->n_txqs; i++) {
         vpci_gate_open(&dev->txqs[i].gate);
-    }
-    if (dev->n_to_guest) {
-        dev->guest_features = dev->active->features;
     }
     __atomic_store_n(&dev->splice_open, dev->n_to_guest > 0,
                      __ATOMIC_RELEASE);

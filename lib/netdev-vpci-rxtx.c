@@ -308,7 +308,8 @@ drop_long_packets(struct netdev_vpci *dev, struct vpci_counters *counters,
     for (int i = 0; i < n; i++) {
         if (OVS_UNLIKELY(dp_packet_size(pkts[i]) > max_frame
                          && vpci_tso_longest(dev, pkts[i]) > max_frame)) {
-            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU], 1);
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU],
+                             vpci_tso_n_packets(dev, &pkts[i], 1));
             dp_packet_delete(pkts[i]);
         } else {
             pkts[n_kept++] = pkts[i];
@@ -393,8 +394,9 @@ send_to_ring(struct vpci_txq *txq, struct vpci_ring *ring,
     ovs_spin_lock(&ring->tx_lock);
     done = vpci_ring_push(ring, &txq->counters, frames, n, &tally);
     ovs_spin_unlock(&ring->tx_lock);
-    if (OVS_UNLIKELY(done < n)) {
-        vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_FULL], n - done);
+    for (int i = done; i < n; i++) {
+        vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_FULL],
+                         vpci_frame_packets(&frames[i]));
     }
 }
 
@@ -446,7 +448,8 @@ send_burst(struct netdev_vpci *dev, struct vpci_txq *txq,
     send_frames(dev, txq, frames, n);
 }
 
-/* Sends the packets that 'packet', with 'wire' left to do, becomes. */
+/* Sends the packets that 'packet', with 'wire' left to do, becomes, as far as
+ * policers let them pass. */
 static void
 send_segments(struct netdev_vpci *dev, struct vpci_txq *txq,
               struct dp_packet *packet, const struct vpci_wire *wire)
@@ -457,6 +460,7 @@ send_segments(struct netdev_vpci *dev, struct vpci_txq *txq,
     struct vpci_pkt frames[VPCI_VRING_BURST];
     struct vpci_iov iovs[VPCI_VRING_BURST];
     struct vpci_segments segments;
+    bool more;
     int n;
 
     vpci_segments_init(&segments, wire, dp_packet_data(packet), len, 0);
@@ -470,10 +474,12 @@ send_segments(struct netdev_vpci *dev, struct vpci_txq *txq,
             }
             make_frame(segment, n_bytes, &iovs[n], &frames[n]);
         }
+        more = n == VPCI_VRING_BURST;
+        n = vpci_apply_tx_policy(dev, &txq->counters, frames, n);
         if (n) {
             send_frames(dev, txq, frames, n);
         }
-    } while (n == VPCI_VRING_BURST);
+    } while (more);
     free(data);
 }
 
@@ -484,6 +490,7 @@ prepare_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
                struct dp_packet *packet, struct vpci_iov *iov,
                struct vpci_pkt *frame)
 {
+    bool policed = ovsrcu_get(struct vpci_policer *, &dev->egress) != NULL;
     struct vpci_wire wire;
 
     make_frame(dp_packet_data(packet), dp_packet_size(packet), iov, frame);
@@ -492,7 +499,8 @@ prepare_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
     } else if (!vpci_tso_get(dev, packet, &wire)) {
         vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_BAD_OFFLOAD], 1);
         return false;
-    } else if (vpci_wire_is_accepted(&wire, dev->guest_features)) {
+    } else if (vpci_wire_is_accepted(&wire, dev->guest_features)
+               && !(policed && wire.kind != VPCI_WIRE_SINGLE)) {
         vpci_wire_to_hdr(&wire, &frame->hdr);
         return true;
     } else if (wire.kind == VPCI_WIRE_SINGLE) {
@@ -513,7 +521,7 @@ send_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
     int n_frames = 0;
 
     for (int i = 0; i < n; i++) {
-        if (n_frames && dp_packet_hwol_is_tso(pkts[i])) {
+        if (n_frames && vpci_tso_is_super(pkts[i])) {
             /* Perhaps its segments are sent at once: not before these. */
             send_frames(dev, txq, frames, n_frames);
             n_frames = 0;
@@ -524,6 +532,25 @@ send_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
     if (n_frames) {
         send_frames(dev, txq, frames, n_frames);
     }
+}
+
+/* Drops what exceeds 'policer' of 'pkts[0..n)' and returns how many are left.
+ * Super-packets are left to send_segments(). */
+static int
+police(struct vpci_policer *policer, struct dp_packet **pkts, int n)
+{
+    int n_passed = 0;
+
+    if (OVS_LIKELY(!userspace_tso_enabled())) {
+        return vpci_policer_run(policer, pkts, n);
+    }
+    for (int i = 0; i < n; i++) {
+        if (vpci_tso_is_super(pkts[i])
+            || vpci_policer_run(policer, &pkts[i], 1)) {
+            pkts[n_passed++] = pkts[i];
+        }
+    }
+    return n_passed;
 }
 
 /* Applies the port's policy to 'pkts[0..n)' and sends what is left, while the
@@ -537,7 +564,7 @@ send_packets(struct netdev_vpci *dev, struct vpci_txq *txq,
     n = drop_long_packets(dev, &txq->counters, pkts, n);
     policer = ovsrcu_get(struct vpci_policer *, &dev->egress);
     if (OVS_UNLIKELY(policer)) {
-        int n_passed = vpci_policer_run(policer, pkts, n);
+        int n_passed = police(policer, pkts, n);
 
         vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_QOS],
                          n - n_passed);
@@ -568,7 +595,8 @@ send_if_open(struct netdev_vpci *dev, struct vpci_txq *txq,
         bool paused = __atomic_load_n(&dev->in_pause, __ATOMIC_RELAXED);
 
         vpci_counter_add(&txq->counters.drops[paused ? VPCI_DROP_TX_PAUSED
-                                              : VPCI_DROP_TX_NO_GUEST], n);
+                                              : VPCI_DROP_TX_NO_GUEST],
+                         vpci_tso_n_packets(dev, pkts, n));
     }
     return n;
 }

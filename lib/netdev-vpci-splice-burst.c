@@ -352,6 +352,19 @@ dev_accepts(const struct netdev_vpci *dev, const struct vpci_pkt *frame,
                 && !ovsrcu_get(struct vpci_policer *, &dev->egress)));
 }
 
+/* True if the checksum that 'frame' lacks, as 'wire' says, is in no field that
+ * says where packets go, or that 'program' changes. */
+static bool
+is_harmless(const struct vpci_program *program, const struct vpci_pkt *frame,
+            const struct vpci_wire *wire)
+{
+    struct vpci_wire_own own;
+
+    return (vpci_wire_find_own(wire, frame->head, frame->len, &own)
+            || (!program->n_edits
+                && vpci_wire_is_inner(wire, frame->head, frame->len)));
+}
+
 /* True if frame 'i' of 'b' can go where 'program' sends it: there is nothing
  * left to do for it, or all guests there will do that. */
 static bool
@@ -359,16 +372,13 @@ is_accepted(const struct burst *b, const struct vpci_program *program, int i)
 {
     const struct vpci_pkt *frame = &b->frames[i];
     const struct vpci_wire *wire = &b->wires[i];
-    struct vpci_wire_own own;
 
     if (OVS_LIKELY(!frame->hdr.flags)) {
         return true;
     } else if ((vpci_is_super(frame)
                 && (b->policed || wire->kind == VPCI_WIRE_FRAG4
                     || wire->kind == VPCI_WIRE_FRAG6))
-               || (program->n_edits
-                   && !vpci_wire_find_own(wire, frame->head, frame->len,
-                                          &own))) {
+               || !is_harmless(program, frame, wire)) {
         return false;
     }
     for (size_t k = 0; k < program->n_ops; k++) {
@@ -604,7 +614,9 @@ count_entries(struct burst *b)
 static void
 note_queue(struct burst *b, struct netdev_vpci *to)
 {
-    if (OVS_UNLIKELY(to && b->n && to->n_to_guest > 1)) {
+    if (OVS_UNLIKELY(to && b->n
+                     && __atomic_load_n(&to->splice_open, __ATOMIC_ACQUIRE)
+                     && to->n_to_guest > 1)) {
         const struct vpci_pkt *last = &b->frames[b->n - 1];
 
         b->splicer->last_queue

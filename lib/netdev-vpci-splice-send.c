@@ -31,15 +31,13 @@ vpci_splice_passes(const struct netdev_vpci *dev, const struct vpci_tally *t)
             && !ovsrcu_get(struct vpci_policer *, &dev->egress));
 }
 
-/* Drops frames of 'frames[0..n)' that the guest of 'dev' is not to get, closes
- * the gaps and returns how many are left.  Counts with 'tx_lock' held. */
-static int
-apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
-                struct vpci_pkt *frames, int n)
+int
+vpci_apply_tx_policy(struct netdev_vpci *dev, struct vpci_counters *counters,
+                     struct vpci_pkt *frames, int n)
 {
     struct vpci_policer *policer
         = ovsrcu_get(struct vpci_policer *, &dev->egress);
-    uint32_t max_frame, lens[VPCI_VRING_BURST];
+    uint32_t max_frame, lens[VPCI_VRING_BURST] = { 0 };
     bool pass[VPCI_VRING_BURST];
     int n_short = 0, n_passed = 0;
 
@@ -111,7 +109,7 @@ send_to_ring(struct netdev_vpci *dev, struct vpci_ring *ring,
     packets = counters->packets;
     bytes = counters->bytes;
     if (OVS_UNLIKELY(!vpci_splice_passes(dev, t))) {
-        n_wanted = apply_tx_policy(dev, counters, frames, n);
+        n_wanted = vpci_apply_tx_policy(dev, counters, frames, n);
         t = NULL;
         wait = false;
     }

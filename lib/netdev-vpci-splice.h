@@ -114,6 +114,14 @@ vpci_splice_note_room(struct vpci_ring *ring, int n)
 bool vpci_splice_passes(const struct netdev_vpci *dev,
                         const struct vpci_tally *t);
 
+/* Drops, and counts in 'counters', which are those of one of its transmit
+ * queues, frames of 'frames[0..n)' that the guest of 'dev' is not to get, closes
+ * the gaps and returns how many are left.  PMD threads, which have 'counters'
+ * for themselves. */
+int vpci_apply_tx_policy(struct netdev_vpci *dev,
+                         struct vpci_counters *counters,
+                         struct vpci_pkt *frames, int n);
+
 /* Sends 'frames[0..n)', which 't' counts, to 'dev' and returns how many have
  * been dealt with.  It is all of them unless 'wait' is true, which takes
  * frames that pass the port's policy, and the guest has no more room. */

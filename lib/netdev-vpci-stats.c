@@ -204,7 +204,7 @@ int
 netdev_vpci_get_custom_stats(const struct netdev *netdev,
                              struct netdev_custom_stats *stats)
 {
-    enum { N_OTHERS = 10 };
+    enum { N_OTHERS = 9 };
 
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
     struct vpci_counters rx, tx;
@@ -220,7 +220,6 @@ netdev_vpci_get_custom_stats(const struct netdev *netdev,
         add_custom(stats, rx.drops[i] + tx.drops[i], "%s", vpci_drop_names[i]);
     }
     add_custom(stats, tx.retries, "ovs_tx_retries");
-    add_custom(stats, 0, "ovs_tx_invalid_hwol_drops");
     add_custom(stats, rx.no_mbufs, "vpci_rx_no_mbufs");
     add_custom(stats, rx.spliced_packets, "vpci_rx_spliced_packets");
     add_custom(stats, tx.spliced_packets, "vpci_tx_spliced_packets");

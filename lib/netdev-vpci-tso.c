@@ -6,6 +6,8 @@
 #include <netinet/in.h>
 
 #include "crc32c.h"
+#include "csum.h"
+#include "flow.h"
 #include "netdev-offload.h"
 #include "packets.h"
 #include "userspace-tso.h"
@@ -54,15 +56,22 @@ find_obstacle(struct netdev *netdev, odp_port_t port_no OVS_UNUSED,
 }
 
 void
-vpci_tso_run(void)
+vpci_tso_run(const struct shash *vpci_ports)
 {
     static char *last_obstacle;
+    struct shash_node *node;
     char *obstacle = NULL;
 
     if (!userspace_tso_enabled()) {
         return;
     }
-    netdev_ports_traverse("netdev", find_obstacle, &obstacle);
+    SHASH_FOR_EACH (node, vpci_ports) {
+        const char *dpif_type = netdev_get_dpif_type(node->data);
+
+        if (dpif_type && !obstacle) {
+            netdev_ports_traverse(dpif_type, find_obstacle, &obstacle);
+        }
+    }
     __atomic_store_n(&usable, !obstacle, __ATOMIC_RELAXED);
     if (obstacle && (!last_obstacle || strcmp(obstacle, last_obstacle))) {
         VLOG_INFO("packets of guests are segmented, and get their checksums, "
@@ -80,10 +89,12 @@ vpci_tso_mark(struct dp_packet *packet, const struct vpci_wire *wire)
 {
     struct vpci_wire_own own;
 
+    /* The datapath does not see what is behind more tags. */
     if ((wire->kind != VPCI_WIRE_SINGLE && wire->kind != VPCI_WIRE_TCP4
          && wire->kind != VPCI_WIRE_TCP6)
         || !vpci_wire_find_own(wire, dp_packet_data(packet),
-                               dp_packet_size(packet), &own)) {
+                               dp_packet_size(packet), &own)
+        || own.l3_ofs > ETH_HEADER_LEN + flow_vlan_limit * VLAN_HEADER_LEN) {
         return false;
     }
     if (own.ipv6) {
@@ -106,6 +117,35 @@ vpci_tso_mark(struct dp_packet *packet, const struct vpci_wire *wire)
     return true;
 }
 
+bool
+vpci_tso_is_cut(const struct dp_packet *packet)
+{
+    const struct ovs_16aligned_ip6_hdr *ip6 = dp_packet_l3(packet);
+    const struct ip_header *ip = dp_packet_l3(packet);
+    uint32_t size = dp_packet_size(packet);
+
+    if (!ip) {
+        return false;
+    } else if (size < packet->l3_ofs + sizeof *ip) {
+        return true;
+    } else if (IP_VER(ip->ip_ihl_ver) == 4) {
+        return size < packet->l3_ofs + ntohs(ip->ip_tot_len);
+    }
+    return (size < packet->l3_ofs + sizeof *ip6
+            || size < packet->l3_ofs + sizeof *ip6 + ntohs(ip6->ip6_plen));
+}
+
+/* Bytes from the transport header of 'packet' to the end of its payload: 0 if it
+ * has none, or was cut before its end. */
+static size_t
+l4_size(const struct dp_packet *packet)
+{
+    uint32_t end = dp_packet_size(packet);
+    uint32_t begin = packet->l4_ofs + dp_packet_l2_pad_size(packet);
+
+    return dp_packet_l4(packet) && begin < end ? end - begin : 0;
+}
+
 /* Bytes of headers of 'packet', which is to become TCP segments, or 0 if it has
  * none. */
 static uint32_t
@@ -113,9 +153,8 @@ tcp_headers(const struct dp_packet *packet)
 {
     const struct tcp_header *tcp = dp_packet_l4(packet);
 
-    return (!tcp || dp_packet_l4_size(packet) < TCP_HEADER_LEN ? 0
-            : ((const char *) tcp - (const char *) dp_packet_data(packet)
-               + TCP_OFFSET(tcp->tcp_ctl) * 4));
+    return (l4_size(packet) < TCP_HEADER_LEN ? 0
+            : packet->l4_ofs + TCP_OFFSET(tcp->tcp_ctl) * 4);
 }
 
 /* Payload of the segments that 'packet', with 'headers' bytes of headers, is to
@@ -141,9 +180,26 @@ vpci_tso_longest(const struct netdev_vpci *dev,
 {
     uint32_t headers = tcp_headers(packet);
 
-    return (!dp_packet_hwol_is_tso(packet) ? dp_packet_size(packet)
+    return (!vpci_tso_is_super(packet) ? dp_packet_size(packet)
             : MIN(dp_packet_size(packet),
                   headers + segment_size(dev, packet, headers)));
+}
+
+uint64_t
+vpci_tso_n_packets(const struct netdev_vpci *dev, struct dp_packet **packets,
+                   int n)
+{
+    uint64_t sum = n;
+
+    for (int i = 0; userspace_tso_enabled() && i < n; i++) {
+        uint32_t headers = tcp_headers(packets[i]);
+        uint16_t segment = segment_size(dev, packets[i], headers);
+
+        if (segment && vpci_tso_is_super(packets[i])) {
+            sum += (dp_packet_size(packets[i]) - headers - 1) / segment;
+        }
+    }
+    return sum;
 }
 
 /* Understands the mark of 'packet', to become TCP segments. */
@@ -174,15 +230,15 @@ static bool
 finish_sctp(struct dp_packet *packet)
 {
     uint8_t *sctp = dp_packet_l4(packet);
-    size_t n = dp_packet_l4_size(packet);
-    ovs_be32 csum;
+    size_t n = l4_size(packet);
+    ovs_be32 sum;
 
     if (n < SCTP_HEADER_LEN) {
         return false;
     }
-    memset(sctp + SCTP_CSUM_OFS, 0, sizeof csum);
-    csum = crc32c(sctp, n);
-    memcpy(sctp + SCTP_CSUM_OFS, &csum, sizeof csum);
+    memset(sctp + SCTP_CSUM_OFS, 0, sizeof sum);
+    sum = crc32c(sctp, n);
+    memcpy(sctp + SCTP_CSUM_OFS, &sum, sizeof sum);
     return true;
 }
 
@@ -212,9 +268,16 @@ vpci_tso_get(const struct netdev_vpci *dev, struct dp_packet *packet,
     }
     if (vpci_wire_find_own(wire, dp_packet_data(packet),
                            dp_packet_size(packet), &own)) {
-        /* Open vSwitch may have changed addresses. */
+        /* Open vSwitch may have changed addresses, or, in a connection with a
+         * helper, the length. */
         vpci_wire_begin_csum(&own, dp_packet_data(packet),
                              dp_packet_size(packet));
+        if (!own.ipv6 && packet->md.ct_state) {
+            struct ip_header *ip = dp_packet_l3(packet);
+
+            ip->ip_csum = 0;
+            ip->ip_csum = csum(ip, IP_IHL(ip->ip_ihl_ver) * 4);
+        }
     }
     return (wire->csum_start + wire->csum_offset + sizeof(ovs_be16)
             <= dp_packet_size(packet));

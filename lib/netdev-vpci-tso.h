@@ -17,8 +17,9 @@
 #include "netdev-vpci-private.h"
 #include "vpci/wire.h"
 
-/* Looks which ports the datapath has.  Main thread. */
-void vpci_tso_run(void);
+/* Looks which ports there are in the datapaths of 'vpci_ports', whose data are
+ * struct netdevs.  Main thread. */
+void vpci_tso_run(const struct shash *vpci_ports);
 
 /* What 'netdev->ol_flags' is to be. */
 uint64_t vpci_tso_ol_flags(void);
@@ -30,6 +31,14 @@ bool vpci_tso_is_usable(void);
  * datapath knows.  Returns false, with nothing done, if there is no mark for
  * that. */
 bool vpci_tso_mark(struct dp_packet *packet, const struct vpci_wire *wire);
+
+/* True if 'packet', which has a mark, is shorter than its network header
+ * says. */
+bool vpci_tso_is_cut(const struct dp_packet *packet);
+
+/* Returns how many packets 'packets[0..n)' are to become. */
+uint64_t vpci_tso_n_packets(const struct netdev_vpci *,
+                            struct dp_packet **packets, int n);
 
 /* Returns the length of the longest packet that 'packet' is to become. */
 uint32_t vpci_tso_longest(const struct netdev_vpci *,
@@ -55,10 +64,21 @@ vpci_tso_tally(struct vpci_tally *t, const struct dp_packet *packet)
     vpci_tally_super(t, dp_packet_data(packet), &frame);
 }
 
+/* True if 'packet' has a mark.  One that Open vSwitch has cut short (mirrors
+ * with 'snaplen', "output(max_len=...)") is what it is, and nothing can be done
+ * for it. */
 static inline bool
 vpci_tso_is_marked(const struct dp_packet *packet)
 {
-    return dp_packet_hwol_is_tso(packet) || dp_packet_hwol_l4_mask(packet);
+    return ((dp_packet_hwol_is_tso(packet) || dp_packet_hwol_l4_mask(packet))
+            && !vpci_tso_is_cut(packet));
+}
+
+/* True if 'packet' is to become TCP segments. */
+static inline bool
+vpci_tso_is_super(const struct dp_packet *packet)
+{
+    return dp_packet_hwol_is_tso(packet) && !vpci_tso_is_cut(packet);
 }
 
 #endif /* netdev-vpci-tso.h */

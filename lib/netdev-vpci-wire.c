@@ -18,6 +18,10 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_wire);
      | UINT64_C(1) << VIRTIO_NET_F_HOST_UFO         \
      | UINT64_C(1) << VPCI_NET_F_HOST_USO)
 
+/* What a Linux guest makes of its longest packets, with segments of 536 bytes,
+ * the least that it sends. */
+#define MAX_WHOLE_SEGMENTS 128
+
 /* Fragments of IPv6 get numbers that no two super-packets share soon. */
 static uint32_t
 next_fragment_id(void)
@@ -102,19 +106,28 @@ vpci_super_prepare(struct vpci_rxq *rxq, uint64_t features)
     }
 }
 
+/* True if the datapath takes 'frame', a super-packet, with 'wire' left to do.
+ * DPDK's ports need some room behind it; and what is to be done for it in the
+ * end, for others at once, is bounded. */
+static bool
+may_enter_whole(const struct netdev_vpci *dev, const struct vpci_pkt *frame,
+                const struct vpci_wire *wire)
+{
+    return (vpci_tso_is_usable()
+            && frame->len <= UINT16_MAX - 2 * DP_NETDEV_HEADROOM
+            && wire->n_segments <= MAX_WHOLE_SEGMENTS
+            && !ovsrcu_get(struct vpci_policer *, &dev->ingress));
+}
+
 /* Returns a packet with 'frame', a super-packet whose first 'n' bytes are at
- * 'head', marked for the datapath with 'wire', or null if the datapath does not
- * take it. */
+ * 'head', marked for the datapath with 'wire', or null if there is no mark for
+ * that. */
 static struct dp_packet *
 copy_whole(const struct vpci_pkt *frame, const uint8_t *head, uint32_t n,
            const struct vpci_wire *wire)
 {
     struct dp_packet *packet;
 
-    if (!vpci_tso_is_usable()
-        || frame->len > UINT16_MAX - DP_NETDEV_HEADROOM) {
-        return NULL;
-    }
     packet = dp_packet_new_with_headroom(frame->len, DP_NETDEV_HEADROOM);
     dp_packet_set_size(packet, frame->len);
     vpci_pkt_copy(frame, dp_packet_data(packet));
@@ -142,7 +155,8 @@ vpci_super_start(struct netdev_vpci *dev, struct vpci_rxq *rxq,
         vpci_counter_add(&rxq->counters.drops[drop], 1);
         return drop;
     }
-    s->whole = copy_whole(frame, head, copy.head_len, &wire);
+    s->whole = (!may_enter_whole(dev, frame, &wire) ? NULL
+                : copy_whole(frame, head, copy.head_len, &wire));
     if (!s->whole) {
         vpci_pkt_copy(frame, s->frame);
         memcpy(s->frame, head, copy.head_len);

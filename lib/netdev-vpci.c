@@ -56,6 +56,7 @@ netdev_vpci_run(const struct netdev_class *class)
 
     /* The references keep the ports, without any of our mutexes. */
     netdev_get_devices(class, &ports);
+    vpci_tso_run(&ports);
     SHASH_FOR_EACH (node, &ports) {
         struct netdev *netdev = node->data;
 
@@ -64,7 +65,6 @@ netdev_vpci_run(const struct netdev_class *class)
     }
     shash_destroy(&ports);
     vpci_mempool_sweep();
-    vpci_tso_run();
 }
 
 static void

@@ -116,6 +116,12 @@ struct vpci_wire_own {
 bool vpci_wire_find_own(const struct vpci_wire *, const uint8_t *head,
                         uint32_t len, struct vpci_wire_own *own);
 
+/* True if the checksum that '*wire' says is missing is in the payload of an UDP
+ * packet, of a tunnel: behind all headers that vpci_wire_find_own() could find.
+ * 'head' and 'len' are as there. */
+bool vpci_wire_is_inner(const struct vpci_wire *, const uint8_t *head,
+                        uint32_t len);
+
 /* Begins the missing checksum of a frame of 'len' bytes, the first of which are
  * at 'head', anew: with the pseudo header, which may have changed. */
 void vpci_wire_begin_csum(const struct vpci_wire_own *, uint8_t *head,

@@ -363,6 +363,19 @@ vpci_wire_find_own(const struct vpci_wire *w, const uint8_t *head,
     return true;
 }
 
+bool
+vpci_wire_is_inner(const struct vpci_wire *w, const uint8_t *head,
+                   uint32_t len)
+{
+    uint32_t n = len < VPCI_WIRE_HEADERS ? len : VPCI_WIRE_HEADERS;
+    struct vpci_wire at;
+    bool ipv6;
+
+    return (w->needs_csum && find_l3(head, n, &at, &ipv6)
+            && find_l4(head, n, len, ipv6, IPPROTO_UDP, &at)
+            && w->csum_start >= at.l4_ofs + UDP_LEN);
+}
+
 void
 vpci_wire_begin_csum(const struct vpci_wire_own *own, uint8_t *head,
                      uint32_t len)
