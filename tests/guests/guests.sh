@@ -195,7 +195,11 @@ guest_wait () {
         *)
             guests__read_control "$name" line "$bound"
             if test "$line" != ready; then
-                guests__fail "$name" "not ready in $bound s (said '$line')"
+                if guests__running "$name"; then
+                    guests__fail "$name" "not ready in $bound s (said '$line')"
+                else
+                    guests__fail "$name" "ended before it was ready"
+                fi
                 return 1
             fi
             ;;

@@ -59,10 +59,11 @@ class BehindSwitch(System):
         fabric.switch = switch = switches.get(self, env.uml_preload())
         fabric.linux = LinuxGuests(env, self.name)
         for i in range(2):
+            # One after the other: as long as Open vSwitch tries which pool of
+            # packets its memory is enough for, there is none for a guest.
             fabric.linux.start(i, self.add_listening_port(fabric))
-        switch.set_flows(PAIR)
-        for i in range(2):
             fabric.linux.wait(i)
+        switch.set_flows(PAIR)
 
     def add_listening_port(self, fabric):
         """Adds the next port, for a guest that connects.  Returns the path of
