@@ -137,8 +137,9 @@ traffic_init(unsigned int n, unsigned int queues, bool sleep)
     tsc_hz = rte_get_tsc_hz();
     sleeps = sleep;
     n_queues = queues;
-    pool = rte_pktmbuf_pool_create("packets", (n * (n_queues + 2) * RING_SIZE
-                                               + 4096 - 1),
+    /* Both rings of all queue pairs may be full. */
+    pool = rte_pktmbuf_pool_create("packets", (n * (2 * n_queues + 1)
+                                               * RING_SIZE + 4096 - 1),
                                    POOL_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
                                    rte_socket_id());
     if (!pool) {

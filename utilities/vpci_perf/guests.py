@@ -55,7 +55,7 @@ class PerfGuest(_Guest):
 
     def __init__(self, env, vdevs, cpu, sleep=False, queues=1):
         args, self._prefix = _eal_args(
-            env, vdevs, cpu, 32 + 3 * (queues + 2) * len(vdevs))
+            env, vdevs, cpu, 32 + 3 * (2 * queues + 1) * len(vdevs))
         self.n = len(vdevs)
         self.polls = not sleep
         self._talk = process.Conversation(
