@@ -609,22 +609,6 @@ count_entries(struct burst *b)
     }
 }
 
-/* Remembers where the last of the frames, which go to 'to' if that is not null,
- * goes there. */
-static void
-note_queue(struct burst *b, struct netdev_vpci *to)
-{
-    if (OVS_UNLIKELY(to && b->n
-                     && __atomic_load_n(&to->splice_open, __ATOMIC_ACQUIRE)
-                     && to->n_to_guest > 1)) {
-        const struct vpci_pkt *last = &b->frames[b->n - 1];
-
-        b->splicer->last_queue
-            = vpci_spread_choose(&to->spread, last->head, last->head_len,
-                                 vpci_queues_epoch());
-    }
-}
-
 /* Deals with the frames of 'b', of which 'n_up' go to the datapath.
  * Afterwards 'b->n' is how many have left the ring. */
 static void
@@ -648,7 +632,6 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     count_received(b, &rxq->counters, &t);
     count_entries(b);
     vpci_splicer_note_where(b->splicer, to, b->now);
-    note_queue(b, to);
     if (to && !wait) {
         vpci_splice_send(to, b->frames, b->n, &t, false, b->now);
     } else if (!to) {

@@ -138,25 +138,45 @@ tally_frames(struct vpci_tally *t, const struct vpci_pkt *frames, int n)
     }
 }
 
-/* True if the rings of 'dev' that 'queues[0..n)' names have room for all of
- * 'frames[0..n)'. */
-static bool
-has_room(const struct netdev_vpci *dev, const struct vpci_pkt *frames, int n,
-         const uint8_t queues[])
+void
+vpci_splice_send_to_ring(struct netdev_vpci *dev, struct vpci_ring *ring,
+                         struct vpci_pkt *frames, int n, uint64_t now)
+{
+    struct vpci_tally t;
+
+    tally_frames(&t, frames, n);
+    send_to_ring(dev, ring, frames, n, &t, false, now);
+}
+
+bool
+vpci_splice_has_room(const struct netdev_vpci *dev, const uint8_t queues[],
+                     int n)
 {
     uint32_t seen = 0;
 
     for (int i = 0; i < n; i++) {
-        struct vpci_ring *ring = dev->to_guest[queues[i]];
         uint32_t bit = UINT32_C(1) << queues[i];
 
-        if (vpci_is_super(&frames[i])
-            || (!(seen & bit) && !vpci_vring_has_room(ring->vring, ROOM))) {
-            return false;
+        if (!(seen & bit)) {
+            if (!vpci_vring_has_room(dev->to_guest[queues[i]]->vring, ROOM)) {
+                return false;
+            }
+            seen |= bit;
         }
-        seen |= bit;
     }
     return true;
+}
+
+/* True if one of 'frames[0..n)' is large. */
+static bool
+have_super(const struct vpci_pkt *frames, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (vpci_is_super(&frames[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Sends 'frames[0..n)' to the rings of 'dev' that 'queues' names, in order, as
@@ -195,11 +215,9 @@ send_by_ring(struct netdev_vpci *dev, const struct vpci_pkt *frames, int n,
     while (left) {
         struct vpci_pkt some[VPCI_VRING_BURST];
         struct vpci_ring *ring;
-        struct vpci_tally t;
         int n_some = vpci_queues_pick(dev, frames, queues, &left, some, &ring);
 
-        tally_frames(&t, some, n_some);
-        send_to_ring(dev, ring, some, n_some, &t, false, now);
+        vpci_splice_send_to_ring(dev, ring, some, n_some, now);
     }
 }
 
@@ -230,7 +248,8 @@ vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     ring = vpci_queues_choose(dev, frames, n, queues);
     if (OVS_LIKELY(ring)) {
         return send_to_ring(dev, ring, frames, n, t, wait, now);
-    } else if (wait && !has_room(dev, frames, n, queues)) {
+    } else if (wait && (have_super(frames, n)
+                        || !vpci_splice_has_room(dev, queues, n))) {
         return send_in_order(dev, frames, n, queues, now);
     }
     send_by_ring(dev, frames, n, queues, now);

@@ -63,21 +63,140 @@ tally_easy(struct vpci_tally *t, const struct vpci_spliced *spliced, int n)
     }
 }
 
-/* Returns the ring of the queue of 'to' that the last frame went to, and
- * describes that queue in '*queue' if there are others. */
-static struct vpci_ring *
-guess_ring(const struct vpci_splicer *s, struct netdev_vpci *to,
-           struct vpci_splice_queue *queue)
+/* The guest of 'dev' has sent a frame that begins with 'head' from 'rxq'. */
+static inline void
+learn(struct netdev_vpci *dev, const struct vpci_rxq *rxq, const uint8_t *head,
+      uint32_t len)
 {
-    if (OVS_LIKELY(to->n_to_guest == 1)) {
-        return to->to_guest[0];
+    if (OVS_UNLIKELY(dev->n_to_guest > 1)) {
+        vpci_queues_learn(dev, rxq - dev->rxqs, head, len);
     }
-    *queue = (struct vpci_splice_queue) {
-        .spread = &to->spread,
-        .number = s->last_queue % to->n_to_guest,
-        .epoch = vpci_queues_epoch(),
-    };
-    return to->to_guest[queue->number];
+}
+
+/* Moves easy frames from 'rxq' of 'dev' to 'to', which has one queue.  Returns
+ * how many and counts them in '*t'. */
+static int
+splice_to_one(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+              struct netdev_vpci *to,
+              const struct vpci_steer_plain *plain, uint32_t max_len,
+              struct vpci_tally *t, uint16_t *tcp_flags, bool *stopped)
+{
+    struct vpci_ring *ring = to->to_guest[0];
+    struct vpci_spliced spliced;
+    int n;
+
+    ovs_spin_lock(&ring->tx_lock);
+    n = vpci_vring_splice(rxq->ring->vring, ring->vring, plain, max_len,
+                          &spliced);
+    if (n) {
+        tally_easy(t, &spliced, n);
+        vpci_count_spliced(&ring->spliced, t);
+        vpci_counter_add(&ring->spliced.notifies,
+                         vpci_vring_notify(ring->vring));
+        vpci_splice_note_room(ring, n);
+    }
+    ovs_spin_unlock(&ring->tx_lock);
+    if (n) {
+        learn(dev, rxq, spliced.first, spliced.lens[0]);
+    }
+    *tcp_flags = spliced.tcp_flags;
+    *stopped = spliced.stopped;
+    return n;
+}
+
+static void
+tally_look(struct vpci_tally *t, const struct vpci_splice_look *look,
+           uint32_t which)
+{
+    for (; which; which = zero_rightmost_1bit(which)) {
+        int i = raw_ctz(which);
+
+        vpci_tally_frame(t, (const struct eth_addr *) look->heads[i],
+                         look->iovs[i].len);
+    }
+}
+
+/* Sends the frames of 'look' with bits in 'which' in the long way. */
+static void
+send_look(struct netdev_vpci *to, struct vpci_ring *ring,
+          const struct vpci_splice_look *look, uint32_t which, uint64_t now)
+{
+    struct vpci_pkt frames[VPCI_VRING_BURST];
+    int n = 0;
+
+    for (; which; which = zero_rightmost_1bit(which)) {
+        vpci_splice_look_get(look, raw_ctz(which), &frames[n++]);
+    }
+    if (n) {
+        vpci_splice_send_to_ring(to, ring, frames, n, now);
+    }
+}
+
+/* Sends the frames of 'look' with bits in 'which' to 'ring' of 'to'. */
+static void
+put_look(struct netdev_vpci *to, struct vpci_ring *ring,
+         const struct vpci_splice_look *look, uint32_t which, uint64_t now)
+{
+    struct vpci_tally t = { .packets = 0 };
+    uint32_t moved;
+
+    ovs_spin_lock(&ring->tx_lock);
+    moved = vpci_vring_put(look, ring->vring, which);
+    if (OVS_LIKELY(moved)) {
+        tally_look(&t, look, moved);
+        vpci_count_spliced(&ring->spliced, &t);
+        vpci_counter_add(&ring->spliced.notifies,
+                         vpci_vring_notify(ring->vring));
+        vpci_splice_note_room(ring, count_1bits(moved));
+    }
+    ovs_spin_unlock(&ring->tx_lock);
+    send_look(to, ring, look, which & ~moved, now);
+}
+
+/* Returns the bits of the frames of 'look' that go to the queue of the first of
+ * those in 'left'. */
+static uint32_t
+same_queue(const struct vpci_splice_look *look, uint32_t left)
+{
+    uint8_t queue = look->queues[raw_ctz(left)];
+    uint32_t which = 0;
+
+    for (unsigned int i = 0; i < look->n; i++) {
+        which |= (uint32_t) (look->queues[i] == queue) << i;
+    }
+    return which & left;
+}
+
+/* Like splice_to_one(), if 'to' has several queues. */
+static int
+splice_to_many(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+               struct netdev_vpci *to,
+               const struct vpci_steer_plain *plain, uint32_t max_len,
+               uint64_t now, struct vpci_tally *t, uint16_t *tcp_flags,
+               bool *stopped)
+{
+    struct vpci_splice_look look;
+    uint32_t left;
+
+    if (!vpci_vring_look(rxq->ring->vring, plain, max_len, &to->spread,
+                         vpci_queues_epoch(), &look)
+        || !vpci_splice_has_room(to, look.queues, look.n)) {
+        *stopped = look.stopped || look.n;
+        return 0;
+    }
+    for (left = UINT32_MAX >> (32 - look.n); left; ) {
+        uint32_t which = same_queue(&look, left);
+        struct vpci_ring *ring = to->to_guest[look.queues[raw_ctz(left)]];
+
+        put_look(to, ring, &look, which, now);
+        left &= ~which;
+    }
+    tally_look(t, &look, UINT32_MAX >> (32 - look.n));
+    learn(dev, rxq, look.heads[0], look.iovs[0].len);
+    vpci_vring_release(rxq->ring->vring, look.n);
+    *tcp_flags = look.tcp_flags;
+    *stopped = look.stopped;
+    return look.n;
 }
 
 /* Moves easy frames from the ring of 'rxq' that are like those before.
@@ -91,10 +210,8 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
                                           __ATOMIC_ACQUIRE);
     struct vpci_tally t = { .packets = 0 };
     struct vpci_steer_plain plain;
-    struct vpci_splice_queue queue;
-    struct vpci_spliced spliced;
     struct netdev_vpci *to;
-    struct vpci_ring *ring;
+    uint16_t tcp_flags = 0;
     uint32_t max_len;
     int n;
 
@@ -106,31 +223,18 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     if (!to) {
         return 0;
     }
-    ring = guess_ring(s, to, &queue);
-    ovs_spin_lock(&ring->tx_lock);
-    n = vpci_vring_splice(rxq->ring->vring, ring->vring, &plain, max_len,
-                          to->n_to_guest > 1 ? &queue : NULL, &spliced);
+    n = (OVS_LIKELY(to->n_to_guest == 1)
+         ? splice_to_one(dev, rxq, to, &plain, max_len, &t, &tcp_flags, stopped)
+         : splice_to_many(dev, rxq, to, &plain, max_len, now, &t, &tcp_flags,
+                          stopped));
     if (n) {
-        tally_easy(&t, &spliced, n);
-        vpci_count_spliced(&ring->spliced, &t);
-        vpci_counter_add(&ring->spliced.notifies,
-                         vpci_vring_notify(ring->vring));
-        vpci_splice_note_room(ring, n);
-    }
-    ovs_spin_unlock(&ring->tx_lock);
-    if (n) {
-        if (OVS_UNLIKELY(dev->n_to_guest > 1)) {
-            vpci_queues_learn(dev, rxq - dev->rxqs, spliced.first,
-                              spliced.lens[0]);
-        }
         s->bytes += t.bytes;
         vpci_splicer_note_where(s, to, now);
         vpci_count_spliced(&rxq->counters, &t);
         vpci_counter_add(&rxq->counters.splice_bursts, 1);
         vpci_steer_count(s->reader, plain.entry, n, t.bytes,
-                         spliced.tcp_flags, now);
+                         tcp_flags, now);
     }
-    *stopped = spliced.stopped;
     return n;
 }
 

@@ -48,8 +48,6 @@ struct vpci_splicer {
     struct vpci_steer_reader *reader;
     uint64_t last_other;        /* TSC when something last went elsewhere than
                                  * to the sole target. */
-    unsigned int last_queue;    /* Of the target that the last frame went
-                                 * to. */
     uint32_t bytes;             /* That this call has dealt with. */
     unsigned int max;           /* How many frames are looked at next. */
     unsigned int not_easy;      /* Bursts for which it is not worth while to
@@ -121,6 +119,16 @@ bool vpci_splice_passes(const struct netdev_vpci *dev,
 int vpci_apply_tx_policy(struct netdev_vpci *dev,
                          struct vpci_counters *counters,
                          struct vpci_pkt *frames, int n);
+
+/* True if the receive rings of 'dev' that 'queues[0..n)' name have room for as
+ * many frames, whoever else sends. */
+bool vpci_splice_has_room(const struct netdev_vpci *dev,
+                          const uint8_t queues[], int n);
+
+/* Sends 'frames[0..n)', at least one, to 'ring' of 'dev', which is open, and
+ * drops those that it has no room for. */
+void vpci_splice_send_to_ring(struct netdev_vpci *dev, struct vpci_ring *ring,
+                              struct vpci_pkt *frames, int n, uint64_t now);
 
 /* Sends 'frames[0..n)', which 't' counts, to 'dev' and returns how many have
  * been dealt with.  It is all of them unless 'wait' is true, which takes

@@ -237,12 +237,36 @@ fuzz_splice(struct fuzz *from, struct fuzz *to, uint32_t max_len)
     unsigned int n;
 
     vpci_vring_release(from->vr, VPCI_VRING_BURST);
-    n = vpci_vring_splice(from->vr, to->vr, &any, max_len, NULL, &spliced);
+    n = vpci_vring_splice(from->vr, to->vr, &any, max_len, &spliced);
     check(n <= VPCI_VRING_BURST, "too many frames");
     for (unsigned int i = 0; i < n; i++) {
         check(spliced.lens[i] >= VPCI_STEER_PLAIN_HEADERS
               && spliced.lens[i] <= max_len, "a wrong length");
     }
+}
+
+/* Looks at easy frames, and puts those of one queue of two into 'to'. */
+static void
+fuzz_scatter(struct fuzz *from, struct fuzz *to, uint32_t max_len)
+{
+    static const struct vpci_steer_plain any;
+    struct vpci_splice_look look;
+    struct vpci_spread spread;
+    uint32_t which = 0, moved;
+
+    vpci_spread_reset(&spread, 2);
+    vpci_vring_release(from->vr, VPCI_VRING_BURST);
+    vpci_vring_look(from->vr, &any, max_len, &spread, 1, &look);
+    check(look.n <= VPCI_VRING_BURST, "too many frames");
+    for (unsigned int i = 0; i < look.n; i++) {
+        check(look.queues[i] < 2, "no such queue");
+        which |= (uint32_t) look.queues[i] << i;
+        check(look.iovs[i].len >= VPCI_STEER_PLAIN_HEADERS
+              && look.iovs[i].len <= max_len, "a wrong length");
+    }
+    moved = vpci_vring_put(&look, to->vr, which);
+    check(!(moved & ~which), "frames of another queue");
+    vpci_vring_release(from->vr, look.n);
 }
 
 static void
@@ -286,7 +310,11 @@ fuzz_step(struct fuzz *f, struct fuzz *other, struct input *in)
                 write_likely(f, in, 8 * arg);
                 write_likely(other, in, 8 * arg | DESC_F_WRITE);
             }
-            fuzz_splice(f, other, get_u16(in));
+            if (arg & 2) {
+                fuzz_scatter(f, other, get_u16(in));
+            } else {
+                fuzz_splice(f, other, get_u16(in));
+            }
         }
         break;
     }

@@ -200,7 +200,7 @@ run_splice(struct guest *from, struct guest *to, uint32_t room)
         }
         vring_driver_publish(to->drv);
 
-        n = vpci_vring_splice(from->vr, to->vr, &any, max_len, NULL, &spliced);
+        n = vpci_vring_splice(from->vr, to->vr, &any, max_len, &spliced);
         for (unsigned int i = 0; i < n; i++) {
             CHECK(single[done] && spliced.lens[i] == frame_lens[done]);
             check_received(to, done, frame_lens[done]);
@@ -222,6 +222,123 @@ run_splice(struct guest *from, struct guest *to, uint32_t room)
     }
     CHECK(n_easy > 100);
     CHECK(!from->n_faults && !to->n_faults);
+}
+
+/* Passes frames 'done' and so on, which 'from' has sent with 'lens', on to the
+ * rings of 'to' that '*look' says, in the short way or in the long one.  Returns
+ * how many went the short way. */
+static unsigned int
+scatter(const struct vpci_splice_look *look, struct guest to[2],
+        const uint32_t *lens, uint32_t done)
+{
+    unsigned int n_easy = 0;
+
+    for (unsigned int q = 0; q < 2; q++) {
+        uint32_t which = 0, moved;
+
+        for (unsigned int i = 0; i < look->n; i++) {
+            CHECK(look->queues[i] < 2 && look->iovs[i].len == lens[done + i]);
+            which |= (uint32_t) (look->queues[i] == q) << i;
+        }
+        moved = vpci_vring_put(look, to[q].vr, which);
+        CHECK(!(moved & ~which));
+        for (unsigned int i = 0; i < look->n; i++) {
+            if (moved >> i & 1) {
+                CHECK(!((which & ~moved) & ((UINT32_C(1) << i) - 1)));
+                check_received(&to[q], done + i, lens[done + i]);
+                n_easy++;
+            }
+        }
+        for (unsigned int i = 0; i < look->n; i++) {
+            struct vpci_pkt pkt;
+
+            if (!((which & ~moved) >> i & 1)) {
+                continue;
+            }
+            vpci_splice_look_get(look, i, &pkt);
+            if (vpci_vring_push(to[q].vr, &pkt, 1)
+                && pkt.fate == VPCI_PKT_SENT) {
+                check_received(&to[q], done + i, lens[done + i]);
+            }
+        }
+    }
+    return n_easy;
+}
+
+/* Sends frames that each are in one buffer, and some that are in three, to two
+ * rings. */
+static void
+run_scatter(struct guest *from, struct guest to[2], uint32_t room)
+{
+    const struct vpci_steer_plain any = { .entry = 0 };
+    uint32_t lens[MAX_PIECES], frame_lens[400], max_len = 1400;
+    uint32_t n_sent = 0, n_easy = 0, done = 0, used[2] = { 0, 0 };
+    struct vpci_spread spread;
+
+    vpci_spread_reset(&spread, 2);
+    while (done < 400) {
+        struct vring_driver_reaped reaped[64];
+        struct vpci_splice_look look;
+        struct vpci_pkt pkt;
+
+        while (n_sent < 400 && random_below(40)) {
+            uint32_t len = 40 + random_below(random_below(3) ? 100 : 1500);
+            uint32_t n = random_below(9) ? 1 : 3;
+
+            n = n == 1 ? (lens[0] = len + from->hdr_len, 1)
+                : random_pieces(len + from->hdr_len, from->hdr_len, n, lens);
+            if (guest_send(from, n_sent, lens, n, false) < 0) {
+                break;
+            }
+            frame_lens[n_sent++] = len;
+        }
+        vring_driver_publish(from->drv);
+        for (unsigned int q = 0; q < 2; q++) {
+            while (random_below(30)
+                   && guest_post_one(&to[q], room + to[q].hdr_len) >= 0) {
+                continue;
+            }
+            vring_driver_publish(to[q].drv);
+        }
+        if (vpci_vring_look(from->vr, &any, max_len, &spread, 1, &look)) {
+            for (unsigned int i = 0; i < look.n; i++) {
+                used[look.queues[i]]++;
+            }
+            n_easy += scatter(&look, to, frame_lens, done);
+            vpci_vring_release(from->vr, look.n);
+            done += look.n;
+        } else if (vpci_vring_peek(from->vr, &pkt, 1)) {
+            CHECK(look.stopped);
+            vpci_vring_release(from->vr, 1);
+            done++;
+        }
+        vring_driver_reap(from->drv, reaped, 64);
+        CHECK(!from->drv->error && !to[0].drv->error && !to[1].drv->error);
+    }
+    CHECK(n_easy > 50 && used[0] > 50 && used[1] > 50);
+    CHECK(!from->n_faults && !to[0].n_faults && !to[1].n_faults);
+}
+
+/* Easy frames, from one ring to two. */
+void
+test_scatter(void)
+{
+    for (int bits = 0; bits < 16; bits++) {
+        struct guest from, to[2];
+
+        guest_init(&from, NO_OFFLOADS | (bits & 4 ? 0 : MODERN)
+                   | (bits & 1 ? VRING_F_PACKED : 0)
+                   | (bits & 8 ? VRING_F_IN_ORDER : 0), 64, 60, true);
+        for (int q = 0; q < 2; q++) {
+            guest_init(&to[q], MODERN | (bits & 2 ? VRING_F_PACKED : 0)
+                       | (bits & 4 ? F_MERGEABLE : 0), 128, 120, true);
+            to[q].zero_headers = true;
+        }
+        run_scatter(&from, to, bits & 8 ? 2000 : 600);
+        guest_destroy(&from);
+        guest_destroy(&to[0]);
+        guest_destroy(&to[1]);
+    }
 }
 
 /* Easy frames, from one ring to another in the short way. */

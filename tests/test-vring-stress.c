@@ -242,7 +242,7 @@ test_lap_race(void)
             continue;
         }
         vring_driver_publish(from.drv);
-        n_moved += vpci_vring_splice(from.vr, to.vr, &all, 1514, NULL, &spliced);
+        n_moved += vpci_vring_splice(from.vr, to.vr, &all, 1514, &spliced);
         vpci_vring_get_state(to.vr, &state);
         CHECK(state.base.avail_idx < 4 && state.base.used_idx < 4);
     }

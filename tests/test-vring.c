@@ -26,6 +26,7 @@ static const struct {
     { "ring-to-ring", test_ring_to_ring },
     { "headers-without-offloads", test_headers_without_offloads },
     { "splice", test_splice },
+    { "scatter", test_scatter },
     { "any-layout", test_any_layout },
     { "regions", test_regions },
     { "large-frames", test_large_frames },

@@ -15,6 +15,7 @@ void test_to_driver(void);
 void test_ring_to_ring(void);
 void test_headers_without_offloads(void);
 void test_splice(void);
+void test_scatter(void);
 void test_any_layout(void);
 void test_large_frames(void);
 void test_too_small_buffers(void);

@@ -33,18 +33,10 @@ struct vpci_spliced {
     bool stopped;               /* There was a frame that is not easy. */
 };
 
-/* One of several receive queues of a guest. */
-struct vpci_splice_queue {
-    struct vpci_spread *spread;
-    unsigned int number;        /* In 'spread'. */
-    uint8_t epoch;
-};
-
 /* Moves frames, at most VPCI_VRING_BURST, from the transmit ring 'from' to the
  * receive ring 'to', in order, as long as they are easy, match 'plain', and
- * have VPCI_STEER_PLAIN_HEADERS to 'max_len' bytes.  If 'queue' is not null,
- * only as long as the ring is that of the queue they are for.  Returns how many,
- * and fills in '*spliced'.
+ * have VPCI_STEER_PLAIN_HEADERS to 'max_len' bytes.  Returns how many, and fills
+ * in '*spliced'.
  *
  * The frames have left 'from' and are in 'to' when this returns, but neither
  * driver has been woken: see vpci_vring_notify().  Frames that were peeked at
@@ -54,8 +46,41 @@ struct vpci_splice_queue {
 unsigned int vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
                                const struct vpci_steer_plain *plain,
                                uint32_t max_len,
-                               const struct vpci_splice_queue *queue,
                                struct vpci_spliced *spliced);
+
+/* Frames at the beginning of a transmit ring, for a guest with several receive
+ * queues: what vpci_vring_splice() does in two steps. */
+struct vpci_splice_look {
+    unsigned int n;
+    uint8_t queues[VPCI_VRING_BURST];   /* For each frame, one of 'spread'. */
+    struct vpci_iov iovs[VPCI_VRING_BURST]; /* The frame, in the memory of its
+                                             * guest... */
+    uint8_t heads[VPCI_VRING_BURST][VPCI_SPREAD_HEADERS]
+        __attribute__((aligned(32)));   /* ...but for these bytes, or as many
+                                         * as it has: what was looked at. */
+    uint16_t tcp_flags;         /* Of all frames, in network byte order. */
+    bool stopped;               /* There is a frame that is not easy. */
+};
+
+/* Looks at frames, at most VPCI_VRING_BURST, that are next in the transmit ring
+ * 'from', as long as they are easy, match 'plain', and have
+ * VPCI_STEER_PLAIN_HEADERS to 'max_len' bytes, and chooses, by 'spread' and
+ * 'epoch', a queue for each.  Returns how many, and fills in '*look'.  They stay
+ * in the ring until vpci_vring_release(), as after vpci_vring_peek(). */
+unsigned int vpci_vring_look(struct vpci_vring *from,
+                             const struct vpci_steer_plain *plain,
+                             uint32_t max_len, struct vpci_spread *spread,
+                             uint8_t epoch, struct vpci_splice_look *look);
+
+/* Puts frames of '*look', those with a bit in 'which', into the receive ring
+ * 'to', in order, as long as it has buffers that are easy for them.  Returns the
+ * bits of those that are there now; its driver has not been woken. */
+uint32_t vpci_vring_put(const struct vpci_splice_look *,
+                        struct vpci_vring *to, uint32_t which);
+
+/* Makes '*pkt' of frame 'i' of '*look', for vpci_vring_push(). */
+void vpci_splice_look_get(const struct vpci_splice_look *, unsigned int i,
+                          struct vpci_pkt *pkt);
 
 #ifdef __cplusplus
 }

@@ -172,16 +172,44 @@ is_tcp(const struct vpci_steer_plain *plain, const uint8_t *head,
     return true;
 }
 
-/* Moves the frames of 'from' to the buffers of 'to' as long as they fit, are
- * plain, and belong to the queue.  Returns how many. */
+/* Copies the first bytes of the frame of 'len' bytes at 'src' to 'head', and
+ * returns true if it matches '*plain'. */
+VRING_INLINE bool
+look_at(const struct vpci_steer_plain *plain, const uint8_t *src,
+        uint32_t len, uint8_t head[HEAD], uint16_t *tcp_flags)
+{
+    copy_head(head, src, len);
+    /* The compiler may not look at 'src' again for what is in 'head'. */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return (VRING_LIKELY(vpci_steer_is_plain(plain, head))
+            || is_tcp(plain, head, src, len, tcp_flags));
+}
+
+/* Writes a frame of 'len' bytes to 'dst': what is in 'head', and what is behind
+ * that at 'src'. */
+VRING_INLINE void
+write_frame(uint8_t *dst, uint32_t hdr_len, const uint8_t head[HEAD],
+            const uint8_t *src, uint32_t len)
+{
+    const struct vpci_net_hdr hdr = { .flags = 0 };
+
+    vring_write_hdr(dst, &hdr, hdr_len);
+    dst += hdr_len;
+    copy_head(dst, head, len);
+    if (len > HEAD) {
+        /* A guest may give the same memory for both. */
+        memmove(dst + HEAD, src + HEAD, len - HEAD);
+    }
+}
+
+/* Moves the frames of 'from' to the buffers of 'to' as long as they fit and are
+ * plain.  Returns how many. */
 VRING_INLINE uint32_t
 splice_frames(const struct side *from, const struct side *to,
               const struct vpci_steer_plain *plain, uint32_t max_len,
-              const struct vpci_splice_queue *queue,
               struct vpci_spliced *spliced)
 {
     struct vring_used_elem *done = to->vr->done;
-    const struct vpci_net_hdr hdr = { .flags = 0 };
     const struct vpci_steer_plain p = *plain;
     uint32_t n = from->n < to->n ? from->n : to->n;
     uint32_t i;
@@ -189,31 +217,14 @@ splice_frames(const struct side *from, const struct side *to,
     for (i = 0; i < n; i++) {
         uint8_t head[HEAD] __attribute__((aligned(32)));
         const uint8_t *src = from->buffers[i] + from->hdr_len;
-        uint8_t *dst = to->buffers[i];
         uint32_t len = from->lens[i];
 
         if (VRING_UNLIKELY(len > to->lens[i] || len > max_len
-                           || len < VPCI_STEER_PLAIN_HEADERS)) {
+                           || len < VPCI_STEER_PLAIN_HEADERS)
+            || !look_at(&p, src, len, head, &spliced->tcp_flags)) {
             break;
         }
-        copy_head(head, src, len);
-        /* The compiler may not look at 'src' again for what is in 'head'. */
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (VRING_UNLIKELY(!vpci_steer_is_plain(&p, head))
-            && !is_tcp(&p, head, src, len, &spliced->tcp_flags)) {
-            break;
-        }
-        if (queue && vpci_spread_choose(queue->spread, head, len, queue->epoch)
-                     != queue->number) {
-            break;
-        }
-        vring_write_hdr(dst, &hdr, to->hdr_len);
-        dst += to->hdr_len;
-        copy_head(dst, head, len);
-        if (len > HEAD) {
-            /* A guest may give the same memory for both. */
-            memmove(dst + HEAD, src + HEAD, len - HEAD);
-        }
+        write_frame(to->buffers[i], to->hdr_len, head, src, len);
         if (!i) {
             memcpy(spliced->first, head, sizeof spliced->first);
         }
@@ -236,6 +247,29 @@ set_slots(struct vpci_vring *vr, uint32_t n)
     }
 }
 
+/* The first 'n' of the buffers that a side has taken from 'vr' hold frames. */
+static void
+pushed(struct vpci_vring *vr, uint32_t n)
+{
+    set_slots(vr, n);
+    vr->n_peeked = 0;
+    if (vr->packed) {
+        vring_packed_pushed(vr, n);
+    } else {
+        vring_split_pushed(vr, n);
+    }
+}
+
+/* The first 'n' of the buffers that a side has taken from 'vr' can be
+ * released. */
+static void
+peeked(struct vpci_vring *vr, uint32_t n)
+{
+    set_slots(vr, n);
+    vr->n_peeked = n;
+    vr->first_peeked = 0;
+}
+
 static bool
 is_easy(const struct vpci_vring *vr)
 {
@@ -245,7 +279,6 @@ is_easy(const struct vpci_vring *vr)
 unsigned int
 vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
                   const struct vpci_steer_plain *plain, uint32_t max_len,
-                  const struct vpci_splice_queue *queue,
                   struct vpci_spliced *spliced)
 {
     struct side src, dst;
@@ -261,24 +294,89 @@ vpci_vring_splice(struct vpci_vring *from, struct vpci_vring *to,
     side_fill(&src, from, VPCI_VRING_BURST, false);
     if (src.n) {
         side_fill(&dst, to, src.n, true);
-        n_moved = (VRING_LIKELY(!queue)
-                   ? splice_frames(&src, &dst, plain, max_len, NULL, spliced)
-                   : splice_frames(&src, &dst, plain, max_len, queue,
-                                   spliced));
+        n_moved = splice_frames(&src, &dst, plain, max_len, spliced);
     }
     spliced->stopped = src.more || n_moved < src.n;
     if (n_moved) {
-        set_slots(from, n_moved);
-        set_slots(to, n_moved);
-        to->n_peeked = 0;
-        if (to->packed) {
-            vring_packed_pushed(to, n_moved);
-        } else {
-            vring_split_pushed(to, n_moved);
-        }
-        from->n_peeked = n_moved;
-        from->first_peeked = 0;
+        pushed(to, n_moved);
+        peeked(from, n_moved);
         vpci_vring_release(from, n_moved);
     }
     return n_moved;
+}
+
+unsigned int
+vpci_vring_look(struct vpci_vring *from, const struct vpci_steer_plain *plain,
+                uint32_t max_len, struct vpci_spread *spread, uint8_t epoch,
+                struct vpci_splice_look *look)
+{
+    const struct vpci_steer_plain p = *plain;
+    struct side src;
+    uint32_t i;
+
+    look->n = 0;
+    look->tcp_flags = 0;
+    look->stopped = true;
+    if (!is_easy(from) || from->has_offloads) {
+        return 0;
+    }
+    side_fill(&src, from, VPCI_VRING_BURST, false);
+    for (i = 0; i < src.n; i++) {
+        uint8_t *frame = src.buffers[i] + src.hdr_len;
+        uint32_t len = src.lens[i];
+
+        if (VRING_UNLIKELY(len > max_len || len < VPCI_STEER_PLAIN_HEADERS)
+            || !look_at(&p, frame, len, look->heads[i], &look->tcp_flags)) {
+            break;
+        }
+        look->iovs[i] = (struct vpci_iov) { .base = frame, .len = len };
+        look->queues[i] = vpci_spread_choose(spread, look->heads[i], len,
+                                             epoch);
+    }
+    look->n = i;
+    look->stopped = src.more || i < src.n;
+    peeked(from, i);
+    return i;
+}
+
+uint32_t
+vpci_vring_put(const struct vpci_splice_look *look, struct vpci_vring *to,
+               uint32_t which)
+{
+    struct side dst;
+    uint32_t n = 0, moved = 0;
+
+    if (!is_easy(to) || !which) {
+        return 0;
+    }
+    side_fill(&dst, to, __builtin_popcount(which), true);
+    for (; n < dst.n; n++) {
+        uint32_t i = __builtin_ctz(which), len = look->iovs[i].len;
+
+        if (VRING_UNLIKELY(len > dst.lens[n])) {
+            break;
+        }
+        write_frame(dst.buffers[n], dst.hdr_len, look->heads[i],
+                    look->iovs[i].base, len);
+        to->done[n].len = len + dst.hdr_len;
+        moved |= UINT32_C(1) << i;
+        which &= which - 1;
+    }
+    if (n) {
+        pushed(to, n);
+    }
+    return moved;
+}
+
+void
+vpci_splice_look_get(const struct vpci_splice_look *look, unsigned int i,
+                     struct vpci_pkt *pkt)
+{
+    const struct vpci_iov *iov = &look->iovs[i];
+
+    *pkt = (struct vpci_pkt) {
+        .iov = iov, .n_iov = 1, .len = iov->len, .head = look->heads[i],
+        .head_len = iov->len < HEAD ? iov->len : HEAD,
+        .skip = iov->len < HEAD ? iov->len : HEAD,
+    };
 }

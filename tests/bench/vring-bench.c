@@ -207,7 +207,7 @@ splice_burst(struct guest *from, struct guest *to)
     static const struct vpci_steer_plain plain = { .mask = { UINT64_MAX } };
     struct vpci_pkt pkts[BURST];
     struct vpci_spliced spliced;
-    unsigned int n = vpci_vring_splice(from->vr, to->vr, &plain, BUF_SIZE, NULL,
+    unsigned int n = vpci_vring_splice(from->vr, to->vr, &plain, BUF_SIZE,
                                        &spliced);
 
     if (!n && spliced.stopped) {

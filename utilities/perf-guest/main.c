@@ -29,13 +29,14 @@ usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS QUEUES [sleep]\n\
 \n\
 Two lcores are needed: the first one waits for commands, the second one moves\n\
 packets of devices 0 to PORTS - 1 (--vdev), polling, or, with \"sleep\", waiting\n\
-for interrupts.  Devices have QUEUES queue pairs; every 32 flows of a stream are\n\
-sent on another one.\n\
+for interrupts.  Devices have QUEUES queue pairs; every 32 packets of a stream\n\
+are sent on another one, each flow always on the same.\n\
 Commands, one per line of standard input, each answered by a line that begins\n\
 with \"ok\" or \"error\":\n\
   reset                 no port does anything\n\
-  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [rate=PPS]\n\
-                        send UDP packets on PORT, to the address of port TO\n\
+  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [train=N] [rate=PPS]\n\
+                        send UDP packets on PORT, to the address of port TO,\n\
+                        N of a flow in a row\n\
   sink PORT             count what comes\n\
   reflect PORT          send back what comes\n\
   forward PORT TO       send on TO what comes on PORT\n\
@@ -95,6 +96,11 @@ parse_stream_option(const char *option, struct traffic_stream *stream)
             return "classes is from 1 to 64";
         }
         stream->classes = n;
+    } else if (!strncmp(option, "train=", 6)) {
+        if (!parse_number(value, 1, TRAFFIC_MAX_TRAIN, &n)) {
+            return "train is from 1 to 32";
+        }
+        stream->train = n;
     } else if (!strncmp(option, "rate=", 5)) {
         if (!parse_number(value, 0, UINT32_MAX, &n)) {
             return "rate is a number of packets per second";
@@ -123,6 +129,7 @@ run_stream_command(char **words, unsigned int n)
 {
     struct traffic_stream stream = {
         .sizes = { 64 }, .n_sizes = 1, .flows = 1, .classes = 1,
+        .train = 1,
     };
     const char *error = parse_port(words[1], &stream.port);
 

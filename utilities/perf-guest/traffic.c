@@ -48,6 +48,7 @@ struct stream {
         struct stamp stamp;
     } head;
     uint32_t flow;
+    uint32_t n_train;               /* Packets of 'flow' in a row, so far. */
     unsigned int size;
     uint64_t began;                 /* TSC, when pacing began. */
     uint64_t sent;                  /* Since then. */
@@ -216,6 +217,16 @@ traffic_set_ping(uint64_t interval)
 
 /* Sending. */
 
+/* The next packet of 's' is of the next flow if the train is over. */
+static void
+step_flow(struct stream *s)
+{
+    if (++s->n_train >= s->cfg.train) {
+        s->n_train = 0;
+        s->flow = s->flow + 1 < s->cfg.flows ? s->flow + 1 : 0;
+    }
+}
+
 /* Addresses and lengths of the next packet of 's'. */
 static void
 next_flow(struct stream *s, uint16_t size)
@@ -234,7 +245,7 @@ next_flow(struct stream *s, uint16_t size)
                            - sizeof(struct rte_ipv4_hdr));
     s->head.ip.hdr_checksum = 0;
     s->head.ip.hdr_checksum = rte_ipv4_cksum(&s->head.ip);
-    s->flow = s->flow + 1 < s->cfg.flows ? s->flow + 1 : 0;
+    step_flow(s);
 }
 
 static void
@@ -285,11 +296,11 @@ send_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts,
     return sent;
 }
 
-/* The queue of the flow that is next.  Each BURST flows have one. */
+/* The queue of the flow that is next. */
 static uint16_t
 stream_queue(const struct stream *s)
 {
-    return s->flow / BURST % n_queues;
+    return (uint64_t) s->flow * s->cfg.train / BURST % n_queues;
 }
 
 /* Sends what is due of 's', at most 'max'. */

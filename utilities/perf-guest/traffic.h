@@ -22,6 +22,7 @@
 #define TRAFFIC_MIN_SIZE 60
 #define TRAFFIC_MAX_SIZE 1518
 #define TRAFFIC_MAX_FLOWS 1000000
+#define TRAFFIC_MAX_TRAIN 32
 
 /* Packets that a port sends. */
 struct traffic_stream {
@@ -36,6 +37,7 @@ struct traffic_stream {
                                  * 10.K.0.1 to 10.128+K.0.1, where K is below
                                  * 'classes', with ports that differ. */
     uint32_t classes;
+    uint32_t train;             /* Packets of a flow in a row: 1 to 32. */
     uint64_t rate;              /* Packets per second; 0: as many as can be. */
 };
 
@@ -58,7 +60,7 @@ struct traffic_counters {
 
 /* Starts the ports 0 to 'n' - 1 of DPDK, with 'n_queues' queue pairs each, and
  * with receive interrupts, of the first queue, if 'sleep'.  Streams send every
- * 32 flows on another queue.  Returns null or what went wrong. */
+ * 32 packets on another queue, each flow always on the same.  Returns null or what went wrong. */
 const char *traffic_init(unsigned int n, unsigned int n_queues, bool sleep);
 
 /* All roles become TRAFFIC_IGNORE and there is no stream. */
