@@ -111,8 +111,8 @@ struct vpci_wire_own {
 
 /* Fills in '*own' and returns true if the checksum that '*wire' says is missing
  * is that of the frame's own TCP or UDP header: one that is right behind an IP
- * header without extensions, of a frame of 'len' bytes that has nothing else, no
- * fragment.  'head' is as for vpci_wire_check(). */
+ * header, or behind its options, of a frame of 'len' bytes that has nothing
+ * else, no fragment.  'head' is as for vpci_wire_check(). */
 bool vpci_wire_find_own(const struct vpci_wire *, const uint8_t *head,
                         uint32_t len, struct vpci_wire_own *own);
 

@@ -24,7 +24,9 @@
 #define IPV4_DONT_FRAGMENT 0x4000
 #define IP_MORE_FRAGMENTS4 0x2000
 #define IP_MORE_FRAGMENTS6 0x0001
+#define IPV6_NEXT_HOP_BY_HOP 0
 #define IPV6_NEXT_FRAGMENT 44
+#define IPV6_NEXT_DESTINATION 60
 
 #define TCP_CSUM 16
 #define UDP_CSUM 6
@@ -186,6 +188,23 @@ find_l3(const uint8_t *head, uint32_t n, struct vpci_wire *w, bool *ipv6)
     return *ipv6 || type == ETH_TYPE_IPV4;
 }
 
+/* Skips, from '*ofs' on, options of an IPv6 packet (RFC 8200) of the kind 'next'.
+ * Returns false unless 'proto' is behind them.  Other extension headers are for
+ * packets that are no super-packets, or whose checksum covers other addresses. */
+static bool
+skip_options(const uint8_t *head, uint32_t n, uint8_t next, uint8_t proto,
+             uint32_t *ofs)
+{
+    while (next == IPV6_NEXT_HOP_BY_HOP || next == IPV6_NEXT_DESTINATION) {
+        if (*ofs + 2 > n) {
+            return false;
+        }
+        next = head[*ofs];
+        *ofs += (head[*ofs + 1] + 1) * 8;
+    }
+    return next == proto && *ofs <= n;
+}
+
 /* Finds the transport header, which must be that of 'proto'.  The length in
  * the network header must be that of the frame, which cannot be padded. */
 static bool
@@ -198,9 +217,15 @@ find_l4(const uint8_t *head, uint32_t n, uint32_t len, bool ipv6,
     if (w->l3_ofs > n) {
         return false;
     } else if (ipv6) {
-        w->l4_ofs = w->l3_ofs + IPV6_LEN;
-        return (room >= IPV6_LEN && ip[0] >> 4 == 6 && ip[6] == proto
-                && get_16(ip + 4) == len - w->l4_ofs);
+        uint32_t ofs = w->l3_ofs + IPV6_LEN;
+
+        if (room < IPV6_LEN || ip[0] >> 4 != 6
+            || get_16(ip + 4) != len - ofs
+            || !skip_options(head, n, ip[6], proto, &ofs)) {
+            return false;
+        }
+        w->l4_ofs = ofs;
+        return true;
     } else if (room < IPV4_LEN) {
         return false;
     }
@@ -230,7 +255,8 @@ find_payload(const uint8_t *head, uint32_t n, struct vpci_wire *w)
         /* Options would not be the same in all fragments. */
         w->headers = w->l4_ofs;
         return (n - w->l4_ofs >= UDP_LEN
-                && (is_ipv6(w->kind) || w->l4_ofs - w->l3_ofs == IPV4_LEN));
+                && (w->l4_ofs - w->l3_ofs
+                    == (is_ipv6(w->kind) ? IPV6_LEN : IPV4_LEN)));
     }
     w->headers = w->l4_ofs + header;
     return w->headers <= n;

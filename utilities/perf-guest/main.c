@@ -34,9 +34,10 @@ are sent on another one, each flow always on the same.\n\
 Commands, one per line of standard input, each answered by a line that begins\n\
 with \"ok\" or \"error\":\n\
   reset                 no port does anything\n\
-  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [train=N] [rate=PPS]\n\
+  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [train=N] [stamps=0] [rate=PPS]\n\
                         send UDP packets on PORT, to the address of port TO,\n\
-                        N of a flow in a row\n\
+                        N of a flow in a row; without stamps latency is that\n\
+                        of others\n\
   sink PORT             count what comes\n\
   reflect PORT          send back what comes\n\
   forward PORT TO       send on TO what comes on PORT\n\
@@ -101,6 +102,11 @@ parse_stream_option(const char *option, struct traffic_stream *stream)
             return "train is from 1 to 32";
         }
         stream->train = n;
+    } else if (!strncmp(option, "stamps=", 7)) {
+        if (!parse_number(value, 0, 1, &n)) {
+            return "stamps is 0 or 1";
+        }
+        stream->stamps = n;
     } else if (!strncmp(option, "rate=", 5)) {
         if (!parse_number(value, 0, UINT32_MAX, &n)) {
             return "rate is a number of packets per second";
@@ -129,7 +135,7 @@ run_stream_command(char **words, unsigned int n)
 {
     struct traffic_stream stream = {
         .sizes = { 64 }, .n_sizes = 1, .flows = 1, .classes = 1,
-        .train = 1,
+        .train = 1, .stamps = true,
     };
     const char *error = parse_port(words[1], &stream.port);
 

@@ -175,7 +175,7 @@ fill_head(struct stream *s)
     s->head.ip.version_ihl = RTE_IPV4_VHL_DEF;
     s->head.ip.time_to_live = 64;
     s->head.ip.next_proto_id = IPPROTO_UDP;
-    s->head.stamp.magic = STAMP_MAGIC;
+    s->head.stamp.magic = s->cfg.stamps ? STAMP_MAGIC : 0;
 }
 
 const char *

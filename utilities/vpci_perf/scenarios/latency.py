@@ -4,35 +4,46 @@ from . import PAIR, ROUND_TRIPS, SLEEP, Case, Scenario
 from ..window import measure
 
 LOW_RATE = 10000
+SAME_RATE = 1000000
 HIGH_LOAD = 0.8
 SLEEP_INTERVAL_US = 500
+LOW, SAME, HIGH = "low", "1 Mpps", "80 %"
+BESIDE = "beside a flood"
+# Beside ports 0 and 1: from port 2 to port 3, as much as can be.
+FLOOD = ("in_port=3,actions=output:4",)
 
 
 class Latency(Scenario):
     name = "latency"
-    help = ("round trip between two guests: at low load and at 80 % load, "
-            "polling; one packet a time, sleeping on interrupts")
+    help = ("round trip between two guests, polling: at 10,000 packets a "
+            "second, at 1,000,000, at 80 % load, beside two guests of which "
+            "one sends all it can; one packet a time, sleeping on interrupts")
     needs = ("switch", "pair", "limit")
 
     def cases(self, options):
-        kinds = ("low", SLEEP) if options.quick else ("low", "80 %", SLEEP)
+        kinds = ((LOW, SLEEP) if options.quick
+                 else (LOW, SAME, HIGH, BESIDE, SLEEP))
         return [Case(self.name, direction="round-trip", size=s,
                      flows=options.flows or 1,
                      compared=ROUND_TRIPS, label=kind)
                 for s in (options.sizes or (64,)) for kind in kinds]
 
     def refuses(self, case, system):
-        if case.label != "low" and system.measures == "limit":
+        if case.label != LOW and system.measures == "limit":
             return "one cache line a time, polling"
+        if case.label == BESIDE and system.measures != "switch":
+            return "two guests are all there is"
         return None
 
     def open(self, case, system, bench):
+        if case.label == BESIDE:
+            return bench.open(system, 4, PAIR + FLOOD)
         sleepers = (0, 1) if case.label == SLEEP else ()
         return bench.open(system, 2, PAIR, sleepers=sleepers)
 
     def measure(self, case, system, fabric, bench):
-        rate = LOW_RATE
-        if case.label == "80 %":
+        rate = SAME_RATE if case.label == SAME else LOW_RATE
+        if case.label == HIGH:
             self._prepare(fabric, case, 0)
             most, _ = measure(fabric, [0], [0], bench.seconds)
             rate = max(1, int(most["mpps"] * 1e6 * HIGH_LOAD))
@@ -49,6 +60,9 @@ class Latency(Scenario):
                     f"flows={case.flows}", f"rate={rate}")
         fabric.tell(0, "sink")
         fabric.tell(1, "reflect")
+        if case.label == BESIDE:
+            fabric.tell(2, "stream", 3, f"size={case.sizes()}", "stamps=0")
+            fabric.tell(3, "sink")
 
 
 SCENARIO = Latency()
