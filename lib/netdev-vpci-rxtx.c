@@ -499,6 +499,11 @@ prepare_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
     } else if (!vpci_tso_get(dev, packet, &wire)) {
         vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_BAD_OFFLOAD], 1);
         return false;
+    } else if (policed && wire.kind == VPCI_WIRE_SINGLE
+               && vpci_tso_is_super(packet)
+               && !vpci_apply_tx_policy(dev, &txq->counters, frame, 1)) {
+        /* It was no super-packet after all, and police() took it for one. */
+        return false;
     } else if (vpci_wire_is_accepted(&wire, dev->guest_features)
                && !(policed && wire.kind != VPCI_WIRE_SINGLE)) {
         vpci_wire_to_hdr(&wire, &frame->hdr);

@@ -360,9 +360,9 @@ is_harmless(const struct vpci_program *program, const struct vpci_pkt *frame,
 {
     struct vpci_wire_own own;
 
-    return (vpci_wire_find_own(wire, frame->head, frame->len, &own)
-            || (!program->n_edits
-                && vpci_wire_is_inner(wire, frame->head, frame->len)));
+    return (program->n_edits
+            ? vpci_wire_find_own(wire, frame->head, frame->len, &own)
+            : vpci_wire_is_harmless(wire, frame->head, frame->len));
 }
 
 /* True if frame 'i' of 'b' can go where 'program' sends it: there is nothing

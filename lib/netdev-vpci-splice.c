@@ -111,7 +111,7 @@ tally_look(struct vpci_tally *t, const struct vpci_splice_look *look,
     for (; which; which = zero_rightmost_1bit(which)) {
         int i = raw_ctz(which);
 
-        vpci_tally_frame(t, (const struct eth_addr *) look->heads[i],
+        vpci_tally_frame(t, (const void *) look->heads[i],
                          look->iovs[i].len);
     }
 }

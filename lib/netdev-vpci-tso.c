@@ -59,6 +59,7 @@ void
 vpci_tso_run(const struct shash *vpci_ports)
 {
     static char *last_obstacle;
+    const char *last_type = NULL;
     struct shash_node *node;
     char *obstacle = NULL;
 
@@ -68,8 +69,9 @@ vpci_tso_run(const struct shash *vpci_ports)
     SHASH_FOR_EACH (node, vpci_ports) {
         const char *dpif_type = netdev_get_dpif_type(node->data);
 
-        if (dpif_type && !obstacle) {
+        if (dpif_type && dpif_type != last_type && !obstacle) {
             netdev_ports_traverse(dpif_type, find_obstacle, &obstacle);
+            last_type = dpif_type;
         }
     }
     __atomic_store_n(&usable, !obstacle, __ATOMIC_RELAXED);
@@ -84,6 +86,13 @@ vpci_tso_run(const struct shash *vpci_ports)
     last_obstacle = obstacle;
 }
 
+/* True if the header at 'ip' has the right checksum. */
+static bool
+has_ip_csum(const struct ip_header *ip)
+{
+    return !csum(ip, IP_IHL(ip->ip_ihl_ver) * 4);
+}
+
 bool
 vpci_tso_mark(struct dp_packet *packet, const struct vpci_wire *wire)
 {
@@ -95,6 +104,13 @@ vpci_tso_mark(struct dp_packet *packet, const struct vpci_wire *wire)
         || !vpci_wire_find_own(wire, dp_packet_data(packet),
                                dp_packet_size(packet), &own)
         || own.l3_ofs > ETH_HEADER_LEN + flow_vlan_limit * VLAN_HEADER_LEN) {
+        return false;
+    }
+    /* vpci_tso_get() would mend that. */
+    if (wire->kind == VPCI_WIRE_SINGLE && !own.ipv6
+        && !has_ip_csum(ALIGNED_CAST(const struct ip_header *,
+                                     (const char *) dp_packet_data(packet)
+                                     + own.l3_ofs))) {
         return false;
     }
     if (own.ipv6) {
@@ -195,7 +211,8 @@ vpci_tso_n_packets(const struct netdev_vpci *dev, struct dp_packet **packets,
         uint32_t headers = tcp_headers(packets[i]);
         uint16_t segment = segment_size(dev, packets[i], headers);
 
-        if (segment && vpci_tso_is_super(packets[i])) {
+        if (segment && headers < dp_packet_size(packets[i])
+            && vpci_tso_is_super(packets[i])) {
             sum += (dp_packet_size(packets[i]) - headers - 1) / segment;
         }
     }
@@ -272,7 +289,7 @@ vpci_tso_get(const struct netdev_vpci *dev, struct dp_packet *packet,
          * helper, the length. */
         vpci_wire_begin_csum(&own, dp_packet_data(packet),
                              dp_packet_size(packet));
-        if (!own.ipv6 && packet->md.ct_state) {
+        if (!own.ipv6 && wire->kind == VPCI_WIRE_SINGLE) {
             struct ip_header *ip = dp_packet_l3(packet);
 
             ip->ip_csum = 0;

@@ -126,7 +126,7 @@ class Requests:
         packet itself is made before the switch decides where that goes."""
         at = hdr[4] + hdr[5]
         done = put(frame, at, checksum(frame[hdr[4]:]) or 0xffff)
-        if hdr[4:] == (34, 16):
+        if at == 50:
             self.good(name, frame, hdr, (1, 0, 0, 0, *hdr[4:]), [done],
                       num_buffers)
         else:

@@ -39,6 +39,8 @@ END = importlib.import_module("wire-record").END
 
 MTU = 1500
 ETH_LEN, UDP_LEN, FRAG6_LEN = 14, 8, 8
+# Without options, which are nothing for the splice path.
+IPV6 = packets.IPV6[:1]
 VNI = 42
 # Who sends, in Ethernet frames.
 SOURCE = bytes.fromhex("020000000001")
@@ -57,11 +59,11 @@ def payload(n):
 def headers():
     """Yields the GSO type and the headers of each kind of super-packet."""
     for link in packets.ETH, packets.ETH / Dot1Q(vlan=5, prio=3):
-        for ip, l4 in itertools.product(packets.IPV4 + packets.IPV6,
+        for ip, l4 in itertools.product(packets.IPV4 + IPV6,
                                         packets.TCPS):
             yield ((packets.TCPV4 if IP in ip else packets.TCPV6)
                    | packets.ECN * ("C" in l4.flags), link / ip / l4)
-        for ip in packets.IPV4[0].copy(), packets.IPV6[0]:
+        for ip in packets.IPV4[0].copy(), IPV6[0]:
             if IP in ip:
                 ip.flags = 0
             yield packets.UFO, link / ip / packets.UDPS[0]
@@ -95,10 +97,10 @@ def singles():
     """Yields requests for packets that only lack their checksum."""
     for link, ip, l4 in itertools.product(
             (packets.ETH, packets.ETH / Dot1Q(vlan=5)),
-            packets.IPV4 + packets.IPV6, (packets.TCPS[0], packets.UDPS[0])):
+            packets.IPV4 + IPV6, (packets.TCPS[0], packets.UDPS[0])):
         for n in 64, 1001:
             yield Request(0, 0, link / ip / l4 / Raw(payload(n)))
-    for ip in packets.IPV4[0], packets.IPV6[0]:
+    for ip in packets.IPV4[0], IPV6[0]:
         yield Request(0, 0, packets.ETH / ip / packets.UDPS[0]
                       / Raw(bytes(100)), True)
 

@@ -14,8 +14,8 @@ import subprocess
 import sys
 
 from scapy.all import (TCP, UDP, Dot1AD, Dot1Q, Ether, IP, IPv6,
-                       IPv6ExtHdrDestOpt, IPv6ExtHdrFragment,
-                       IPv6ExtHdrHopByHop, PadN, Raw, checksum, raw)
+                       IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN, Raw,
+                       checksum, raw)
 
 TCPV4, UFO, TCPV6, USO, ECN = 1, 3, 4, 5, 0x80
 ETH = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -25,8 +25,7 @@ IPV4 = (IP(src="10.0.0.1", dst="10.0.0.2", id=65534, ttl=3, flags="DF"),
            options=[b"\x94\x04\x00\x00"]))
 IPV6 = (IPv6(src="fd00::1", dst="fd00::2", tc=3, fl=77, hlim=9),
         IPv6(src="fd00::1", dst="fd00::2")
-        / IPv6ExtHdrHopByHop(options=PadN(optdata=bytes(4)))
-        / IPv6ExtHdrDestOpt(options=PadN(optdata=bytes(4))))
+        / IPv6ExtHdrHopByHop(options=PadN(optdata=bytes(4))))
 TCPS = (TCP(sport=1, dport=2, seq=0xffffff00, ack=9, flags="PA"),
         TCP(sport=1, dport=2, flags="FPAC", urgptr=2, window=7,
             options=[("Timestamp", (1, 2)), ("NOP", None), ("NOP", None)]))

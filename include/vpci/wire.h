@@ -116,11 +116,12 @@ struct vpci_wire_own {
 bool vpci_wire_find_own(const struct vpci_wire *, const uint8_t *head,
                         uint32_t len, struct vpci_wire_own *own);
 
-/* True if the checksum that '*wire' says is missing is in the payload of an UDP
- * packet, of a tunnel: behind all headers that vpci_wire_find_own() could find.
- * 'head' and 'len' are as there. */
-bool vpci_wire_is_inner(const struct vpci_wire *, const uint8_t *head,
-                        uint32_t len);
+/* True if the checksum that '*wire' says is missing is in no field that says
+ * where the frame is to go: the checksum of its own TCP or UDP header, or
+ * something in the payload of a UDP packet, of a tunnel.  'head' is as for
+ * vpci_wire_check(); the frame, of 'len' bytes, may be padded. */
+bool vpci_wire_is_harmless(const struct vpci_wire *, const uint8_t *head,
+                           uint32_t len);
 
 /* Begins the missing checksum of a frame of 'len' bytes, the first of which are
  * at 'head', anew: with the pseudo header, which may have changed. */

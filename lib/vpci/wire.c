@@ -26,7 +26,6 @@
 #define IP_MORE_FRAGMENTS6 0x0001
 #define IPV6_NEXT_HOP_BY_HOP 0
 #define IPV6_NEXT_FRAGMENT 44
-#define IPV6_NEXT_DESTINATION 60
 
 #define TCP_CSUM 16
 #define UDP_CSUM 6
@@ -188,14 +187,15 @@ find_l3(const uint8_t *head, uint32_t n, struct vpci_wire *w, bool *ipv6)
     return *ipv6 || type == ETH_TYPE_IPV4;
 }
 
-/* Skips, from '*ofs' on, options of an IPv6 packet (RFC 8200) of the kind 'next'.
- * Returns false unless 'proto' is behind them.  Other extension headers are for
- * packets that are no super-packets, or whose checksum covers other addresses. */
+/* Skips, from '*ofs' on, an IPv6 packet's options for every hop (RFC 8200) if
+ * 'next' says that there are any.  Returns false unless 'proto' is behind them.
+ * With other extension headers, a packet is no super-packet, or its checksum may
+ * cover other addresses than the ones in its header. */
 static bool
 skip_options(const uint8_t *head, uint32_t n, uint8_t next, uint8_t proto,
              uint32_t *ofs)
 {
-    while (next == IPV6_NEXT_HOP_BY_HOP || next == IPV6_NEXT_DESTINATION) {
+    if (next == IPV6_NEXT_HOP_BY_HOP) {
         if (*ofs + 2 > n) {
             return false;
         }
@@ -205,11 +205,11 @@ skip_options(const uint8_t *head, uint32_t n, uint8_t next, uint8_t proto,
     return next == proto && *ofs <= n;
 }
 
-/* Finds the transport header, which must be that of 'proto'.  The length in
- * the network header must be that of the frame, which cannot be padded. */
+/* Finds the transport header, which must be that of 'proto', and the end of the
+ * packet, as its network header has it. */
 static bool
-find_l4(const uint8_t *head, uint32_t n, uint32_t len, bool ipv6,
-        uint8_t proto, struct vpci_wire *w)
+find_l4_and_end(const uint8_t *head, uint32_t n, bool ipv6, uint8_t proto,
+                struct vpci_wire *w, uint32_t *end)
 {
     const uint8_t *ip = head + w->l3_ofs;
     uint32_t room = n - w->l3_ofs;
@@ -220,20 +220,30 @@ find_l4(const uint8_t *head, uint32_t n, uint32_t len, bool ipv6,
         uint32_t ofs = w->l3_ofs + IPV6_LEN;
 
         if (room < IPV6_LEN || ip[0] >> 4 != 6
-            || get_16(ip + 4) != len - ofs
             || !skip_options(head, n, ip[6], proto, &ofs)) {
             return false;
         }
         w->l4_ofs = ofs;
+        *end = w->l3_ofs + IPV6_LEN + get_16(ip + 4);
         return true;
     } else if (room < IPV4_LEN) {
         return false;
     }
     w->l4_ofs = w->l3_ofs + (ip[0] & 0xf) * 4;
+    *end = w->l3_ofs + get_16(ip + 2);
     return (ip[0] >> 4 == 4 && (ip[0] & 0xf) * 4 >= IPV4_LEN
             && w->l4_ofs <= n && ip[9] == proto
-            && !(get_16(ip + 6) & ~IPV4_DONT_FRAGMENT)
-            && get_16(ip + 2) == len - w->l3_ofs);
+            && !(get_16(ip + 6) & ~IPV4_DONT_FRAGMENT));
+}
+
+/* The same for a frame of 'len' bytes, which must not be padded. */
+static bool
+find_l4(const uint8_t *head, uint32_t n, uint32_t len, bool ipv6,
+        uint8_t proto, struct vpci_wire *w)
+{
+    uint32_t end;
+
+    return (find_l4_and_end(head, n, ipv6, proto, w, &end) && end == len);
 }
 
 /* Where the payload begins: behind the transport header, of which fragments
@@ -390,16 +400,19 @@ vpci_wire_find_own(const struct vpci_wire *w, const uint8_t *head,
 }
 
 bool
-vpci_wire_is_inner(const struct vpci_wire *w, const uint8_t *head,
-                   uint32_t len)
+vpci_wire_is_harmless(const struct vpci_wire *w, const uint8_t *head,
+                      uint32_t len)
 {
     uint32_t n = len < VPCI_WIRE_HEADERS ? len : VPCI_WIRE_HEADERS;
+    uint32_t csum = (uint32_t) w->csum_start + w->csum_offset, end;
     struct vpci_wire at;
     bool ipv6;
 
-    return (w->needs_csum && find_l3(head, n, &at, &ipv6)
-            && find_l4(head, n, len, ipv6, IPPROTO_UDP, &at)
-            && w->csum_start >= at.l4_ofs + UDP_LEN);
+    return (find_l3(head, n, &at, &ipv6)
+            && ((find_l4_and_end(head, n, ipv6, IPPROTO_UDP, &at, &end)
+                 && csum >= (uint32_t) at.l4_ofs + UDP_CSUM)
+                || (find_l4_and_end(head, n, ipv6, IPPROTO_TCP, &at, &end)
+                    && csum == (uint32_t) at.l4_ofs + TCP_CSUM)));
 }
 
 void

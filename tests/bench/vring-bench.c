@@ -131,10 +131,10 @@ guest_destroy(struct guest *g)
     free(g->memory);
 }
 
-/* The driver's turn: takes back what was used and makes every descriptor
+/* The driver's turn: takes back what was used and makes up to 'max' descriptors
  * available, with 'len' bytes in each buffer. */
 static unsigned int
-guest_fill(struct guest *g, uint32_t len)
+guest_fill(struct guest *g, uint32_t len, unsigned int max)
 {
     struct vring_driver_reaped reaped[BURST];
     unsigned int n = 0;
@@ -145,7 +145,7 @@ guest_fill(struct guest *g, uint32_t len)
     if (g->drv->error) {
         die(g->drv->error);
     }
-    for (;;) {
+    while (n < max) {
         uint64_t addr = GUEST_ADDR + BUFS_OFS + n * BUF_STRIDE;
         struct vring_driver_buf bufs[2] = {
             { addr, HDR_LEN, g->writable },
@@ -199,15 +199,16 @@ push_all(struct guest *g, struct vpci_pkt pkts[BURST])
     return total;
 }
 
+/* Matches all frames. */
+static const struct vpci_steer_plain anything;
+
 /* Moves a burst, easy frames or others.  Returns its size. */
 static unsigned int
 splice_burst(struct guest *from, struct guest *to)
 {
-    /* Matches the frames, which are zeros. */
-    static const struct vpci_steer_plain plain = { .mask = { UINT64_MAX } };
     struct vpci_pkt pkts[BURST];
     struct vpci_spliced spliced;
-    unsigned int n = vpci_vring_splice(from->vr, to->vr, &plain, BUF_SIZE,
+    unsigned int n = vpci_vring_splice(from->vr, to->vr, &anything, BUF_SIZE,
                                        &spliced);
 
     if (!n && spliced.stopped) {
@@ -272,10 +273,10 @@ measure(enum what what, struct guest *tx, struct guest *rx, uint32_t len,
             uint64_t t0 = now(), t1;
 
             if (what != PUSH) {
-                n_driver += guest_fill(tx, len);
+                n_driver += guest_fill(tx, len, RING_SIZE);
             }
             if (what != TAKE) {
-                n_driver += guest_fill(rx, BUF_SIZE - HDR_LEN);
+                n_driver += guest_fill(rx, BUF_SIZE - HDR_LEN, RING_SIZE);
             }
             t1 = now();
             driver_ticks += t1 - t0;
@@ -368,6 +369,134 @@ run_pairs(uint32_t len, unsigned int n_rounds)
     fflush(stdout);
 }
 
+/* Guests with several queues. */
+
+#define MAX_QUEUES 16
+
+/* Headers of IPv4 and UDP for all buffers of 'g': one flow, 'first', or, if
+ * 'n_flows' is more than 1, so many in turns. */
+static void
+make_flows(struct guest *g, unsigned int first, unsigned int n_flows)
+{
+    for (unsigned int i = 0; i <= RING_SIZE; i++) {
+        uint8_t *frame = g->memory + BUFS_OFS + i * BUF_STRIDE + HDR_LEN;
+
+        frame[12] = 0x08;
+        frame[14] = 0x45;
+        frame[23] = 17;
+        frame[35] = first + i % n_flows;
+    }
+}
+
+/* Makes flow I go to queue I. */
+static void
+make_spread(struct vpci_spread *spread, unsigned int n)
+{
+    uint8_t frame[VPCI_SPREAD_HEADERS] = { [12] = 0x08, [14] = 0x45,
+                                           [23] = 17 };
+
+    vpci_spread_reset(spread, n);
+    for (unsigned int i = 0; i < n; i++) {
+        frame[35] = i;
+        vpci_spread_learn(spread, frame, sizeof frame, i, 2);
+    }
+}
+
+/* Moves a burst of 'from' to those of 'to' that 'spread' says. */
+static unsigned int
+scatter_burst(struct guest *from, struct guest *to, struct vpci_spread *spread)
+{
+    struct vpci_splice_look look;
+    unsigned int n = vpci_vring_look(from->vr, &anything, BUF_SIZE, spread, 1,
+                                     &look);
+    uint32_t left = n ? UINT32_MAX >> (32 - n) : 0;
+
+    while (left) {
+        unsigned int queue = look.queues[__builtin_ctz(left)];
+        uint32_t which = 0;
+
+        for (unsigned int i = 0; i < n; i++) {
+            which |= (uint32_t) (look.queues[i] == queue) << i;
+        }
+        if (vpci_vring_put(&look, to[queue].vr, which) != which) {
+            die("no room");
+        }
+        vpci_vring_notify(to[queue].vr);
+        left &= ~which;
+    }
+    vpci_vring_release(from->vr, n);
+    vpci_vring_notify(from->vr);
+    return n;
+}
+
+/* Returns the cost of a frame of 'len' bytes between guests with 'n' queues,
+ * whose bursts are of one flow each or 'mixed'. */
+static double
+queues_cost(unsigned int n, bool mixed, uint32_t len, unsigned int n_rounds)
+{
+    static struct guest tx[MAX_QUEUES], rx[MAX_QUEUES];
+    static double costs[MAX_ROUNDS];
+    struct vpci_spread spread;
+
+    make_spread(&spread, n);
+    for (unsigned int q = 0; q < n; q++) {
+        guest_init(&tx[q], VRING_F_VERSION_1, LAYOUT_ONE, false);
+        guest_init(&rx[q], VRING_F_VERSION_1, LAYOUT_ONE, true);
+        make_flows(&tx[q], mixed ? 0 : q, mixed ? n : 1);
+    }
+    for (unsigned int round = 0; round < n_rounds; round++) {
+        uint64_t ticks = 0, total = 0;
+
+        for (unsigned int i = 0; i < FILLS; i++) {
+            unsigned int done, moved;
+            uint64_t t0;
+
+            for (unsigned int q = 0; q < n; q++) {
+                /* As many buffers in all, so that all are in the cache. */
+                guest_fill(&tx[q], len, RING_SIZE / n);
+                guest_fill(&rx[q], BUF_SIZE - HDR_LEN, RING_SIZE / n);
+            }
+            t0 = now();
+            do {
+                done = 0;
+                for (unsigned int q = 0; q < n; q++) {
+                    moved = (n == 1 ? splice_burst(&tx[0], &rx[0])
+                             : scatter_burst(&tx[q], rx, &spread));
+                    done += moved;
+                }
+                total += done;
+            } while (done);
+            ticks += now() - t0;
+        }
+        costs[round] = (double) ticks / total;
+    }
+    for (unsigned int q = 0; q < n; q++) {
+        guest_destroy(&tx[q]);
+        guest_destroy(&rx[q]);
+    }
+    return median(costs, n_rounds);
+}
+
+/* Prints what several queues cost. */
+static void
+run_queues(uint32_t len, unsigned int n_rounds)
+{
+    static const unsigned int numbers[] = { 1, 4, 8, 16 };
+    double one = 0;
+
+    for (int mixed = 0; mixed < 2; mixed++) {
+        for (unsigned int i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+            double cost = queues_cost(numbers[i], mixed, len, n_rounds);
+
+            one = numbers[i] == 1 ? cost : one;
+            printf("%6u %-9s %5u %8.1f %8.2f\n", numbers[i],
+                   mixed ? "mixed" : "trains", (unsigned int) len, cost,
+                   cost / one);
+            fflush(stdout);
+        }
+    }
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -397,6 +526,11 @@ main(int argc, char *argv[])
            "to best");
     for (int i = 0; i < 2; i++) {
         run_pairs(lens[i], n_rounds);
+    }
+    printf("\n%6s %-9s %5s %8s %8s\n", "queues", "bursts", "bytes", "splice",
+           "to one");
+    for (int i = 0; i < 2; i++) {
+        run_queues(lens[i], n_rounds);
     }
     return EXIT_SUCCESS;
 }

@@ -309,18 +309,18 @@ run_stream(struct stream *s, unsigned int max)
 {
     uint64_t now = rte_rdtsc();
     struct rte_mbuf *pkts[BURST];
-    unsigned int n = RTE_MIN(stream_due(s, now), max), sent;
+    unsigned int max_n = RTE_MIN(stream_due(s, now), max), n = 0, sent;
     uint16_t queue = stream_queue(s);
 
-    if (!n || rte_pktmbuf_alloc_bulk(pool, pkts, n)) {
+    if (!max_n || rte_pktmbuf_alloc_bulk(pool, pkts, max_n)) {
         return;
     }
-    for (unsigned int i = 0; i < n; i++) {
-        fill_packet(s, pkts[i], now);
-    }
+    do {
+        fill_packet(s, pkts[n++], now);
+    } while (n < max_n && stream_queue(s) == queue);
     sent = send_burst(s->cfg.port, queue, pkts, n);
-    if (sent < n) {
-        rte_pktmbuf_free_bulk(pkts + sent, n - sent);
+    if (sent < max_n) {
+        rte_pktmbuf_free_bulk(pkts + sent, max_n - sent);
     }
     /* What the ring had no room for was never sent, and is not made up for. */
     s->sent += n;
