@@ -56,24 +56,20 @@ vpci_queues_pick(const struct netdev_vpci *dev, const struct vpci_pkt *frames,
                  const uint8_t queues[], uint32_t *left,
                  struct vpci_pkt *some, struct vpci_ring **ring)
 {
-    uint8_t queue = queues[raw_ctz(*left)];
+    uint32_t same = vpci_spread_same(queues, *left);
     int n = 0;
 
-    for (uint32_t rest = *left; rest; rest = zero_rightmost_1bit(rest)) {
-        int i = raw_ctz(rest);
-
-        if (queues[i] == queue) {
-            some[n++] = frames[i];
-            *left &= ~(UINT32_C(1) << i);
-        }
+    *ring = dev->to_guest[queues[raw_ctz(same)]];
+    *left &= ~same;
+    for (; same; same = zero_rightmost_1bit(same)) {
+        some[n++] = frames[raw_ctz(same)];
     }
-    *ring = dev->to_guest[queue];
     return n;
 }
 
 void
-vpci_queues_learn(struct netdev_vpci *dev, unsigned int pair,
-                  const void *headers, uint32_t n)
+vpci_queues_learn_one(struct netdev_vpci *dev, unsigned int pair,
+                      const void *headers, uint32_t n)
 {
     for (int i = 0; i < dev->n_to_guest; i++) {
         if (dev->to_guest[i]->index == VPCI_RING_TO_GUEST(pair)) {

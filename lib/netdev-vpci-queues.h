@@ -51,10 +51,19 @@ int vpci_queues_pick(const struct netdev_vpci *dev,
                      uint32_t *left, struct vpci_pkt *some,
                      struct vpci_ring **ring);
 
-/* The guest of 'dev', which has more than one queue, has sent the frame with
- * these headers, VPCI_SPREAD_HEADERS or all, from queue pair 'pair': answers
- * are for it as well. */
-void vpci_queues_learn(struct netdev_vpci *dev, unsigned int pair,
-                       const void *headers, uint32_t n);
+/* The guest of 'dev' has sent the frame with these headers, VPCI_SPREAD_HEADERS
+ * or all, from queue pair 'pair': answers are for it as well. */
+void vpci_queues_learn_one(struct netdev_vpci *dev, unsigned int pair,
+                           const void *headers, uint32_t n);
+
+/* Like the above, quickly for guests with one queue. */
+static inline void
+vpci_queues_learn(struct netdev_vpci *dev, unsigned int pair,
+                  const void *headers, uint32_t n)
+{
+    if (OVS_UNLIKELY(dev->n_to_guest > 1)) {
+        vpci_queues_learn_one(dev, pair, headers, n);
+    }
+}
 
 #endif /* netdev-vpci-queues.h */

@@ -298,7 +298,6 @@ prepare_rxq(struct netdev_vpci *dev, unsigned int index,
         struct vpci_rxq *rxq = &dev->rxqs[index / 2];
 
         vpci_super_prepare(rxq, config->features);
-        rxq->untold_frames = rxq->untold_bytes = 0;
         rxq->max_untold = MAX(MIN(config->size / 4, VPCI_VRING_BURST), 1);
     }
 }

@@ -236,7 +236,7 @@ account_received(struct netdev_vpci *dev, unsigned int pair,
     struct vpci_policer *policer
         = ovsrcu_get(struct vpci_policer *, &dev->ingress);
 
-    if (OVS_UNLIKELY(dev->n_to_guest > 1 && n)) {
+    if (n) {
         vpci_queues_learn(dev, pair, dp_packet_data(pkts[0]),
                           dp_packet_size(pkts[0]));
     }
@@ -306,10 +306,8 @@ drop_long_packets(struct netdev_vpci *dev, struct vpci_counters *counters,
 
     atomic_read_relaxed(&dev->max_frame, &max_frame);
     for (int i = 0; i < n; i++) {
-        if (OVS_UNLIKELY(dp_packet_size(pkts[i]) > max_frame
-                         && vpci_tso_longest(dev, pkts[i]) > max_frame)) {
-            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU],
-                             vpci_tso_n_packets(dev, &pkts[i], 1));
+        if (OVS_UNLIKELY(dp_packet_size(pkts[i]) > max_frame)) {
+            vpci_counter_add(&counters->drops[VPCI_DROP_TX_MTU], 1);
             dp_packet_delete(pkts[i]);
         } else {
             pkts[n_kept++] = pkts[i];
@@ -448,8 +446,18 @@ send_burst(struct netdev_vpci *dev, struct vpci_txq *txq,
     send_frames(dev, txq, frames, n);
 }
 
-/* Sends the packets that 'packet', with 'wire' left to do, becomes, as far as
- * policers let them pass. */
+/* Sends those of 'frames[0..n)' that the port's policy lets pass. */
+static void
+send_allowed(struct netdev_vpci *dev, struct vpci_txq *txq,
+             struct vpci_pkt *frames, int n)
+{
+    n = vpci_apply_tx_policy(dev, &txq->counters, frames, n);
+    if (n) {
+        send_frames(dev, txq, frames, n);
+    }
+}
+
+/* Sends the packets that 'packet', with 'wire' left to do, becomes. */
 static void
 send_segments(struct netdev_vpci *dev, struct vpci_txq *txq,
               struct dp_packet *packet, const struct vpci_wire *wire)
@@ -475,10 +483,7 @@ send_segments(struct netdev_vpci *dev, struct vpci_txq *txq,
             make_frame(segment, n_bytes, &iovs[n], &frames[n]);
         }
         more = n == VPCI_VRING_BURST;
-        n = vpci_apply_tx_policy(dev, &txq->counters, frames, n);
-        if (n) {
-            send_frames(dev, txq, frames, n);
-        }
+        send_allowed(dev, txq, frames, n);
     } while (more);
     free(data);
 }
@@ -499,11 +504,6 @@ prepare_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
     } else if (!vpci_tso_get(dev, packet, &wire)) {
         vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_BAD_OFFLOAD], 1);
         return false;
-    } else if (policed && wire.kind == VPCI_WIRE_SINGLE
-               && vpci_tso_is_super(packet)
-               && !vpci_apply_tx_policy(dev, &txq->counters, frame, 1)) {
-        /* It was no super-packet after all, and police() took it for one. */
-        return false;
     } else if (vpci_wire_is_accepted(&wire, dev->guest_features)
                && !(policed && wire.kind != VPCI_WIRE_SINGLE)) {
         vpci_wire_to_hdr(&wire, &frame->hdr);
@@ -516,7 +516,8 @@ prepare_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
     return false;
 }
 
-/* Like send_burst(), if packets may be marked. */
+/* Applies the port's policy to 'pkts[0..n)', at most VPCI_VRING_BURST of them,
+ * of which some may be marked, and sends what is left. */
 static void
 send_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
             struct dp_packet **pkts, int n)
@@ -528,34 +529,13 @@ send_undone(struct netdev_vpci *dev, struct vpci_txq *txq,
     for (int i = 0; i < n; i++) {
         if (n_frames && vpci_tso_is_super(pkts[i])) {
             /* Perhaps its segments are sent at once: not before these. */
-            send_frames(dev, txq, frames, n_frames);
+            send_allowed(dev, txq, frames, n_frames);
             n_frames = 0;
         }
         n_frames += prepare_undone(dev, txq, pkts[i], &iovs[n_frames],
                                    &frames[n_frames]);
     }
-    if (n_frames) {
-        send_frames(dev, txq, frames, n_frames);
-    }
-}
-
-/* Drops what exceeds 'policer' of 'pkts[0..n)' and returns how many are left.
- * Super-packets are left to send_segments(). */
-static int
-police(struct vpci_policer *policer, struct dp_packet **pkts, int n)
-{
-    int n_passed = 0;
-
-    if (OVS_LIKELY(!userspace_tso_enabled())) {
-        return vpci_policer_run(policer, pkts, n);
-    }
-    for (int i = 0; i < n; i++) {
-        if (vpci_tso_is_super(pkts[i])
-            || vpci_policer_run(policer, &pkts[i], 1)) {
-            pkts[n_passed++] = pkts[i];
-        }
-    }
-    return n_passed;
+    send_allowed(dev, txq, frames, n_frames);
 }
 
 /* Applies the port's policy to 'pkts[0..n)' and sends what is left, while the
@@ -566,23 +546,23 @@ send_packets(struct netdev_vpci *dev, struct vpci_txq *txq,
 {
     struct vpci_policer *policer;
 
+    if (OVS_UNLIKELY(userspace_tso_enabled())) {
+        for (int i = 0; i < n; i += VPCI_VRING_BURST) {
+            send_undone(dev, txq, pkts + i, MIN(n - i, VPCI_VRING_BURST));
+        }
+        return n;
+    }
     n = drop_long_packets(dev, &txq->counters, pkts, n);
     policer = ovsrcu_get(struct vpci_policer *, &dev->egress);
     if (OVS_UNLIKELY(policer)) {
-        int n_passed = police(policer, pkts, n);
+        int n_passed = vpci_policer_run(policer, pkts, n);
 
         vpci_counter_add(&txq->counters.drops[VPCI_DROP_TX_QOS],
                          n - n_passed);
         n = n_passed;
     }
     for (int i = 0; i < n; i += VPCI_VRING_BURST) {
-        int n_burst = MIN(n - i, VPCI_VRING_BURST);
-
-        if (OVS_UNLIKELY(userspace_tso_enabled())) {
-            send_undone(dev, txq, pkts + i, n_burst);
-        } else {
-            send_burst(dev, txq, pkts + i, n_burst);
-        }
+        send_burst(dev, txq, pkts + i, MIN(n - i, VPCI_VRING_BURST));
     }
     return n;
 }

@@ -353,14 +353,16 @@ dev_accepts(const struct netdev_vpci *dev, const struct vpci_pkt *frame,
 }
 
 /* True if the checksum that 'frame' lacks, as 'wire' says, is in no field that
- * says where packets go, or that 'program' changes. */
+ * says where packets go, or that 'program' changes.  That of a super-packet has
+ * been found in its place. */
 static bool
 is_harmless(const struct vpci_program *program, const struct vpci_pkt *frame,
             const struct vpci_wire *wire)
 {
     struct vpci_wire_own own;
 
-    return (program->n_edits
+    return (wire->kind != VPCI_WIRE_SINGLE ? true
+            : program->n_edits
             ? vpci_wire_find_own(wire, frame->head, frame->len, &own)
             : vpci_wire_is_harmless(wire, frame->head, frame->len));
 }
@@ -685,10 +687,8 @@ vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     b.policed = policer != NULL;
     vpci_pkts_take_heads(b.frames, b.n, b.heads[0] + HEADROOM,
                          sizeof b.heads[0], VPCI_WIRE_HEADERS);
-    if (OVS_UNLIKELY(dev->n_to_guest > 1)) {
-        vpci_queues_learn(dev, rxq - dev->rxqs, b.frames[0].head,
-                          b.frames[0].head_len);
-    }
+    vpci_queues_learn(dev, rxq - dev->rxqs, b.frames[0].head,
+                      b.frames[0].head_len);
     begin_burst(&b, dev, rxq);
     make_keys(&b);
     look_up(&b, generation);

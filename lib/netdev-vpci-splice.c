@@ -63,14 +63,13 @@ tally_easy(struct vpci_tally *t, const struct vpci_spliced *spliced, int n)
     }
 }
 
-/* The guest of 'dev' has sent a frame that begins with 'head' from 'rxq'. */
-static inline void
-learn(struct netdev_vpci *dev, const struct vpci_rxq *rxq, const uint8_t *head,
-      uint32_t len)
+/* 'ring' has just got 'n' frames, which 't' counts.  With its 'tx_lock' held. */
+static void
+count_moved(struct vpci_ring *ring, const struct vpci_tally *t, int n)
 {
-    if (OVS_UNLIKELY(dev->n_to_guest > 1)) {
-        vpci_queues_learn(dev, rxq - dev->rxqs, head, len);
-    }
+    vpci_count_spliced(&ring->spliced, t);
+    vpci_counter_add(&ring->spliced.notifies, vpci_vring_notify(ring->vring));
+    vpci_splice_note_room(ring, n);
 }
 
 /* Moves easy frames from 'rxq' of 'dev' to 'to', which has one queue.  Returns
@@ -90,14 +89,12 @@ splice_to_one(struct netdev_vpci *dev, struct vpci_rxq *rxq,
                           &spliced);
     if (n) {
         tally_easy(t, &spliced, n);
-        vpci_count_spliced(&ring->spliced, t);
-        vpci_counter_add(&ring->spliced.notifies,
-                         vpci_vring_notify(ring->vring));
-        vpci_splice_note_room(ring, n);
+        count_moved(ring, t, n);
     }
     ovs_spin_unlock(&ring->tx_lock);
     if (n) {
-        learn(dev, rxq, spliced.first, spliced.lens[0]);
+        vpci_queues_learn(dev, rxq - dev->rxqs, spliced.first,
+                          spliced.lens[0]);
     }
     *tcp_flags = spliced.tcp_flags;
     *stopped = spliced.stopped;
@@ -144,27 +141,10 @@ put_look(struct netdev_vpci *to, struct vpci_ring *ring,
     moved = vpci_vring_put(look, ring->vring, which);
     if (OVS_LIKELY(moved)) {
         tally_look(&t, look, moved);
-        vpci_count_spliced(&ring->spliced, &t);
-        vpci_counter_add(&ring->spliced.notifies,
-                         vpci_vring_notify(ring->vring));
-        vpci_splice_note_room(ring, count_1bits(moved));
+        count_moved(ring, &t, count_1bits(moved));
     }
     ovs_spin_unlock(&ring->tx_lock);
     send_look(to, ring, look, which & ~moved, now);
-}
-
-/* Returns the bits of the frames of 'look' that go to the queue of the first of
- * those in 'left'. */
-static uint32_t
-same_queue(const struct vpci_splice_look *look, uint32_t left)
-{
-    uint8_t queue = look->queues[raw_ctz(left)];
-    uint32_t which = 0;
-
-    for (unsigned int i = 0; i < look->n; i++) {
-        which |= (uint32_t) (look->queues[i] == queue) << i;
-    }
-    return which & left;
 }
 
 /* Like splice_to_one(), if 'to' has several queues. */
@@ -185,14 +165,14 @@ splice_to_many(struct netdev_vpci *dev, struct vpci_rxq *rxq,
         return 0;
     }
     for (left = UINT32_MAX >> (32 - look.n); left; ) {
-        uint32_t which = same_queue(&look, left);
+        uint32_t which = vpci_spread_same(look.queues, left);
         struct vpci_ring *ring = to->to_guest[look.queues[raw_ctz(left)]];
 
         put_look(to, ring, &look, which, now);
         left &= ~which;
     }
     tally_look(t, &look, UINT32_MAX >> (32 - look.n));
-    learn(dev, rxq, look.heads[0], look.iovs[0].len);
+    vpci_queues_learn(dev, rxq - dev->rxqs, look.heads[0], look.iovs[0].len);
     vpci_vring_release(rxq->ring->vring, look.n);
     *tcp_flags = look.tcp_flags;
     *stopped = look.stopped;

@@ -18,9 +18,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_tso);
 #define OL_FLAGS (NETDEV_TX_OFFLOAD_TCP_TSO | NETDEV_TX_OFFLOAD_TCP_CKSUM \
                   | NETDEV_TX_OFFLOAD_UDP_CKSUM)
 
-#define TCP_CSUM_OFS 16
-#define UDP_CSUM_OFS 6
-#define SCTP_CSUM_OFS 8
+#define TCP_CSUM_OFS offsetof(struct tcp_header, tcp_csum)
+#define UDP_CSUM_OFS offsetof(struct udp_header, udp_csum)
+#define SCTP_CSUM_OFS offsetof(struct sctp_header, sctp_csum)
 
 /* With atomics; written by the main thread. */
 static bool usable;
@@ -188,17 +188,6 @@ segment_size(const struct netdev_vpci *dev, const struct dp_packet *packet,
                         &max_frame);
     max_frame -= VLAN_HEADER_LEN;
     return max_frame > headers ? MIN(max_frame - headers, UINT16_MAX) : 0;
-}
-
-uint32_t
-vpci_tso_longest(const struct netdev_vpci *dev,
-                 const struct dp_packet *packet)
-{
-    uint32_t headers = tcp_headers(packet);
-
-    return (!vpci_tso_is_super(packet) ? dp_packet_size(packet)
-            : MIN(dp_packet_size(packet),
-                  headers + segment_size(dev, packet, headers)));
 }
 
 uint64_t

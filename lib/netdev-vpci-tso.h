@@ -40,10 +40,6 @@ bool vpci_tso_is_cut(const struct dp_packet *packet);
 uint64_t vpci_tso_n_packets(const struct netdev_vpci *,
                             struct dp_packet **packets, int n);
 
-/* Returns the length of the longest packet that 'packet' is to become. */
-uint32_t vpci_tso_longest(const struct netdev_vpci *,
-                          const struct dp_packet *packet);
-
 /* Makes '*wire' what is left to do for 'packet', which has a mark, at its end,
  * so that a wire would carry it.  Returns false if the mark cannot be true. */
 bool vpci_tso_get(const struct netdev_vpci *, struct dp_packet *packet,

@@ -109,6 +109,22 @@ vpci_spread_choose(struct vpci_spread *s, const uint8_t *headers, uint32_t n,
     return __atomic_load_n(&s->queues[bucket], __ATOMIC_RELAXED);
 }
 
+/* Returns the bits in 'which', at least one, of packets for the same queue as
+ * the first of them; packet I goes to 'queues[I]'. */
+static inline uint32_t
+vpci_spread_same(const uint8_t queues[], uint32_t which)
+{
+    uint8_t queue = queues[__builtin_ctz(which)];
+    uint32_t same = 0;
+
+    for (; which; which &= which - 1) {
+        uint32_t i = __builtin_ctz(which);
+
+        same |= (uint32_t) (queues[i] == queue) << i;
+    }
+    return same;
+}
+
 /* The guest has sent a packet with these headers from 'queue' in 'epoch'.
  * Packets of its flow will go there if none has been sent in this epoch or the
  * one before. */

@@ -413,11 +413,8 @@ scatter_burst(struct guest *from, struct guest *to, struct vpci_spread *spread)
 
     while (left) {
         unsigned int queue = look.queues[__builtin_ctz(left)];
-        uint32_t which = 0;
+        uint32_t which = vpci_spread_same(look.queues, left);
 
-        for (unsigned int i = 0; i < n; i++) {
-            which |= (uint32_t) (look.queues[i] == queue) << i;
-        }
         if (vpci_vring_put(&look, to[queue].vr, which) != which) {
             die("no room");
         }
