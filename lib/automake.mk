@@ -13,8 +13,13 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/gate.c \
 	lib/vpci/guard.c \
 	lib/vpci/key.c \
+	lib/vpci/layout-format.c \
+	lib/vpci/layout.c \
 	lib/vpci/memory.c \
 	lib/vpci/peer.c \
+	lib/vpci/ring-private.h \
+	lib/vpci/ring-rx.c \
+	lib/vpci/ring-tx.c \
 	lib/vpci/splice.c \
 	lib/vpci/spread.c \
 	lib/vpci/steer-lookup.c \

@@ -9,7 +9,9 @@ check_PROGRAMS += \
 	tests/test-doorbell \
 	tests/test-gate \
 	tests/test-key \
+	tests/test-layout \
 	tests/test-match \
+	tests/test-ring \
 	tests/test-spread \
 	tests/test-steer \
 	tests/test-vring \
@@ -31,6 +33,14 @@ tests_test_gate_LDADD = lib/libvpci.la
 tests_test_key_SOURCES = tests/test-key.c tests/unit-test.h
 tests_test_key_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_key_LDADD = lib/libvpci.la
+
+tests_test_layout_SOURCES = tests/test-layout.c tests/unit-test.h
+tests_test_layout_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_layout_LDADD = lib/libvpci.la
+
+tests_test_ring_SOURCES = tests/test-ring.c tests/unit-test.h
+tests_test_ring_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_ring_LDADD = lib/libvpci.la
 
 ## Beside Open vSwitch, which is the judge.
 tests_test_match_SOURCES = \
@@ -118,7 +128,13 @@ endif
 
 ## Micro-benchmarks: 'make bench' builds them, for whoever wants to run them.
 
-EXTRA_PROGRAMS += tests/bench/steer-bench tests/bench/vring-bench
+EXTRA_PROGRAMS += \
+	tests/bench/ring-bench \
+	tests/bench/steer-bench \
+	tests/bench/vring-bench
+tests_bench_ring_bench_SOURCES = tests/bench/ring-bench.c
+tests_bench_ring_bench_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_bench_ring_bench_LDADD = lib/libvpci.la
 tests_bench_steer_bench_SOURCES = tests/bench/steer-bench.c
 tests_bench_steer_bench_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_bench_steer_bench_LDADD = lib/libvpci.la
@@ -133,7 +149,7 @@ EXTRA_DIST += \
 	tests/bench/flow-path.sh \
 	tests/bench/half-load.sh \
 	tests/bench/switch.sh
-bench: tests/bench/steer-bench tests/bench/vring-bench
+bench: tests/bench/ring-bench tests/bench/steer-bench tests/bench/vring-bench
 .PHONY: bench
 
 ## The test suite.

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vpci/types.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -53,7 +55,7 @@ union vpci_key {
     uint64_t words[VPCI_KEY_WORDS];
 };
 
-_Static_assert(sizeof(union vpci_key) == 64, "a key is one cache line");
+VPCI_STATIC_ASSERT(sizeof(union vpci_key) == 64);  /* One cache line. */
 
 /* How deep a packet has to be looked into for some mask. */
 enum vpci_key_depth {

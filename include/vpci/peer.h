@@ -31,6 +31,12 @@ enum vpci_fault_kind {
     VPCI_FAULT_LENGTH,          /* Buffers of one chain add up to more than
                                  * 32 bits. */
     VPCI_FAULT_DOORBELL,        /* A doorbell that blocks who rings it. */
+
+    /* Of native rings. */
+    VPCI_FAULT_CONSUMED,        /* More consumed than there was. */
+    VPCI_FAULT_TYPE,            /* A slot of a kind that does not exist. */
+    VPCI_FAULT_SIZE,            /* A packet of no or too many bytes. */
+    VPCI_FAULT_POSITION,        /* A packet outside the data area. */
     VPCI_N_FAULTS
 };
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "vpci/memory.h"
+#include "vpci/net-hdr.h"
 #include "vpci/peer.h"
 
 #ifdef __cplusplus
@@ -51,18 +52,6 @@ extern "C" {
 struct vpci_iov {
     void *base;
     uint32_t len;               /* In bytes; never 0. */
-};
-
-/* struct virtio_net_hdr_mrg_rxbuf in host byte order (virtio 1.1, section
- * 5.1.6), always a private copy.  Of a driver that has not negotiated checksum
- * or segmentation offloads it is all zeros, whatever the driver wrote. */
-struct vpci_net_hdr {
-    uint8_t flags;
-    uint8_t gso_type;
-    uint16_t hdr_len;
-    uint16_t gso_size;
-    uint16_t csum_start;
-    uint16_t csum_offset;
 };
 
 /* What became of a frame given to vpci_vring_push(). */

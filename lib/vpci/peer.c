@@ -39,6 +39,14 @@ vpci_fault_to_string(enum vpci_fault_kind kind)
         return "descriptor chain of more than 32 bits of length";
     case VPCI_FAULT_DOORBELL:
         return "doorbell (call descriptor) that blocks who rings it";
+    case VPCI_FAULT_CONSUMED:
+        return "more packets consumed than were produced";
+    case VPCI_FAULT_TYPE:
+        return "slot of an unknown type";
+    case VPCI_FAULT_SIZE:
+        return "packet of no bytes, or of too many";
+    case VPCI_FAULT_POSITION:
+        return "packet outside the data area";
     case VPCI_N_FAULTS:
     default:
         return "unknown fault";

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+
+#ifndef VPCI_ABI_H
+#define VPCI_ABI_H 1
+
+#include "vpci/types.h"
+
+/* Shared memory, as both sides see it
+ * ===================================
+ *
+ * Everything here is little-endian and has no pointers.  Every cache line has
+ * one writer, who does not read it back: each side works from private copies of
+ * its own words.  What the other side writes is loaded once and checked.
+ * Reserved fields are zero. */
+
+#define VPCI_ABI_LINE 64        /* Bytes that two writers must not share. */
+#define VPCI_ABI_PAGE 4096      /* Sections begin and end at such. */
+
+/* The native ring
+ * ---------------
+ *
+ * One producer, one consumer.  The producer writes an array of slots, a data
+ * area and its words (struct vpci_abi_producer); the consumer writes its words
+ * (struct vpci_abi_consumer) alone.
+ *
+ * Packets are numbered from 0 on, modulo 2^32.  Number i is in slot i modulo the
+ * number of slots, and it is there once the slot's 'valid' is i + 1: the producer
+ * writes that word last.  So the consumer waits at the very cache line that has
+ * the packet, and there is no index of the producer's that could run ahead.  A
+ * producer makes a burst visible at once by writing the first packet's word
+ * after all others. */
+
+#define VPCI_ABI_SLOT_BYTES 128
+#define VPCI_ABI_INLINE_BYTES 112
+
+enum vpci_abi_slot_type {
+    VPCI_ABI_SLOT_INLINE = 1,   /* The packet is in the slot. */
+    VPCI_ABI_SLOT_DATA = 2      /* The first four bytes say where it begins in
+                                 * the data area; it does not wrap there. */
+};
+
+struct vpci_abi_slot {
+    vpci_le64 word;             /* Type << 56 | bytes << 32 | valid. */
+    vpci_le64 offload;          /* struct vpci_ring_offload, little-endian. */
+    uint8_t data[VPCI_ABI_INLINE_BYTES];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_slot) == VPCI_ABI_SLOT_BYTES);
+
+#define VPCI_ABI_TYPE_SHIFT 56
+#define VPCI_ABI_LEN_SHIFT 32
+#define VPCI_ABI_LEN_MASK 0xffffffu
+
+/* When one side wants to be woken by the other: a mode << 32 and a number.
+ *
+ * The side that would sleep writes VPCI_ABI_WAKE_AT with a number, fences fully,
+ * and looks once more before it sleeps.  The other side publishes, fences fully,
+ * loads this word, and injects the signal if the number has just been passed.
+ *
+ * VPCI_ABI_WAKE_NEVER promises more than VPCI_ABI_WAKE_OFF: the side that wrote it
+ * will go on looking for VPCI_ABI_GRACE_US after it has written something else.
+ * So the other side may do without the fence. */
+enum vpci_abi_wake {
+    VPCI_ABI_WAKE_OFF = 0,      /* Do not inject now. */
+    VPCI_ABI_WAKE_AT = 1,       /* Inject when packet NUMBER is there, or when
+                                 * packet NUMBER has been consumed. */
+    VPCI_ABI_WAKE_NEVER = 2
+};
+
+/* Far longer than any processor keeps a store from others. */
+#define VPCI_ABI_GRACE_US 1000
+
+struct vpci_abi_producer {
+    vpci_le32 produced;         /* Packets made visible: for those who watch. */
+    uint8_t reserved0[VPCI_ABI_LINE - 4];
+    vpci_le64 wake;             /* When packets are consumed. */
+    uint8_t reserved1[VPCI_ABI_LINE - 8];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_producer) == 2 * VPCI_ABI_LINE);
+
+struct vpci_abi_consumer {
+    vpci_le32 consumed;         /* Packets whose slots may be used again. */
+    uint8_t reserved0[VPCI_ABI_LINE - 4];
+    vpci_le64 wake;             /* When packets are there. */
+    uint8_t reserved1[VPCI_ABI_LINE - 8];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_consumer) == 2 * VPCI_ABI_LINE);
+
+/* Numbers of slots, and sizes of data areas in bytes, are powers of two. */
+#define VPCI_ABI_MIN_SLOTS_LOG2 4
+#define VPCI_ABI_MAX_SLOTS_LOG2 12
+#define VPCI_ABI_MIN_DATA_LOG2 17
+#define VPCI_ABI_MAX_DATA_LOG2 22
+
+/* Longest packet: the largest one of IP, an Ethernet header and two tags. */
+#define VPCI_ABI_MAX_LEN (65535 + 14 + 2 * 4)
+
+/* Regions
+ * -------
+ *
+ * A region is one piece of shared memory that three or two may write: the
+ * switch, and one side or two.  Its sections are, in this order:
+ *
+ *     control      written by the switch
+ *     side 0       the switch in a base region, guest 0 of a link
+ *     side 1       the guest in a base region, guest 1 of a link
+ *
+ * Where everything is in them follows from the region's shape alone: see
+ * vpci/layout.h.  In a base region the guest takes the shape from the header,
+ * once.  In a link, whose header the other guest can write as well, it takes it
+ * from the link's entry in its base region, and the header is a check that the
+ * two are talking of the same thing. */
+
+#define VPCI_ABI_MAGIC 0x6e677269637076 /* "vpcirgn" */
+
+/* This layout, and the oldest one that those who know this one can use. */
+#define VPCI_ABI_VERSION 1
+#define VPCI_ABI_VERSION_MIN 1
+
+/* QEMU's ivshmem wants sizes that are powers of two. */
+#define VPCI_ABI_MIN_REGION (64 * 1024)
+#define VPCI_ABI_MAX_REGION (1u << 30)
+
+#define VPCI_ABI_MAX_QUEUES 16
+#define VPCI_ABI_MAX_CLASSES 8
+#define VPCI_ABI_MAX_RINGS 32   /* Queues times classes, each way. */
+#define VPCI_ABI_MAX_LINKS 64
+#define VPCI_ABI_MAX_ENTRIES 4096
+#define VPCI_ABI_MAX_VECTORS 32
+
+enum vpci_abi_kind {
+    VPCI_ABI_BASE = 1,
+    VPCI_ABI_LINK = 2
+};
+
+/* What the places of everything in a region follow from. */
+struct vpci_abi_shape {
+    vpci_le32 kind;             /* enum vpci_abi_kind. */
+    vpci_le32 n_queues;         /* Queues, each of... */
+    vpci_le32 n_classes;        /* ...so many rings of different priority, the
+                                 * last of which is the most urgent. */
+    vpci_le32 slots_log2;       /* Of each ring. */
+    vpci_le32 data_log2;        /* Of each ring, in bytes. */
+    vpci_le32 n_links;          /* Of a base region: links that there may be... */
+    vpci_le32 n_entries;        /* ...and steering entries. */
+    vpci_le32 n_vectors;        /* Signals of each side. */
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_shape) == 32);
+
+struct vpci_abi_section {
+    vpci_le64 offset;
+    vpci_le64 size;
+};
+
+enum vpci_abi_section_id {
+    VPCI_ABI_CONTROL,
+    VPCI_ABI_SIDE0,
+    VPCI_ABI_SIDE1,
+    VPCI_ABI_N_SECTIONS
+};
+
+/* At the beginning of a region.  The switch writes 'magic' last. */
+struct vpci_abi_header {
+    vpci_le64 magic;
+    vpci_le16 version;
+    vpci_le16 version_min;      /* The oldest one that is like this. */
+    vpci_le32 header_size;
+    vpci_le64 size;             /* Of the region. */
+    vpci_le64 reserved0;
+    struct vpci_abi_shape shape;
+    struct vpci_abi_section sections[VPCI_ABI_N_SECTIONS];
+    vpci_le32 region_id;        /* As the keeper numbers them. */
+    uint8_t reserved1[140];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_header) == 256);
+
+/* What a class of priority is chosen by, in the guest that sends. */
+enum vpci_abi_class_by {
+    VPCI_ABI_CLASS_NONE,        /* All packets are of class 0. */
+    VPCI_ABI_CLASS_PCP,         /* 802.1p; without a tag, as PCP 0. */
+    VPCI_ABI_CLASS_DSCP         /* What is not IP is of class 0. */
+};
+
+/* What the switch says of a port, behind the header of its base region.  Words
+ * that change while the guest runs have a cache line of their own. */
+struct vpci_abi_port {
+    /* Do not change while the switch runs. */
+    vpci_le32 epoch;            /* Of the switch: another one each time that it
+                                 * begins its rings anew.  Never 0. */
+    vpci_le32 switch_id;        /* ivshmem ids. */
+    vpci_le32 guest_id;
+    vpci_le32 max_len;          /* Longest packet that is not a super-packet. */
+    vpci_le64 features;         /* Offered: virtio-net feature bits. */
+    uint8_t mac[6];             /* Proposed to the guest; all 0 if none is. */
+    uint8_t class_by;           /* enum vpci_abi_class_by. */
+    uint8_t reserved0;
+    uint8_t class_of[64];       /* Class by PCP or DSCP. */
+    uint8_t reserved1[32];
+
+    /* Changes. */
+    vpci_le32 seen;             /* The guest's epoch, once the switch has begun
+                                 * its rings for it; 0 before. */
+    vpci_le32 link_state;       /* 1 if the port is up. */
+    vpci_le32 heartbeat;        /* Changes at least once in VPCI_ABI_BEAT_MS. */
+    vpci_le32 generation;       /* Changes whenever links or entries do. */
+    uint8_t reserved2[48];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port) == 192);
+
+#define VPCI_ABI_BEAT_MS 100
+
+/* What a guest says of itself, at the beginning of its section of a base
+ * region. */
+struct vpci_abi_guest {
+    vpci_le32 epoch;            /* Another one each time that its driver begins
+                                 * anew.  0: there is no driver. */
+    vpci_le32 seen;             /* The switch's epoch, once the guest has begun
+                                 * its rings for it; 0 before. */
+    vpci_le32 n_queues;         /* In use: 1 to those of the shape. */
+    vpci_le32 reserved0;
+    vpci_le64 features;         /* Accepted. */
+    uint8_t mac[6];
+    uint8_t reserved1[34];
+
+    vpci_le32 heartbeat;
+    uint8_t reserved2[60];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_guest) == 128);
+
+#endif /* vpci/abi.h */

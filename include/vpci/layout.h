@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+
+#ifndef VPCI_LAYOUT_H
+#define VPCI_LAYOUT_H 1
+
+#include "vpci/abi.h"
+#include "vpci/ring.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Where everything is in a region
+ * ===============================
+ *
+ * It follows from the region's shape alone, so that nobody has to believe an
+ * offset that somebody else wrote.  Functions here keep no state: any thread may
+ * call them. */
+
+/* What is wrong with a shape or a header. */
+enum vpci_layout_fault {
+    VPCI_LAYOUT_OK,
+    VPCI_LAYOUT_NOT_READY,      /* There is no header yet: all is zero. */
+    VPCI_LAYOUT_MAGIC,
+    VPCI_LAYOUT_VERSION,
+    VPCI_LAYOUT_KIND,
+    VPCI_LAYOUT_QUEUES,
+    VPCI_LAYOUT_CLASSES,
+    VPCI_LAYOUT_RINGS,          /* Queues times classes. */
+    VPCI_LAYOUT_SLOTS,
+    VPCI_LAYOUT_DATA,
+    VPCI_LAYOUT_LINKS,
+    VPCI_LAYOUT_ENTRIES,
+    VPCI_LAYOUT_VECTORS,
+    VPCI_LAYOUT_SIZE,           /* The memory is not as large as that. */
+    VPCI_LAYOUT_SECTIONS,       /* They are not where they should be. */
+    VPCI_LAYOUT_RESERVED,       /* Reserved bytes are not zero. */
+    VPCI_LAYOUT_REGION,         /* It is another region. */
+    VPCI_LAYOUT_N_FAULTS
+};
+
+/* What was seen, and what is wanted: between 'min' and 'max'. */
+struct vpci_layout_report {
+    enum vpci_layout_fault fault;
+    uint64_t seen;
+    uint64_t min;
+    uint64_t max;
+};
+
+/* Formats '*report' into the 'size' bytes at 'buf' as a clause, as in "number of
+ * queues is 17, but 1 to 16 are possible".  Returns 'buf'. */
+char *vpci_layout_format(const struct vpci_layout_report *report, char *buf,
+                         size_t size);
+
+/* A shape in the processor's own byte order. */
+struct vpci_shape {
+    enum vpci_abi_kind kind;
+    uint32_t n_queues;
+    uint32_t n_classes;
+    uint32_t slots_log2;
+    uint32_t data_log2;
+    uint32_t n_links;
+    uint32_t n_entries;
+    uint32_t n_vectors;
+};
+
+struct vpci_layout {
+    struct vpci_shape shape;
+    uint32_t n_rings;           /* Each way, without that of calls. */
+    uint64_t size;              /* Of the region: a power of two. */
+    struct {
+        uint64_t offset;
+        uint64_t size;
+    } sections[VPCI_ABI_N_SECTIONS];
+};
+
+/* Lays out a region of '*shape'.  Returns true; or false, with the reason in
+ * '*report', if there can be none. */
+bool vpci_layout_init(struct vpci_layout *layout,
+                      const struct vpci_shape *shape,
+                      struct vpci_layout_report *report);
+
+/* Writes the header of the region at 'base', which has layout->size bytes that
+ * are all zero. */
+void vpci_layout_write(const struct vpci_layout *layout, void *base,
+                       uint32_t region_id);
+
+/* Reads the header of a region of 'size' bytes at 'base', once, and checks it.
+ * Returns true and fills in '*layout'; or returns false, with the reason in
+ * '*report'. */
+bool vpci_layout_read(struct vpci_layout *layout, const void *base,
+                      uint64_t size, struct vpci_layout_report *report);
+
+/* True if the header at 'base' is that of 'layout', whoever wrote it. */
+bool vpci_layout_agrees(const struct vpci_layout *layout, const void *base,
+                        uint32_t region_id,
+                        struct vpci_layout_report *report);
+
+/* Number of the ring of 'queue' and 'class_', both below those of the shape. */
+static inline uint32_t
+vpci_layout_ring_index(const struct vpci_layout *layout, uint32_t queue,
+                       uint32_t class_)
+{
+    return queue * layout->shape.n_classes + class_;
+}
+
+/* The ring that carries calls, in a base region. */
+#define VPCI_LAYOUT_CALLS UINT32_MAX
+
+/* Fills in '*memory' with the ring 'index' that side 'producer', 0 or 1, of the
+ * region mapped at 'base' produces. */
+void vpci_layout_ring(const struct vpci_layout *layout, void *base,
+                      unsigned int producer, uint32_t index,
+                      struct vpci_ring_memory *memory);
+
+/* Of a base region. */
+struct vpci_abi_port *vpci_layout_port(void *base);
+struct vpci_abi_guest *vpci_layout_guest(const struct vpci_layout *layout,
+                                         void *base);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* vpci/layout.h */
