@@ -3,6 +3,8 @@
 vpciincludedir = $(includedir)/vpci
 vpciinclude_HEADERS = \
 	include/vpci/abi.h \
+	include/vpci/bus.h \
+	include/vpci/device.h \
 	include/vpci/doorbell.h \
 	include/vpci/gate.h \
 	include/vpci/guard.h \

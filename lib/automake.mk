@@ -9,6 +9,12 @@ lib_libvpci_la_CPPFLAGS = $(VPCI_CPPFLAGS)
 lib_libvpci_la_LIBADD = -lpthread
 lib_libvpci_la_SOURCES = \
 	lib/vpci/backoff.h \
+	lib/vpci/bus.c \
+	lib/vpci/connector-loop.c \
+	lib/vpci/connector-unix.c \
+	lib/vpci/connector-unix.h \
+	lib/vpci/device-private.h \
+	lib/vpci/device.c \
 	lib/vpci/doorbell.c \
 	lib/vpci/gate.c \
 	lib/vpci/guard.c \
@@ -20,6 +26,7 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/ring-private.h \
 	lib/vpci/ring-rx.c \
 	lib/vpci/ring-tx.c \
+	lib/vpci/signal.c \
 	lib/vpci/splice.c \
 	lib/vpci/spread.c \
 	lib/vpci/steer-lookup.c \

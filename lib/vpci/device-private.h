@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VPCI_DEVICE_PRIVATE_H
+#define VPCI_DEVICE_PRIVATE_H 1
+
+#include "vpci/abi.h"
+#include "vpci/device.h"
+
+/* What connectors fill in.
+ *
+ * The other side's ends of signals come and go while threads inject them, so
+ * these are file descriptors whose numbers stay the same from open to close:
+ * what they refer to is replaced by dup3().  Without a peer it is an eventfd of
+ * our own, which nobody listens to. */
+
+struct vpci_signal {
+    struct vpci_device *device;
+    uint32_t number;
+    int event_fd;               /* Injected by the other side. */
+    int inject_fd;
+    struct vpci_mitigation mitigation;
+    vpci_signal_callback *callback;
+    void *aux;
+    bool enabled;
+    struct vpci_signal_stats stats;
+};
+
+struct device_ops {
+    /* Fills in 'region', 'id', and 'signals', by the functions below. */
+    int (*open)(struct vpci_device *, int timeout_ms);
+
+    /* Undoes it, and whatever open() did before it failed. */
+    void (*close)(struct vpci_device *);
+
+    unsigned int (*run)(struct vpci_device *);
+    int (*fd)(const struct vpci_device *);
+    void (*destroy)(struct vpci_device *);
+};
+
+struct vpci_device {
+    const struct device_ops *ops;
+    char name[32];
+    unsigned int refs;          /* Atomic. */
+    bool is_open;
+    struct vpci_region region;
+    uint32_t id;
+    uint32_t peer;              /* Atomic; 0: not there. */
+    unsigned int n_signals;
+    struct vpci_signal signals[VPCI_ABI_MAX_VECTORS];
+    vpci_device_answer *answer;
+    void *answer_aux;
+    char reason[256];
+};
+
+/* Initializes what is common to devices of all connectors. */
+void device_init(struct vpci_device *, const struct device_ops *ops,
+                 const char *name);
+
+/* Says why something failed.  Returns 'error'. */
+int device_fail(struct vpci_device *, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Maps the memory behind 'fd' as the device's.  Returns 0 or a positive errno,
+ * with the reason said. */
+int device_map(struct vpci_device *, int fd);
+
+/* The device has one more signal, which the other side injects by 'fd'.  That
+ * belongs to the device now, also after an error.  Returns 0 or a positive errno,
+ * with the reason said. */
+int device_add_signal(struct vpci_device *, int fd);
+
+/* The other side's end of signal 'number' is what 'fd' refers to; or nobody's, if
+ * that is -1.  'fd' itself stays the caller's. */
+void device_set_inject_fd(struct vpci_device *, unsigned int number, int fd);
+
+#endif /* lib/vpci/device-private.h */

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What devices of all connectors have in common: see vpci/device.h. */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include "device-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void
+device_init(struct vpci_device *d, const struct device_ops *ops,
+            const char *name)
+{
+    memset(d, 0, sizeof *d);
+    d->ops = ops;
+    d->refs = 1;
+    snprintf(d->name, sizeof d->name, "%s", name);
+    for (unsigned int i = 0; i < VPCI_ABI_MAX_VECTORS; i++) {
+        d->signals[i] = (struct vpci_signal) {
+            .device = d,
+            .number = i,
+            .event_fd = -1,
+            .inject_fd = -1,
+            .mitigation = { .packets = 1 },
+        };
+    }
+}
+
+int
+device_fail(struct vpci_device *d, int error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(d->reason, sizeof d->reason, format, args);
+    va_end(args);
+    return error;
+}
+
+int
+device_map(struct vpci_device *d, int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    struct stat st;
+    void *p;
+
+    if (seals < 0 || !(seals & F_SEAL_SHRINK)) {
+        return device_fail(d, EPERM,
+                           "its memory could shrink at any moment: it must be "
+                           "a memfd with F_SEAL_SHRINK");
+    }
+    if (fstat(fd, &st)) {
+        return device_fail(d, errno, "its memory has no size: %s",
+                           strerror(errno));
+    }
+    if (st.st_size < VPCI_ABI_PAGE || st.st_size > VPCI_ABI_MAX_REGION) {
+        return device_fail(d, EPROTO,
+                           "its memory has %lld bytes, but %d to %u are "
+                           "possible", (long long) st.st_size, VPCI_ABI_PAGE,
+                           VPCI_ABI_MAX_REGION);
+    }
+    p = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        return device_fail(d, errno, "cannot map %lld bytes of memory: %s",
+                           (long long) st.st_size, strerror(errno));
+    }
+    d->region.base = p;
+    d->region.size = st.st_size;
+    return 0;
+}
+
+static void
+close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+static int
+new_eventfd(void)
+{
+    return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+}
+
+int
+device_add_signal(struct vpci_device *d, int fd)
+{
+    if (d->n_signals == VPCI_ABI_MAX_VECTORS) {
+        close(fd);
+        return device_fail(d, EPROTO, "it has more than %d signals",
+                           VPCI_ABI_MAX_VECTORS);
+    }
+    d->signals[d->n_signals].event_fd = fd;
+    if (d->signals[d->n_signals].inject_fd < 0) {
+        device_set_inject_fd(d, d->n_signals, -1);
+    }
+    d->n_signals++;
+    return 0;
+}
+
+void
+device_set_inject_fd(struct vpci_device *d, unsigned int number, int fd)
+{
+    int *inject_fd = &d->signals[number].inject_fd;
+    int nobody = fd < 0 ? new_eventfd() : -1;
+    int source = fd < 0 ? nobody : fd;
+
+    if (source >= 0 && *inject_fd >= 0) {
+        dup3(source, *inject_fd, O_CLOEXEC);
+    } else if (source >= 0) {
+        *inject_fd = fcntl(source, F_DUPFD_CLOEXEC, 0);
+    }
+    close_fd(&nobody);
+}
+
+const char *
+vpci_device_name(const struct vpci_device *d)
+{
+    return d->name;
+}
+
+/* Frees what device_map() and so on made. */
+static void
+device_reset(struct vpci_device *d)
+{
+    for (unsigned int i = 0; i < VPCI_ABI_MAX_VECTORS; i++) {
+        close_fd(&d->signals[i].event_fd);
+        close_fd(&d->signals[i].inject_fd);
+        d->signals[i].enabled = false;
+        d->signals[i].callback = NULL;
+        d->signals[i].stats = (struct vpci_signal_stats) { 0 };
+    }
+    if (d->region.base) {
+        munmap(d->region.base, d->region.size);
+    }
+    d->region = (struct vpci_region) { 0 };
+    d->n_signals = 0;
+    d->id = 0;
+    __atomic_store_n(&d->peer, 0, __ATOMIC_RELAXED);
+    d->answer = NULL;
+}
+
+int
+vpci_device_open(struct vpci_device *d, int timeout_ms)
+{
+    int error;
+
+    if (d->is_open) {
+        return device_fail(d, EALREADY, "it is open already");
+    }
+    d->reason[0] = '\0';
+    error = d->ops->open(d, timeout_ms);
+    if (error) {
+        d->ops->close(d);
+        device_reset(d);
+        return error;
+    }
+    d->is_open = true;
+    return 0;
+}
+
+void
+vpci_device_close(struct vpci_device *d)
+{
+    if (d->is_open) {
+        d->is_open = false;
+        d->ops->close(d);
+        device_reset(d);
+    }
+}
+
+bool
+vpci_device_is_open(const struct vpci_device *d)
+{
+    return d->is_open;
+}
+
+int
+vpci_device_shm(struct vpci_device *d, uint32_t id, uint32_t prio,
+                struct vpci_region *region, struct vpci_signal **signal)
+{
+    if (!d->is_open) {
+        return device_fail(d, ENOTCONN, "it is not open");
+    }
+    if (id) {
+        return device_fail(d, ENOENT, "it has no memory %u, only 0", id);
+    }
+    if (region) {
+        *region = d->region;
+    }
+    if (signal) {
+        *signal = &d->signals[prio < d->n_signals ? prio : d->n_signals - 1];
+    }
+    return 0;
+}
+
+int
+vpci_device_call(struct vpci_device *d, uint32_t func, void *data,
+                 uint32_t len)
+{
+    if (!d->is_open) {
+        return device_fail(d, ENOTCONN, "it is not open");
+    }
+    if (!d->answer) {
+        return device_fail(d, EOPNOTSUPP, "there is nobody to ask");
+    }
+    return d->answer(d->answer_aux, func, data, len);
+}
+
+void
+vpci_device_set_answer(struct vpci_device *d, vpci_device_answer *answer,
+                       void *aux)
+{
+    d->answer = answer;
+    d->answer_aux = aux;
+}
+
+unsigned int
+vpci_device_run(struct vpci_device *d)
+{
+    return d->is_open ? d->ops->run(d) : 0;
+}
+
+int
+vpci_device_fd(const struct vpci_device *d)
+{
+    return d->is_open ? d->ops->fd(d) : -1;
+}
+
+const char *
+vpci_device_reason(const struct vpci_device *d)
+{
+    return d->reason;
+}
+
+uint32_t
+vpci_device_id(const struct vpci_device *d)
+{
+    return d->id;
+}
+
+uint32_t
+vpci_device_peer(const struct vpci_device *d)
+{
+    return __atomic_load_n(&d->peer, __ATOMIC_RELAXED);
+}
+
+struct vpci_device *
+vpci_device_ref(struct vpci_device *d)
+{
+    __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED);
+    return d;
+}
+
+void
+vpci_device_release(struct vpci_device *d)
+{
+    if (d && !__atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL)) {
+        vpci_device_close(d);
+        d->ops->destroy(d);
+    }
+}
+
+unsigned int
+vpci_device_n_signals(const struct vpci_device *d)
+{
+    return d->n_signals;
+}
+
+struct vpci_signal *
+vpci_device_signal(struct vpci_device *d, unsigned int i)
+{
+    return i < d->n_signals ? &d->signals[i] : NULL;
+}

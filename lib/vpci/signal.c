@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Signals of devices: see vpci/device.h. */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include "device-private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include "vpci/doorbell.h"
+
+void
+vpci_signal_set_mitigation(struct vpci_signal *s,
+                           const struct vpci_mitigation *m)
+{
+    s->mitigation = *m;
+}
+
+struct vpci_mitigation
+vpci_signal_get_mitigation(const struct vpci_signal *s)
+{
+    return s->mitigation;
+}
+
+uint32_t
+vpci_signal_prio(const struct vpci_signal *s)
+{
+    return s->number;
+}
+
+int
+vpci_signal_inject(struct vpci_signal *s)
+{
+    if (!vpci_device_peer(s->device)) {
+        return ENOTCONN;
+    }
+    __atomic_add_fetch(&s->stats.injected, 1, __ATOMIC_RELAXED);
+    return vpci_doorbell_ring(s->inject_fd);
+}
+
+int
+vpci_signal_fd(const struct vpci_signal *s)
+{
+    return s->event_fd;
+}
+
+bool
+vpci_signal_clear(struct vpci_signal *s)
+{
+    struct pollfd pfd = { .fd = s->event_fd, .events = POLLIN };
+    eventfd_t value;
+
+    /* Whether read() waits is up to whoever has it, too. */
+    if (poll(&pfd, 1, 0) <= 0 || eventfd_read(s->event_fd, &value)) {
+        return false;
+    }
+    __atomic_add_fetch(&s->stats.received, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+bool
+vpci_signal_wait(struct vpci_signal *s, int64_t timeout_us)
+{
+    struct pollfd pfd = { .fd = s->event_fd, .events = POLLIN };
+    struct timespec ts = {
+        .tv_sec = timeout_us / 1000000,
+        .tv_nsec = timeout_us % 1000000 * 1000,
+    };
+
+    return (ppoll(&pfd, 1, timeout_us < 0 ? NULL : &ts, NULL) > 0
+            && vpci_signal_clear(s));
+}
+
+void
+vpci_signal_set_callback(struct vpci_signal *s, vpci_signal_callback *callback,
+                         void *aux)
+{
+    s->callback = callback;
+    s->aux = aux;
+}
+
+void
+vpci_signal_enable(struct vpci_signal *s)
+{
+    s->enabled = true;
+}
+
+void
+vpci_signal_disable(struct vpci_signal *s)
+{
+    s->enabled = false;
+}
+
+unsigned int
+vpci_signal_dispatch(struct vpci_device *d)
+{
+    unsigned int n = 0;
+
+    for (unsigned int i = d->n_signals; i-- > 0; ) {
+        struct vpci_signal *s = &d->signals[i];
+
+        if (s->enabled && s->callback && vpci_signal_clear(s)) {
+            s->callback(s->aux);
+            n++;
+        }
+    }
+    return n;
+}
+
+void
+vpci_signal_get_stats(const struct vpci_signal *s,
+                      struct vpci_signal_stats *stats)
+{
+    stats->injected = __atomic_load_n(&s->stats.injected, __ATOMIC_RELAXED);
+    stats->received = __atomic_load_n(&s->stats.received, __ATOMIC_RELAXED);
+}
