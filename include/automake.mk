@@ -4,6 +4,7 @@ vpciincludedir = $(includedir)/vpci
 vpciinclude_HEADERS = \
 	include/vpci/abi.h \
 	include/vpci/bus.h \
+	include/vpci/channel.h \
 	include/vpci/device.h \
 	include/vpci/doorbell.h \
 	include/vpci/gate.h \

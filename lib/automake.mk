@@ -10,6 +10,7 @@ lib_libvpci_la_LIBADD = -lpthread
 lib_libvpci_la_SOURCES = \
 	lib/vpci/backoff.h \
 	lib/vpci/bus.c \
+	lib/vpci/channel.c \
 	lib/vpci/connector-loop.c \
 	lib/vpci/connector-unix.c \
 	lib/vpci/connector-unix.h \

@@ -89,13 +89,18 @@ is_apart(const struct vpci_shape *shape)
         CHECK(mark(marks, base, vpci_layout_port(base),
                    sizeof(struct vpci_abi_port), 0,
                    layout.sections[VPCI_ABI_CONTROL].size));
-        CHECK(mark(marks, base, vpci_layout_guest(&layout, base),
-                   VPCI_ABI_PAGE, layout.sections[VPCI_ABI_SIDE1].offset,
-                   layout.size));
         CHECK(mark_ring(&layout, marks, base, 0, VPCI_LAYOUT_CALLS));
         CHECK(mark_ring(&layout, marks, base, 1, VPCI_LAYOUT_CALLS));
     }
+    for (int i = 0; i < 2; i++) {
+        uint64_t begin = layout.sections[VPCI_ABI_SIDE0 + i].offset;
+
+        CHECK(mark(marks, base, vpci_layout_state(&layout, base, i),
+                   VPCI_ABI_PAGE, begin,
+                   begin + layout.sections[VPCI_ABI_SIDE0 + i].size));
+    }
     for (uint32_t i = 0; i < layout.n_rings; i++) {
+        CHECK(vpci_layout_vector(&layout, i) < shape->n_vectors);
         CHECK(mark_ring(&layout, marks, base, 0, i));
         CHECK(mark_ring(&layout, marks, base, 1, i));
     }

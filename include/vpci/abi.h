@@ -180,50 +180,45 @@ enum vpci_abi_class_by {
     VPCI_ABI_CLASS_DSCP         /* What is not IP is of class 0. */
 };
 
-/* What the switch says of a port, behind the header of its base region.  Words
- * that change while the guest runs have a cache line of their own. */
+/* What a side says of itself, at the beginning of its section.
+ *
+ * A side that begins writes 0 to 'seen' and then another 'epoch'.  When it sees
+ * an epoch of the other side that it has not seen before, it makes its ends of
+ * all rings anew, and writes that epoch to 'seen'.  It uses the rings once the
+ * other side has seen its own epoch.  So both begin with empty rings, whoever of
+ * them began last. */
+struct vpci_abi_state {
+    vpci_le32 epoch;            /* 0: nobody is there. */
+    vpci_le32 seen;
+    vpci_le64 features;         /* Of virtio-net: what the side takes... */
+    vpci_le32 n_queues;         /* ...and would use, 1 to those of the shape. */
+    uint8_t mac[6];             /* Of a guest; all 0 if it does not say. */
+    uint8_t reserved0[38];
+
+    vpci_le32 heartbeat;        /* Changes at least once in VPCI_ABI_BEAT_MS. */
+    uint8_t reserved1[60];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_state) == 2 * VPCI_ABI_LINE);
+
+/* What the switch says of a port, behind the header of its base region. */
 struct vpci_abi_port {
-    /* Do not change while the switch runs. */
-    vpci_le32 epoch;            /* Of the switch: another one each time that it
-                                 * begins its rings anew.  Never 0. */
+    /* Does not change while the switch runs. */
     vpci_le32 switch_id;        /* ivshmem ids. */
     vpci_le32 guest_id;
     vpci_le32 max_len;          /* Longest packet that is not a super-packet. */
-    vpci_le64 features;         /* Offered: virtio-net feature bits. */
     uint8_t mac[6];             /* Proposed to the guest; all 0 if none is. */
     uint8_t class_by;           /* enum vpci_abi_class_by. */
     uint8_t reserved0;
     uint8_t class_of[64];       /* Class by PCP or DSCP. */
-    uint8_t reserved1[32];
+    uint8_t reserved1[44];
 
     /* Changes. */
-    vpci_le32 seen;             /* The guest's epoch, once the switch has begun
-                                 * its rings for it; 0 before. */
     vpci_le32 link_state;       /* 1 if the port is up. */
-    vpci_le32 heartbeat;        /* Changes at least once in VPCI_ABI_BEAT_MS. */
     vpci_le32 generation;       /* Changes whenever links or entries do. */
-    uint8_t reserved2[48];
+    uint8_t reserved2[56];
 };
-VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port) == 192);
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port) == 3 * VPCI_ABI_LINE);
 
 #define VPCI_ABI_BEAT_MS 100
-
-/* What a guest says of itself, at the beginning of its section of a base
- * region. */
-struct vpci_abi_guest {
-    vpci_le32 epoch;            /* Another one each time that its driver begins
-                                 * anew.  0: there is no driver. */
-    vpci_le32 seen;             /* The switch's epoch, once the guest has begun
-                                 * its rings for it; 0 before. */
-    vpci_le32 n_queues;         /* In use: 1 to those of the shape. */
-    vpci_le32 reserved0;
-    vpci_le64 features;         /* Accepted. */
-    uint8_t mac[6];
-    uint8_t reserved1[34];
-
-    vpci_le32 heartbeat;
-    uint8_t reserved2[60];
-};
-VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_guest) == 128);
 
 #endif /* vpci/abi.h */

@@ -113,10 +113,15 @@ void vpci_layout_ring(const struct vpci_layout *layout, void *base,
                       unsigned int producer, uint32_t index,
                       struct vpci_ring_memory *memory);
 
+/* Vector of the signal that belongs to ring 'index', either way. */
+uint32_t vpci_layout_vector(const struct vpci_layout *layout, uint32_t index);
+
+/* What 'side', 0 or 1, says of itself. */
+struct vpci_abi_state *vpci_layout_state(const struct vpci_layout *layout,
+                                         void *base, unsigned int side);
+
 /* Of a base region. */
 struct vpci_abi_port *vpci_layout_port(void *base);
-struct vpci_abi_guest *vpci_layout_guest(const struct vpci_layout *layout,
-                                         void *base);
 
 #ifdef __cplusplus
 }

@@ -3,8 +3,7 @@
 #ifndef VPCI_PEER_H
 #define VPCI_PEER_H 1
 
-#include <stddef.h>
-#include <stdint.h>
+#include "vpci/types.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -283,14 +283,29 @@ vpci_layout_ring(const struct vpci_layout *layout, void *base,
     memory->data = ring + ((size_t) VPCI_ABI_SLOT_BYTES << slots_log2);
 }
 
+/* If there are not enough of them, rings that are next to each other share one:
+ * those of a queue, and then of classes that are equally urgent or nearly so. */
+uint32_t
+vpci_layout_vector(const struct vpci_layout *layout, uint32_t index)
+{
+    uint32_t n_vectors = layout->shape.n_vectors;
+
+    if (index == VPCI_LAYOUT_CALLS) {
+        return n_vectors - 1;
+    }
+    return (n_vectors >= layout->n_rings ? index
+            : index * n_vectors / layout->n_rings);
+}
+
+struct vpci_abi_state *
+vpci_layout_state(const struct vpci_layout *layout, void *base,
+                  unsigned int side)
+{
+    return (void *) side_at(layout, base, side);
+}
+
 struct vpci_abi_port *
 vpci_layout_port(void *base)
 {
     return (void *) ((uint8_t *) base + PORT_OFS);
-}
-
-struct vpci_abi_guest *
-vpci_layout_guest(const struct vpci_layout *layout, void *base)
-{
-    return (void *) side_at(layout, base, 1);
 }
