@@ -33,6 +33,7 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/steer-lookup.c \
 	lib/vpci/steer-private.h \
 	lib/vpci/steer.c \
+	lib/vpci/vring-native.c \
 	lib/vpci/vring-packed.c \
 	lib/vpci/vring-peek.h \
 	lib/vpci/vring-private.h \

@@ -86,6 +86,7 @@ tests_test_vring_SOURCES = \
 	tests/test-vring-harness.c \
 	tests/test-vring-harness.h \
 	tests/test-vring-memory.c \
+	tests/test-vring-native.c \
 	tests/test-vring-notify.c \
 	tests/test-vring-start.c \
 	tests/test-vring-stress.c \

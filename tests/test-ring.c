@@ -400,7 +400,7 @@ is_broken_by(struct fixture *f, uint32_t type, uint32_t len, uint32_t pos,
     CHECK(vpci_ring_peek(f->rx, pkts, 4) == 1);
     CHECK(f->n_faults == 1 && f->fault.kind == kind);
     CHECK(f->fault.ring == 3 && f->fault.slot == 1);
-    CHECK(vpci_ring_rx_is_broken(f->rx) && !vpci_ring_is_ready(f->rx));
+    CHECK(vpci_ring_rx_fault(f->rx) == kind && !vpci_ring_is_ready(f->rx));
     CHECK(!vpci_ring_peek(f->rx, pkts, 4));
     vpci_ring_release(f->rx, 0);
     CHECK(f->n_faults == 1);
@@ -470,7 +470,7 @@ run_hostile_consumer(void)
         vpci_ring_consumed(f.tx);
         CHECK(f.n_faults == 1 && f.fault.kind == VPCI_FAULT_CONSUMED);
         CHECK(f.fault.seen == lies[i] && f.fault.limit == 5);
-        CHECK(vpci_ring_tx_is_broken(f.tx));
+        CHECK(vpci_ring_tx_fault(f.tx) == VPCI_FAULT_CONSUMED);
         CHECK(!vpci_ring_reserve(f.tx, 60) && !vpci_ring_room(f.tx, 1));
         CHECK(!vpci_ring_tx_sleep(f.tx, 1));
         CHECK(f.n_faults == 1);

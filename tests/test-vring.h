@@ -26,6 +26,11 @@ void test_memory(void);
 void test_regions(void);
 void test_dirty_log(void);
 
+/* test-vring-native.c. */
+void test_native(void);
+void test_native_notify(void);
+void test_native_ends(void);
+
 /* test-vring-notify.c. */
 void test_suppression(void);
 void test_no_kicks(void);

@@ -5,6 +5,7 @@
 
 #include "vpci/abi.h"
 #include "vpci/net-hdr.h"
+#include "vpci/peer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,8 +30,6 @@ extern "C" {
  * of the ring, loop, or wait.  What is against the rules breaks the ring: it is
  * handed to vpci_peer_bad() once, and from then on the ring gives and takes
  * nothing until it is initialized again. */
-
-struct vpci_peer;
 
 /* Packets handled at once, at most. */
 #define VPCI_RING_BURST 64
@@ -138,10 +137,20 @@ unsigned int vpci_ring_tx_burst(struct vpci_ring_tx *,
  * as there are, or 'wanted'. */
 unsigned int vpci_ring_room(struct vpci_ring_tx *, unsigned int wanted);
 
-/* Packets made visible, and packets that the consumer is known to have
- * consumed, both modulo 2^32.  The second asks the consumer. */
+/* True if there is room for 'n' packets, if all are small, as far as the consumer
+ * says.  Any thread. */
+bool vpci_ring_has_room(const struct vpci_ring_tx *, unsigned int n);
+
+/* Packets made visible, modulo 2^32.  Any thread. */
 uint32_t vpci_ring_produced(const struct vpci_ring_tx *);
+
+/* Packets that the consumer has consumed, modulo 2^32: asked and checked, or, by
+ * any thread, as it says. */
 uint32_t vpci_ring_consumed(struct vpci_ring_tx *);
+uint32_t vpci_ring_said_consumed(const struct vpci_ring_tx *);
+
+/* Number of slots.  Any thread. */
+uint32_t vpci_ring_tx_size(const struct vpci_ring_tx *);
 
 /* The producer will sleep until 'n' more slots are free than the consumer is
  * known to have left.  Returns false if that is so already: do not sleep. */
@@ -151,7 +160,8 @@ bool vpci_ring_tx_sleep(struct vpci_ring_tx *, unsigned int n);
  * that this will be so for long: see VPCI_ABI_WAKE_NEVER. */
 void vpci_ring_tx_awake(struct vpci_ring_tx *, bool never);
 
-bool vpci_ring_tx_is_broken(const struct vpci_ring_tx *);
+/* What has broken the ring, or VPCI_FAULT_NONE.  Any thread. */
+enum vpci_fault_kind vpci_ring_tx_fault(const struct vpci_ring_tx *);
 
 /* The consumer's end. */
 
@@ -200,10 +210,15 @@ bool vpci_ring_rx_sleep(struct vpci_ring_rx *, unsigned int n);
 /* The consumer is awake: as vpci_ring_tx_awake(). */
 void vpci_ring_rx_awake(struct vpci_ring_rx *, bool never);
 
-/* Packets that were released, modulo 2^32. */
-uint32_t vpci_ring_taken(const struct vpci_ring_rx *);
+/* Number of slots.  Any thread. */
+uint32_t vpci_ring_rx_size(const struct vpci_ring_rx *);
 
-bool vpci_ring_rx_is_broken(const struct vpci_ring_rx *);
+/* Packets that were released, and packets that the producer says there were,
+ * both modulo 2^32.  The second may be a lie.  Any thread. */
+uint32_t vpci_ring_taken(const struct vpci_ring_rx *);
+uint32_t vpci_ring_offered(const struct vpci_ring_rx *);
+
+enum vpci_fault_kind vpci_ring_rx_fault(const struct vpci_ring_rx *);
 
 #ifdef __cplusplus
 }

@@ -123,6 +123,9 @@ struct vpci_vring_config {
     uint64_t log_device_addr;
 };
 
+struct vpci_channel;
+struct vpci_ring_rx;
+struct vpci_ring_tx;
 struct vpci_vring;
 
 /* Allocates a stopped ring, or returns a null pointer if memory is short. */
@@ -137,6 +140,27 @@ void vpci_vring_destroy(struct vpci_vring *vr);
  * an alignment (virtio 1.1, sections 2.6 and 2.7.10.1) is not valid for this
  * kind of ring, EFAULT if an area does not lie inside guest memory, ENOMEM. */
 int vpci_vring_start(struct vpci_vring *, const struct vpci_vring_config *);
+
+/* The end of a native ring (vpci/ring.h) that is nearer to us, which is used by
+ * the functions below as if it were a virtio ring: so whoever moves packets from
+ * guest to guest need not know which of them has what. */
+struct vpci_vring_native {
+    /* One of these two; the other one is null. */
+    struct vpci_ring_rx *rx;    /* From the guest. */
+    struct vpci_ring_tx *tx;    /* To the guest. */
+
+    const struct vpci_channel *channel; /* Whose ring it is.  It is not used
+                                 * while that is not current. */
+    uint16_t index;             /* In its device; for reports only. */
+    uint64_t features;          /* Negotiated virtio-net feature bits. */
+    int call_fd;                /* As in struct vpci_vring_config. */
+    const struct vpci_peer *peer; /* For doorbells that block. */
+};
+
+/* As vpci_vring_start(), with the end of a native ring, which belongs to 'vr'
+ * until that is stopped. */
+int vpci_vring_start_native(struct vpci_vring *vr,
+                            const struct vpci_vring_native *);
 
 /* Stops the ring, if it runs, and tells where it stands in '*base'.  Frames
  * that were peeked but not released count as not yet taken.  '*base' is
@@ -204,11 +228,13 @@ void vpci_pkts_take_heads(struct vpci_pkt *pkts, unsigned int n, void *dst,
 struct vpci_vring_state {
     bool running;
     bool packed;
+    bool native;                /* Indices are numbers of packets. */
     uint16_t size;
     enum vpci_fault_kind fault;
     struct vpci_vring_base base;
-    uint16_t driver_idx;        /* avail->idx as the driver wrote it; split
-                                 * rings only. */
+    uint16_t driver_idx;        /* avail->idx as the driver wrote it, or what
+                                 * would be that of a native ring; not of
+                                 * packed rings. */
     uint64_t n_bufs;            /* Buffers (chains) given back to the driver
                                  * since creation. */
     uint64_t n_notifies;        /* Doorbells rung since creation. */

@@ -26,7 +26,7 @@ struct vpci_ring_tx {
     struct vpci_ring_memory memory;
     const struct vpci_peer *peer;
     uint16_t index;
-    bool broken;
+    uint8_t fault;              /* enum vpci_fault_kind. */
 
     uint32_t head;              /* Packets submitted, */
     uint32_t visible;           /* of which so many were made visible, */
@@ -50,7 +50,7 @@ struct vpci_ring_rx {
     struct vpci_ring_memory memory;
     const struct vpci_peer *peer;
     uint16_t index;
-    bool broken;
+    uint8_t fault;              /* enum vpci_fault_kind. */
 
     uint32_t next;              /* Packets that were released, */
     uint32_t told;              /* of which the producer knows so many. */

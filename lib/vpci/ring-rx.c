@@ -4,8 +4,6 @@
 
 #include "ring-private.h"
 
-#include "vpci/peer.h"
-
 size_t
 vpci_ring_rx_bytes(void)
 {
@@ -66,7 +64,7 @@ rx_break(struct vpci_ring_rx *rx, enum vpci_fault_kind kind, uint32_t number,
         .limit = limit,
     };
 
-    rx->broken = true;
+    __atomic_store_n(&rx->fault, fault.kind, __ATOMIC_RELAXED);
     vpci_peer_bad(rx->peer, &fault);
 }
 
@@ -143,7 +141,7 @@ vpci_ring_peek(struct vpci_ring_rx *rx, struct vpci_ring_pkt pkts[],
     unsigned int n = 0;
     uint64_t word;
 
-    if (RING_UNLIKELY(rx->broken)) {
+    if (RING_UNLIKELY(rx->fault)) {
         return 0;
     }
     if (max > rx->memory.n_slots) {
@@ -173,7 +171,7 @@ vpci_ring_release(struct vpci_ring_rx *rx, unsigned int n)
 {
     uint32_t untold;
 
-    rx->next += n;
+    __atomic_store_n(&rx->next, rx->next + n, __ATOMIC_RELAXED);
     untold = rx->next - rx->told;
 
     /* The producer asks only when it needs room: the word's cache line need
@@ -193,7 +191,7 @@ vpci_ring_rx_burst(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
     unsigned int i = 0;
     uint64_t word;
 
-    while (i < n && RING_LIKELY(!rx->broken)
+    while (i < n && RING_LIKELY(!rx->fault)
            && rx_load(rx, rx->next + i, &word)) {
         struct vpci_ring_buf *buf = &bufs[i];
         struct vpci_ring_pkt pkt;
@@ -214,14 +212,14 @@ vpci_ring_rx_burst(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
 bool
 vpci_ring_is_ready(const struct vpci_ring_rx *rx)
 {
-    return !rx->broken && rx_has(rx, rx->next);
+    return !rx->fault && rx_has(rx, rx->next);
 }
 
 bool
 vpci_ring_rx_sleep(struct vpci_ring_rx *rx, unsigned int n)
 {
     ring_ask(&rx->memory.consumer->wake, rx->next + n - 1);
-    return rx->broken || !rx_has(rx, rx->next + n - 1);
+    return rx->fault || !rx_has(rx, rx->next + n - 1);
 }
 
 void
@@ -233,11 +231,25 @@ vpci_ring_rx_awake(struct vpci_ring_rx *rx, bool never)
 uint32_t
 vpci_ring_taken(const struct vpci_ring_rx *rx)
 {
-    return rx->next;
+    return __atomic_load_n(&rx->next, __ATOMIC_RELAXED);
 }
 
-bool
-vpci_ring_rx_is_broken(const struct vpci_ring_rx *rx)
+uint32_t
+vpci_ring_offered(const struct vpci_ring_rx *rx)
 {
-    return rx->broken;
+    return vpci_load32(&rx->memory.producer->produced);
+}
+
+enum vpci_fault_kind
+vpci_ring_rx_fault(const struct vpci_ring_rx *rx)
+{
+    uint8_t fault = __atomic_load_n(&rx->fault, __ATOMIC_RELAXED);
+
+    return (enum vpci_fault_kind) fault;
+}
+
+uint32_t
+vpci_ring_rx_size(const struct vpci_ring_rx *rx)
+{
+    return rx->memory.n_slots;
 }

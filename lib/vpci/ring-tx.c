@@ -4,8 +4,6 @@
 
 #include "ring-private.h"
 
-#include "vpci/peer.h"
-
 size_t
 vpci_ring_tx_bytes(uint32_t n_slots)
 {
@@ -89,7 +87,7 @@ tx_break(struct vpci_ring_tx *tx, uint32_t seen)
         .limit = tx->visible,
     };
 
-    tx->broken = true;
+    __atomic_store_n(&tx->fault, fault.kind, __ATOMIC_RELAXED);
     vpci_peer_bad(tx->peer, &fault);
 }
 
@@ -101,7 +99,7 @@ tx_refresh(struct vpci_ring_tx *tx)
      * slots that it gives back. */
     uint32_t seen = vpci_load32_acquire(&tx->memory.consumer->consumed);
 
-    if (seen == tx->consumed || tx->broken) {
+    if (seen == tx->consumed || tx->fault) {
         return;
     }
     if (seen - tx->consumed > tx->visible - tx->consumed) {
@@ -163,7 +161,7 @@ tx_has_slot(struct vpci_ring_tx *tx)
 RING_INLINE void *
 tx_reserve(struct vpci_ring_tx *tx, uint32_t len)
 {
-    if (RING_UNLIKELY(!tx_has_slot(tx) || tx->broken)) {
+    if (RING_UNLIKELY(!tx_has_slot(tx) || tx->fault)) {
         return NULL;
     }
     tx->reserved_inline = len <= VPCI_ABI_INLINE_BYTES;
@@ -238,7 +236,8 @@ tx_publish(struct vpci_ring_tx *tx, uint32_t head, uint64_t word)
     /* (E) pairs with (F) in rx_load(): whoever sees the word sees the packet. */
     vpci_store64_release(&tx_slot(tx, old)->word, word);
     ring_checkpoint();
-    tx->head = tx->visible = head;
+    tx->head = head;
+    __atomic_store_n(&tx->visible, head, __ATOMIC_RELAXED);
     vpci_store32(&tx->memory.producer->produced, head);
     return ring_wants_telling(&tx->memory.consumer->wake, old, head);
 }
@@ -305,13 +304,21 @@ vpci_ring_room(struct vpci_ring_tx *tx, unsigned int wanted)
     if (n - (tx->head - tx->consumed) < wanted) {
         tx_refresh(tx);
     }
-    return tx->broken ? 0 : n - (tx->head - tx->consumed);
+    return tx->fault ? 0 : n - (tx->head - tx->consumed);
+}
+
+bool
+vpci_ring_has_room(const struct vpci_ring_tx *tx, unsigned int n)
+{
+    uint32_t used = vpci_ring_produced(tx) - vpci_ring_said_consumed(tx);
+
+    return used <= tx->memory.n_slots && tx->memory.n_slots - used >= n;
 }
 
 uint32_t
 vpci_ring_produced(const struct vpci_ring_tx *tx)
 {
-    return tx->visible;
+    return __atomic_load_n(&tx->visible, __ATOMIC_RELAXED);
 }
 
 uint32_t
@@ -328,7 +335,7 @@ vpci_ring_tx_sleep(struct vpci_ring_tx *tx, unsigned int n)
 
     ring_ask(&tx->memory.producer->wake, old + n - 1);
     tx_refresh(tx);
-    return tx->consumed - old < n && !tx->broken;
+    return tx->consumed - old < n && !tx->fault;
 }
 
 void
@@ -337,8 +344,22 @@ vpci_ring_tx_awake(struct vpci_ring_tx *tx, bool never)
     ring_do_not_wake(&tx->memory.producer->wake, never);
 }
 
-bool
-vpci_ring_tx_is_broken(const struct vpci_ring_tx *tx)
+enum vpci_fault_kind
+vpci_ring_tx_fault(const struct vpci_ring_tx *tx)
 {
-    return tx->broken;
+    uint8_t fault = __atomic_load_n(&tx->fault, __ATOMIC_RELAXED);
+
+    return (enum vpci_fault_kind) fault;
+}
+
+uint32_t
+vpci_ring_said_consumed(const struct vpci_ring_tx *tx)
+{
+    return vpci_load32(&tx->memory.consumer->consumed);
+}
+
+uint32_t
+vpci_ring_tx_size(const struct vpci_ring_tx *tx)
+{
+    return tx->memory.n_slots;
 }

@@ -273,7 +273,8 @@ peeked(struct vpci_vring *vr, uint32_t n)
 static bool
 is_easy(const struct vpci_vring *vr)
 {
-    return vr->running && !vr->fault && !vr->cfg.log && !vr->starved;
+    return (vr->running && !vr->fault && !vr->cfg.log && !vr->starved
+            && !vr->is_native);
 }
 
 unsigned int

@@ -164,6 +164,11 @@ struct vpci_vring {
     uint64_t n_bufs, n_notifies;    /* Displayed by other threads. */
 
     struct vpci_vring_config cfg;
+
+    /* Of a native ring; else its pointers are null. */
+    struct vpci_vring_native native;
+    bool is_native;
+    bool tell;                      /* The guest wants to be told. */
 };
 
 /* A walk along the chains that the driver has made available. */
@@ -243,6 +248,15 @@ int vring_split_find(struct vpci_vring *, struct vring_walk *w);
 /* Gives 'n' chains of one descriptor each, in 'done' of the ring, which are the
  * next that are available, back to the driver. */
 void vring_split_pushed(struct vpci_vring *, uint32_t n);
+
+/* vring-native.c. */
+unsigned int vring_native_peek(struct vpci_vring *, struct vpci_pkt *,
+                               unsigned int max);
+void vring_native_release(struct vpci_vring *, unsigned int n);
+unsigned int vring_native_push(struct vpci_vring *, struct vpci_pkt *,
+                               unsigned int n);
+void vring_native_get_state(const struct vpci_vring *,
+                            struct vpci_vring_state *);
 
 /* vring-packed.c. */
 int vring_packed_start(struct vpci_vring *);

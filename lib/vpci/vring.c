@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "vpci/doorbell.h"
+#include "vpci/ring.h"
 #include "vring-peek.h"
 #include "vring-private.h"
 #include "vring-push.h"
@@ -92,6 +93,7 @@ vpci_vring_start(struct vpci_vring *vr, const struct vpci_vring_config *cfg)
     }
 
     vr->cfg = *cfg;
+    vr->is_native = false;
     vr->desc = cfg->desc;
     vr->driver = cfg->driver;
     vr->device = cfg->device;
@@ -185,7 +187,9 @@ vpci_vring_peek(struct vpci_vring *vr, struct vpci_pkt *pkts,
     if (max > VPCI_VRING_BURST) {
         max = VPCI_VRING_BURST;
     }
-    return (vr->packed
+    return (vr->is_native
+            ? vring_native_peek(vr, pkts, max)
+            : vr->packed
             ? vring_packed_peek(vr, pkts, max)
             : vring_split_peek(vr, pkts, max));
 }
@@ -199,7 +203,9 @@ vpci_vring_release(struct vpci_vring *vr, unsigned int n)
     if (!n) {
         return;
     }
-    if (vr->packed) {
+    if (vr->is_native) {
+        vring_native_release(vr, n);
+    } else if (vr->packed) {
         vring_packed_release(vr, n);
     } else {
         vring_split_release(vr, n);
@@ -217,7 +223,9 @@ vpci_vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n)
     if (n > VPCI_VRING_BURST) {
         n = VPCI_VRING_BURST;
     }
-    return (vr->packed
+    return (vr->is_native
+            ? vring_native_push(vr, pkts, n)
+            : vr->packed
             ? vring_packed_push(vr, pkts, n)
             : vring_split_push(vr, pkts, n));
 }
@@ -225,9 +233,30 @@ vpci_vring_push(struct vpci_vring *vr, struct vpci_pkt *pkts, unsigned int n)
 bool
 vpci_vring_has_room(const struct vpci_vring *vr, unsigned int n)
 {
-    return n <= vr->size && (vr->packed
+    return n <= vr->size && (vr->is_native
+                             ? vpci_ring_has_room(vr->native.tx, n)
+                             : vr->packed
                              ? vring_packed_has_room(vr, n)
                              : vring_split_has_room(vr, n));
+}
+
+/* Does the driver want to be told what was done since it was asked last? */
+static bool
+vring_must_notify(struct vpci_vring *vr)
+{
+    if (vr->is_native) {
+        bool tell = vr->tell;
+
+        vr->tell = false;
+        return tell;
+    }
+
+    /* (C): the used index or flags are published before the driver's event
+     * words are read. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return (vr->packed
+            ? vring_packed_must_notify(vr)
+            : vring_split_must_notify(vr));
 }
 
 bool
@@ -238,13 +267,7 @@ vpci_vring_notify(struct vpci_vring *vr)
     if (!vr->n_pending || !vr->running) {
         return false;
     }
-
-    /* (C): the used index or flags are published before the driver's event
-     * words are read. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    must = (vr->packed
-            ? vring_packed_must_notify(vr)
-            : vring_split_must_notify(vr));
+    must = vring_must_notify(vr);
     vr->n_pending = 0;
     if (!must || vr->cfg.call_fd < 0) {
         return false;
@@ -309,8 +332,15 @@ vpci_vring_get_state(const struct vpci_vring *vr,
     memset(state, 0, sizeof *state);
     state->running = vpci_vring_is_running(vr);
     state->packed = vr->packed;
+    state->native = vr->is_native;
     state->size = vr->size;
     state->fault = vpci_vring_fault(vr);
+    state->n_bufs = __atomic_load_n(&vr->n_bufs, __ATOMIC_RELAXED);
+    state->n_notifies = __atomic_load_n(&vr->n_notifies, __ATOMIC_RELAXED);
+    if (vr->is_native) {
+        vring_native_get_state(vr, state);
+        return;
+    }
     state->base.avail_idx = __atomic_load_n(&vr->avail_idx, __ATOMIC_RELAXED);
     state->base.used_idx = __atomic_load_n(&vr->used_idx, __ATOMIC_RELAXED);
     state->base.avail_wrap = __atomic_load_n(&vr->avail_wrap,
@@ -321,8 +351,6 @@ vpci_vring_get_state(const struct vpci_vring *vr,
 
         state->driver_idx = __atomic_load_n(&avail->idx, __ATOMIC_RELAXED);
     }
-    state->n_bufs = __atomic_load_n(&vr->n_bufs, __ATOMIC_RELAXED);
-    state->n_notifies = __atomic_load_n(&vr->n_notifies, __ATOMIC_RELAXED);
 }
 
 /* Marks the ring broken and reports why, unless it has been before.  Returns
