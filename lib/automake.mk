@@ -12,6 +12,8 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/doorbell.c \
 	lib/vpci/gate.c \
 	lib/vpci/guard.c \
+	lib/vpci/keeper.c \
+	lib/vpci/keeper.h \
 	lib/vpci/key.c \
 	lib/vpci/memory.c \
 	lib/vpci/peer.c \
