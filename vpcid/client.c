@@ -238,6 +238,17 @@ connect_client(struct end *end, int sock, const struct ucred *who)
     }
 }
 
+/* Returns true if 'end' has a client.  One that has gone, though we were not
+ * told yet, is not in the way of the next. */
+static bool
+is_busy(struct end *end)
+{
+    if (end->client) {
+        client_run(&end->client->watch);
+    }
+    return end->client != NULL;
+}
+
 void
 client_accept(struct end *end)
 {
@@ -251,8 +262,10 @@ client_accept(struct end *end)
         VLOG_WARN_RL(&rl, "%s: clients cannot be accepted (%s)", end->path,
                      ovs_strerror(error));
         watch_pause(&end->listener.watch);
-    } else if (!error && end->client) {
+    } else if (!error && is_busy(end)) {
         count_refusal(end, REFUSAL_BUSY, who.pid);
+        close(sock);
+    } else if (!error && end->over) {
         close(sock);
     } else if (!error) {
         connect_client(end, sock, &who);

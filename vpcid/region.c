@@ -312,9 +312,9 @@ region_add_base(const struct vpci_keeper_base_add *add,
     struct region *region, *old;
 
     if (!region_is_good_path(add->path)) {
-        *textp = xasprintf("'%s': a path is absolute, has up to %d bytes, and "
-                           "is UTF-8 without control characters", add->path,
-                           VPCI_KEEPER_BASE_PATH_SIZE - 1);
+        *textp = xasprintf("a path is absolute, has up to %d bytes, and is "
+                           "UTF-8 without control characters, unlike '%s'",
+                           VPCI_KEEPER_BASE_PATH_SIZE - 1, add->path);
         return EINVAL;
     }
 

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The keeper as a process: where it is, and what it has."""
+
+import collections
+import os
+import re
+import subprocess
+import time
+
+TIMEOUT = 30
+
+RUNDIR = os.environ["OVS_RUNDIR"]
+SOCKDIR = os.environ["VPCID_SOCKDIR"]
+CONTROL = os.path.join(SOCKDIR, "ctl")
+
+
+def path(name):
+    """The path of the socket that is called 'name' in a test."""
+    return os.path.join(SOCKDIR, name)
+
+
+def pid():
+    with open(os.path.join(RUNDIR, "vpcid.pid")) as f:
+        return int(f.read())
+
+
+def appctl(*args, check=True):
+    run = subprocess.run(["ovs-appctl", "-t", "vpcid", *args], text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         timeout=TIMEOUT)
+    if check and run.returncode:
+        raise AssertionError("ovs-appctl %s: %s" % (args, run.stdout))
+    return run.stdout if check else (run.returncode, run.stdout)
+
+
+def show():
+    return appctl("vpcid/show")
+
+
+def settle():
+    """Returns when the keeper has had a turn of its main loop, and so has dealt
+    with all that happened before."""
+    show()
+    show()
+
+
+def total(what):
+    return int(re.search(r"^total:.*?(\d+) %s" % what, show(), re.M).group(1))
+
+
+def descriptors():
+    """Counts the keeper's descriptors by what they are."""
+    directory = "/proc/%d/fd" % pid()
+    found = collections.Counter()
+    for fd in os.listdir(directory):
+        try:
+            target = os.readlink(os.path.join(directory, fd))
+        except FileNotFoundError:
+            continue
+        found[re.sub(r"\d+", "N", target)] += 1
+    return found
+
+
+def wait_until(condition, what):
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("%s: did not come true" % what)
+        time.sleep(0.02)
+
+
+def memory_kb():
+    with open("/proc/%d/status" % pid()) as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+def cpu_seconds():
+    with open("/proc/%d/stat" % pid()) as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def log():
+    with open(os.path.join(os.environ["OVS_LOGDIR"], "vpcid.log")) as f:
+        return f.read()
