@@ -64,6 +64,9 @@ static void
 client_destroy(struct client *client)
 {
     watch_stop(&client->watch);
+
+    /* A child that checks another program may have a copy of it. */
+    shutdown(client->sock, SHUT_RDWR);
     descriptors_close(&client->sock, 1);
     descriptors_close(client->own, VPCI_KEEPER_MAX_VECTORS);
     descriptors_close(client->selfs, VPCI_KEEPER_MAX_VECTORS);

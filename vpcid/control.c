@@ -49,6 +49,9 @@ disconnect(const char *reason)
 {
     VLOG_INFO_RL(&rl, "%s: switch '%s' with pid %"PRIu32" is gone: %s",
                  control_listener.path, control.name, control.pid, reason);
+
+    /* A child that checks another program may have a copy of it. */
+    shutdown(control.fd, SHUT_RDWR);
     close(control.fd);
     memset(&control, 0, sizeof control);
     control.fd = -1;

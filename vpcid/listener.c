@@ -146,6 +146,9 @@ listener_close(struct listener *listener)
         return;
     }
     watch_stop(&listener->watch);
+
+    /* A child that checks another program may have a copy of it. */
+    shutdown(listener->fd, SHUT_RDWR);
     close(listener->fd);
     if (!lstat(listener->path, &s) && s.st_dev == listener->dev
         && s.st_ino == listener->ino) {

@@ -258,14 +258,16 @@ region_open(struct region *region, char **textp)
 static int
 finish_region(struct region *region, struct region **regionp, char **textp)
 {
-    int error = region_open(region, textp);
+    int error;
 
+    /* Also if it fails: something may be in the way of a link with this id. */
+    next_id++;
+    error = region_open(region, textp);
     if (error) {
         region_destroy(region);
         return error;
     }
     region_insert(region);
-    next_id++;
     *regionp = region;
     for (int i = 0; i < region->n_ends; i++) {
         VLOG_INFO("%s: region %"PRIu32" of %"PRIu64" bytes, %"PRIu32

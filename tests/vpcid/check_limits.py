@@ -9,7 +9,7 @@ import time
 
 import keeper
 from control import PEER_DOWN, PEER_UP, Refused, Switch, close_fds
-from ivshmem import Closed, Guest, ring, wait_for
+from ivshmem import Guest, ring, wait_for
 
 
 def drain(switch):
@@ -60,7 +60,7 @@ def check_storm():
         drain(switch)
         keeper.settle()
         drain(switch)
-        assert keeper.descriptors() == before, (before, keeper.descriptors())
+        keeper.expect_descriptors(before)
         assert keeper.total("clients") == keeper.total("ivshmem ids") == 0
         shown = keeper.show()
         connected = sum(map(int, re.findall(r"clients so far: (\d+)", shown)))
@@ -130,7 +130,7 @@ def check_few_descriptors():
             ring(up.fds[0])
             assert wait_for(guest.own[0])
         assert re.search("refused: no-descriptors 9$", keeper.show(), re.M)
-        assert keeper.descriptors() == before
+        keeper.expect_descriptors(before)
         assert switch.is_silent()
         assert not os.path.exists(keeper.path("c"))
 
@@ -160,7 +160,9 @@ def check_slow_switch():
             Guest(path).close()
         with Guest(path, 8) as last:
             keeper.settle()
-            assert keeper.memory_kb() < before + 1024
+            # Sanitizers hold back what was freed.
+            room = 8192 if os.environ.get("VPCID_SANITIZERS") else 1024
+            assert keeper.memory_kb() < before + room
             n_events = n_seen = 0
             known = None
             while True:
@@ -178,6 +180,3 @@ def check_slow_switch():
                     break
             assert n_seen == 4002 and n_events < 2000, (n_seen, n_events)
             assert switch.is_silent()
-
-
-assert Closed

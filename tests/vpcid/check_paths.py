@@ -25,7 +25,7 @@ def check_deletion():
         for guest in guests:
             assert guest.is_closed()
         assert os.listdir(keeper.SOCKDIR) == ["ctl"]
-        assert keeper.descriptors() == before
+        keeper.expect_descriptors(before)
         assert keeper.total("ivshmem ids") == 0
         # An id is not used again.
         assert switch.base_add(a.path0).id > link.id
@@ -89,6 +89,21 @@ def check_aliases():
         # Nobody has taken the link's ends.
         for path in link.path0, link.path1:
             Guest(path, 1).close()
+
+
+def check_link_in_the_way():
+    """A file in the place of a link's socket is in the way of that one only,
+    and nothing is left of what could not be."""
+    with Switch(keeper.CONTROL) as switch:
+        a, b = (switch.base_add(keeper.path(x)) for x in "ab")
+        before = keeper.descriptors()
+        os.mkdir(keeper.path("b.link3"))
+        error = refusal(switch.link_add, a.id, b.id)
+        assert error.errno == errno.EEXIST and "b.link3" in error.text
+        assert not os.path.exists(keeper.path("a.link3"))
+        keeper.expect_descriptors(before)
+        assert switch.link_add(a.id, b.id).id == 4
+        os.rmdir(keeper.path("b.link3"))
 
 
 def check_others_files():

@@ -137,7 +137,7 @@ def check_upgrade():
         assert keeper.pid() == pid and shown() == before
         # The first may lose what was left of the beginning.
         kinds = kinds or keeper.descriptors()
-        assert keeper.descriptors() == kinds, (kinds, keeper.descriptors())
+        keeper.expect_descriptors(kinds)
         assert "upgraded %d times" % (i + 1) in keeper.show()
         world.check()
     for region in world.switch.base_add(world.b.path0), \
@@ -231,12 +231,16 @@ def check_refused_upgrade():
     status, reply = keeper.appctl("vpcid/upgrade", check=False)
     assert status and "under way" in reply
     world.check()
+    gone = Guest(world.switch.base_add(keeper.path("gone")).path0, 2)
+    close_fds(world.switch.event())
+    world.switch.delete(world.link.id + 1)
+    assert gone.is_closed() and children() == 1
     os.kill(int(children(True)[0]), 9)
     reply, _ = run.communicate(timeout=keeper.TIMEOUT)
     assert run.returncode and "killed (Killed)" in reply, reply
     assert "relative" not in refused_relative()
     keeper.wait_until(lambda: children() == 0, "no children")
-    assert keeper.descriptors() == before, (before, keeper.descriptors())
+    keeper.expect_descriptors(before)
     assert "upgraded 0 times" in keeper.show()
     os.unlink(sleeper)
     os.unlink(liar)
@@ -268,7 +272,7 @@ def check_failed_exec():
     assert "Permission denied" in refused_upgrade(program)
     world.check()
     keeper.wait_until(lambda: children() == 0, "no children")
-    assert keeper.descriptors() == before, (before, keeper.descriptors())
+    keeper.expect_descriptors(before)
     assert "upgraded 0 times" in keeper.show()
     os.unlink(program)
     upgrade()

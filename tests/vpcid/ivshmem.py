@@ -118,6 +118,11 @@ class Guest:
     def close(self):
         if self.map is not None:
             self.map.close()
+        try:
+            # A child that is being started may have a copy.
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self.sock.close()
         fds = [fd for peer in self.peers.values() for fd in peer] + self.own
         for fd in fds + ([] if self.memory is None else [self.memory]):

@@ -49,17 +49,46 @@ def total(what):
     return int(re.search(r"^total:.*?(\d+) %s" % what, show(), re.M).group(1))
 
 
+def unix_sockets():
+    """Returns paths (or None) of all UNIX sockets, by what /proc/PID/fd has."""
+    found = {}
+    with open("/proc/net/unix", encoding="utf-8") as f:
+        next(f)
+        for line in f:
+            fields = line.split(None, 7)
+            found["socket:[%s]" % fields[6]] = \
+                fields[7].strip() if len(fields) > 7 else None
+    return found
+
+
 def descriptors():
-    """Counts the keeper's descriptors by what they are."""
+    """Counts the keeper's descriptors by what they are, without those of
+    ovs-appctl."""
     directory = "/proc/%d/fd" % pid()
-    found = collections.Counter()
+    targets = []
     for fd in os.listdir(directory):
         try:
-            target = os.readlink(os.path.join(directory, fd))
+            targets.append(os.readlink(os.path.join(directory, fd)))
         except FileNotFoundError:
             continue
+    sockets = unix_sockets()
+    found = collections.Counter()
+    for target in targets:
+        if target.startswith("socket:"):
+            own = sockets.get(target, "gone.ctl") or ""
+            if own == "gone.ctl" or own.endswith("/vpcid.%d.ctl" % pid()):
+                continue
         found[re.sub(r"\d+", "N", target)] += 1
     return found
+
+
+def expect_descriptors(before):
+    """Waits until the keeper has the descriptors that it had before."""
+    try:
+        wait_until(lambda: descriptors() == before, "descriptors as before")
+    except AssertionError:
+        print("before: %s\nnow: %s" % (before, descriptors()))
+        raise
 
 
 def wait_until(condition, what):
