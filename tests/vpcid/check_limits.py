@@ -97,7 +97,7 @@ set_limit.hard = None
 def limit_with_room(n):
     """The limit that lets the keeper open 'n' descriptors more."""
     limit = 0
-    used = set(map(int, os.listdir("/proc/%d/fd" % keeper.pid())))
+    used = keeper.numbers()
     while n or limit in used:
         n -= limit not in used
         limit += 1
