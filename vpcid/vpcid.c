@@ -229,8 +229,9 @@ start_unixctl(const struct options *options, bool *exiting)
     return unixctl;
 }
 
-/* Gives ovs-appctl its turn, if it can be had without a connection that waits
- * to be accepted and cannot be keeping us awake. */
+/* Gives ovs-appctl its turn, with a descriptor if need be.  If there is none
+ * after that, a connection that waits for one would keep us awake: then there
+ * is no turn for a while. */
 static void
 run_unixctl(struct unixctl_server *unixctl, long long int *pause)
 {

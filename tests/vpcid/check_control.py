@@ -4,6 +4,7 @@
 
 import errno
 import os
+import signal
 import socket
 import struct
 
@@ -89,8 +90,19 @@ def check_one_switch():
         keeper.settle()
         assert keeper.descriptors()["socket:[N]"] <= before + 8
         assert len(first.list()) == 1
-    with Switch(keeper.CONTROL) as second:
-        assert len(second.list()) == 1
+    second = Switch(keeper.CONTROL)
+    assert len(second.list()) == 1
+
+    # Both at once: what was there before has gone before.
+    os.kill(keeper.pid(), signal.SIGSTOP)
+    try:
+        second.close()
+        third = Switch(keeper.CONTROL, hello=False)
+        xid = third.send(HELLO, struct.pack("=II64s", 1, 1, b"third"))
+    finally:
+        os.kill(keeper.pid(), signal.SIGCONT)
+    assert third.receive(xid).error == 0
+    third.close()
     for switch in silent:
         switch.close()
 

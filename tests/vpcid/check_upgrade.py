@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import threading
 
 import keeper
 from check_limits import drain
-from control import LIST, LIST_END, PEER_DOWN, PEER_UP, Switch, close_fds
+from control import (BASE_ADD, LIST, LIST_END, PEER_DOWN, PEER_UP, Switch,
+                     close_fds)
 from ivshmem import Guest, ring, wait_for
 
 
@@ -223,6 +225,10 @@ def check_refused_upgrade():
         assert reason in reply, reply
         world.check()
 
+    region = world.switch.base_add(keeper.path("gone"))
+    gone = Guest(region.path0, 2)
+    close_fds(world.switch.event())
+
     # One that does not answer is waited for, but nobody else waits.
     run = subprocess.Popen(["ovs-appctl", "-t", "vpcid", "vpcid/upgrade",
                             sleeper], stdout=subprocess.PIPE,
@@ -231,26 +237,19 @@ def check_refused_upgrade():
     status, reply = keeper.appctl("vpcid/upgrade", check=False)
     assert status and "under way" in reply
     world.check()
-    gone = Guest(world.switch.base_add(keeper.path("gone")).path0, 2)
-    close_fds(world.switch.event())
-    world.switch.delete(world.link.id + 1)
+    world.switch.delete(region.id)
     assert gone.is_closed() and children() == 1
     os.kill(int(children(True)[0]), 9)
     reply, _ = run.communicate(timeout=keeper.TIMEOUT)
     assert run.returncode and "killed (Killed)" in reply, reply
-    assert "relative" not in refused_relative()
+    status, reply = keeper.appctl("vpcid/upgrade", "bin/vpcid", check=False)
+    assert status and "absolute path" in reply
     keeper.wait_until(lambda: children() == 0, "no children")
     keeper.expect_descriptors(before)
     assert "upgraded 0 times" in keeper.show()
     os.unlink(sleeper)
     os.unlink(liar)
     world.end()
-
-
-def refused_relative():
-    status, reply = keeper.appctl("vpcid/upgrade", "bin/vpcid", check=False)
-    assert status and "absolute path" in reply
-    return ""
 
 
 def children(pids=False):
@@ -296,24 +295,43 @@ def check_replaced_program():
     world.end()
 
 
+def send_until_full(switch, kind, body=b""):
+    """Sends requests until no more can be sent.  Returns their xids."""
+    xids = []
+    switch.sock.settimeout(0.3)
+    try:
+        while True:
+            xids.append(switch.send(kind, body))
+    except (BlockingIOError, TimeoutError):
+        switch.xid -= 1
+    switch.sock.settimeout(30)
+    return xids
+
+
 def check_upgrade_beside_slow_switch():
     """What the switch has not read yet, it reads after the upgrade."""
     switch = Switch(keeper.CONTROL)
     regions = [switch.base_add(keeper.path("r%d" % i), n_vectors=1)
                for i in range(50)]
-    xids = []
-    switch.sock.settimeout(0.3)
-    try:
-        while True:
-            xids.append(switch.send(LIST))
-    except (BlockingIOError, TimeoutError):
-        switch.xid -= 1
-    switch.sock.settimeout(30)
-    last = switch.xid
+
+    # A reply with descriptors is under way.
+    xids = send_until_full(switch, BASE_ADD, struct.pack(
+        "=512sQQII", regions[7].path0.encode(), 65536, 0, 1, 0))
+    for _ in range(2):
+        upgrade()
+    for xid in xids:
+        reply = switch.receive(xid)
+        assert (reply.error, reply.id, reply.adopted) == (0, regions[7].id, 1)
+        assert [os.fstat(fd).st_ino for fd in reply.fds] \
+            == [os.fstat(fd).st_ino for fd in regions[7].fds]
+        close_fds(reply)
+
+    # A list is under way, and guests come.
+    xids = send_until_full(switch, LIST)
     guests = [Guest(region.path0, 1) for region in regions]
     for _ in range(2):
         upgrade()
-    for xid in range(last - len(xids) + 1, last + 1):
+    for xid in xids:
         n = 0
         while switch.receive(xid).kind != LIST_END:
             n += 1
