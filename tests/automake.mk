@@ -190,6 +190,7 @@ EXTRA_DIST += \
 	tests/vpcid/check_limits.py \
 	tests/vpcid/check_links.py \
 	tests/vpcid/check_paths.py \
+	tests/vpcid/check_qemu.py \
 	tests/vpcid/check_upgrade.py \
 	tests/vpcid/control.py \
 	tests/vpcid/ivshmem.py \

@@ -105,7 +105,7 @@ make(struct vpci_keeper_msg *msg, uint16_t type)
     switch (type) {
     case VPCI_KEEPER_HELLO:
         msg->body.hello.max_version = 7;
-        strcpy(msg->body.hello.name, "name");
+        memcpy(msg->body.hello.name, "name", sizeof "name");
         break;
 
     case REPLY(BASE_ADD):

@@ -87,7 +87,8 @@ create_eventfds(int fds[], uint32_t n)
     return true;
 }
 
-/* Gets what a connection needs.  Returns true, or false with '*refusal' set. */
+/* Gets what a connection needs.  Returns false with '*refusal' set if that
+ * cannot be had. */
 static bool
 provide(struct client *client, enum refusal *refusal)
 {

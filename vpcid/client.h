@@ -12,8 +12,8 @@
  * protocol (see ivshmem.h).
  *
  * What a client gets is made for its connection: its ivshmem id, the one under
- * which it knows the switch, and all eventfds.  So whoever was connected before
- * can neither take its signals nor send it any.
+ * which it knows the switch, and all eventfds.  So whoever was connected
+ * before can neither take its signals nor send it any.
  *
  * Threads: the main thread only. */
 

@@ -54,8 +54,8 @@ extern struct uuid keeper_uuid;
  * which the caller frees, in '*textp'. */
 int control_open(const char *path, char **textp);
 
-/* Goes on with 'control' and 'control_listener' of an earlier program.  Returns
- * 0 or a positive errno. */
+/* Goes on with 'control' and 'control_listener' of an earlier program.
+ * Returns 0 or a positive errno. */
 int control_resume(void);
 
 void control_run(void);

@@ -18,8 +18,8 @@
 
 VLOG_DEFINE_THIS_MODULE(descriptors);
 
-/* One to accept a client with, only to close it, since otherwise it would wait,
- * and wake us up, for ever; and one for the operator. */
+/* One to accept a client with, only to close it, since otherwise it would
+ * wait, and wake us up, for ever; and one for the operator. */
 static int spare_for_clients = -1;
 static int spare_for_operator = -1;
 

@@ -61,8 +61,8 @@ probe(int type, const char *path)
             : -fd);
 }
 
-/* Checks that 'path' can be replaced.  Our own sockets are not probed: one of a
- * link would take that for its only client. */
+/* Checks that 'path' can be replaced.  Our own sockets are not probed: one of
+ * a link would take that for its only client. */
 static int
 check_file(int type, const char *path, char **textp)
 {
@@ -80,8 +80,8 @@ check_file(int type, const char *path, char **textp)
 
     other = find_listener(&s);
     if (other) {
-        *textp = xasprintf("%s is the same file as %s, which is in use: choose "
-                           "another path", path, other->path);
+        *textp = xasprintf("%s is the same file as %s, which is in use: "
+                           "choose another path", path, other->path);
         return EADDRINUSE;
     }
     error = probe(type, path);

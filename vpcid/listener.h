@@ -29,8 +29,8 @@ void listener_init(struct listener *);
 /* Listens on 'path' with a socket of 'type' (SOCK_*), without blocking.  A
  * socket file that nobody listens on is replaced.
  *
- * Returns 0, or a positive errno and a text for people, which the caller frees,
- * in '*textp'. */
+ * Returns 0, or a positive errno and a text for people, which the caller
+ * frees, in '*textp'. */
 int listener_open(struct listener *, int type, const char *path,
                   char **textp);
 

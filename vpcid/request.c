@@ -21,9 +21,9 @@ VLOG_DEFINE_THIS_MODULE(request);
 /* What a switch does wrong again and again. */
 static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 60);
 
-/* Each of these makes '*reply', which has the request's type and xid, complete,
- * or returns a positive errno and a text for people, which the caller frees, in
- * '*textp'. */
+/* Each of these makes '*reply', which has the request's type and xid,
+ * complete, or returns a positive errno and a text for people, which the
+ * caller frees, in '*textp'. */
 
 static int
 serve_hello(const union vpci_keeper_body *body, struct vpci_keeper_msg *reply,

@@ -21,9 +21,9 @@ struct reader {
 void reader_fail(struct reader *, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Return member 'name' of 'json', which must be an object.  If it is missing or
- * of another type, they fail and return an empty one, 'min', false or "".  What
- * they return belongs to 'json'. */
+/* Return member 'name' of 'json', which must be an object.  If it is missing
+ * or of another type, they fail and return an empty one, 'min', false or "".
+ * What they return belongs to 'json'. */
 const struct json *read_object(struct reader *, const struct json *json,
                                const char *name);
 const struct json *read_array(struct reader *, const struct json *json,

@@ -48,8 +48,8 @@ char *state_load(int fd, struct state_handover *);
 void state_resume(void);
 
 /* What '--check-state' does: finds out whether state_load() would accept the
- * state in 'fd'.  Prints the line that state_is_accepted() looks for, or what is
- * wrong.  Returns the exit status. */
+ * state in 'fd'.  Prints the line that state_is_accepted() looks for, or what
+ * is wrong.  Returns the exit status. */
 int state_check(int fd);
 
 /* True if 'output' of another program with '--check-state' says that it can go

@@ -60,7 +60,9 @@ stranger_run(int fd, const char *name, uint32_t pid)
 void
 strangers_run(const char *name, uint32_t pid)
 {
-    for (int i = 0; i < n_strangers; ) {
+    int i = 0;
+
+    while (i < n_strangers) {
         if (stranger_run(strangers[i], name, pid)) {
             i++;
         } else {

@@ -7,9 +7,9 @@
  * all that is known (see state.h).
  *
  * A child first finds out whether the other program can; meanwhile everything
- * is served as ever.  Whoever has asked by ovs-appctl is told by another child,
- * which holds that connection over the change, and which the other program
- * tells that it works.
+ * is served as ever.  Whoever has asked by ovs-appctl is told by another
+ * child, which holds that connection over the change, and which the other
+ * program tells that it works.
  *
  * Threads: the main thread only. */
 

@@ -34,8 +34,8 @@ int watch_start(struct watch *, int fd, void (*run)(struct watch *));
  * another process might have a copy of it. */
 void watch_stop(struct watch *);
 
-/* Does not look at 'watch' for a moment (100 ms), for want of descriptors, say,
- * without which nothing can be done about it. */
+/* Does not look at 'watch' for a moment (100 ms), for want of descriptors,
+ * say, without which nothing can be done about it. */
 void watch_pause(struct watch *);
 
 void watch_run(void);

@@ -418,7 +418,8 @@ check_msg(const struct vpci_keeper_msg *msg, enum vpci_keeper_side side,
     uint32_t n_fds;
 
     if (!format || format->side != side) {
-        snprintf(why, size, "messages of type %#x are not known here", h->type);
+        snprintf(why, size, "messages of type %#x are not known here",
+                 h->type);
         return EOPNOTSUPP;
     }
     if (h->length != sizeof *h + format->body_size) {

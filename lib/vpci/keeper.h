@@ -33,9 +33,10 @@
  *
  *     event       body          descriptors
  *     ---------   ------------  -----------
- *     PEER_UP     peer_up       'n_vectors' eventfds that interrupt the client,
- *                               by vector; for a base region, 'n_vectors' more
- *                               that the client rings for the switch
+ *     PEER_UP     peer_up       'n_vectors' eventfds that interrupt the
+ *                               client, by vector; for a base region,
+ *                               'n_vectors' more that the client rings for
+ *                               the switch
  *     PEER_DOWN   peer_down     none
  *
  * A reply whose 'error' is not 0 has body 'text' instead, and no descriptors.
@@ -47,15 +48,15 @@
  * was told of before.  An end has one client at a time: between two PEER_UPs
  * there is a PEER_DOWN.  If the switch is slow, it is not told of clients that
  * came and went meanwhile ('n_clients' has counted them), with one exception:
- * when an end of a link is over, it gets a PEER_DOWN even without a PEER_UP.  No
- * PEER_DOWN comes for a region that DEL deletes, nor for its links, which go
- * with it.
+ * when an end of a link is over, it gets a PEER_DOWN even without a PEER_UP.
+ * No PEER_DOWN comes for a region that DEL deletes, nor for its links, which
+ * go with it.
  *
  * When the connection ends, all that the keeper has stays as it is.
  *
- * Before HELLO every request is refused with EPROTO.  A version that the keeper
- * does not know is refused with EPROTONOSUPPORT, a second switch with EBUSY
- * (and its connection closed), an unknown type with EOPNOTSUPP.  After
+ * Before HELLO every request is refused with EPROTO.  A version that the
+ * keeper does not know is refused with EPROTONOSUPPORT, a second switch with
+ * EBUSY (and its connection closed), an unknown type with EOPNOTSUPP.  After
  * anything that cannot be read as a message, the keeper replies, if it can,
  * with EPROTO and closes the connection.
  *
@@ -271,18 +272,18 @@ void vpci_keeper_msg_add_fd(struct vpci_keeper_msg *, int fd);
 /* Closes the descriptors of a message that was received. */
 void vpci_keeper_msg_close_fds(struct vpci_keeper_msg *);
 
-/* Sends '*msg' on 'sock' without blocking.  Returns 0, EAGAIN if the other side
- * is slow (wait for POLLOUT), ETOOMANYREFS if too many descriptors of this user
- * are on their way (try again later), or another positive errno, after which
- * the connection is of no use. */
+/* Sends '*msg' on 'sock' without blocking.  Returns 0, EAGAIN if the other
+ * side is slow (wait for POLLOUT), ETOOMANYREFS if too many descriptors of
+ * this user are on their way (try again later), or another positive errno,
+ * after which the connection is of no use. */
 int vpci_keeper_send(int sock, const struct vpci_keeper_msg *);
 
 /* Receives a message of 'sock' in '*msg', without blocking, for 'side'.
  *
  * Returns 0 if it is sound: then magic, version, type, length, reserved bytes
- * and strings are right, and its descriptors, as many as the type asks for, are
- * what they should be: sealed memory of the right size, or eventfds that do not
- * block.  They are the caller's, and have FD_CLOEXEC.
+ * and strings are right, and its descriptors, as many as the type asks for,
+ * are what they should be: sealed memory of the right size, or eventfds that
+ * do not block.  They are the caller's, and have FD_CLOEXEC.
  *
  * Otherwise returns a positive errno, and no descriptor is left open.  'why'
  * becomes a short text, cut to VPCI_KEEPER_TEXT_SIZE bytes:
@@ -291,12 +292,14 @@ int vpci_keeper_send(int sock, const struct vpci_keeper_msg *);
  *     ENOTCONN         the other side has closed the connection.
  *     EOPNOTSUPP       unknown type, but a header that can be replied to.
  *     EPROTONOSUPPORT  unknown version, but a header that can be replied to.
- *     EPROTO           nonsense.  'msg->header' can be replied to if its 'magic'
- *                      is VPCI_KEEPER_MAGIC, otherwise it is all zeros.
+ *     EPROTO           nonsense.  'msg->header' can be replied to if its
+ *                      'magic' is VPCI_KEEPER_MAGIC, otherwise it is all
+ *                      zeros.
  *     others           the socket's own errors.
  */
 int vpci_keeper_recv(int sock, enum vpci_keeper_side,
-                     struct vpci_keeper_msg *, char why[VPCI_KEEPER_TEXT_SIZE]);
+                     struct vpci_keeper_msg *,
+                     char why[VPCI_KEEPER_TEXT_SIZE]);
 
 /* True if 'fd' is memory of 'size' bytes, sealed so that it cannot shrink or
  * grow and the seals stay. */
