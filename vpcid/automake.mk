@@ -9,7 +9,8 @@ vpcid_vpcid_CPPFLAGS = \
 	$(VPCI_CPPFLAGS) \
 	-DVPCI_VERSION='"$(VERSION)"'
 vpcid_vpcid_CFLAGS = $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
-# Open vSwitch's library names the libraries of DPDK, which nothing here uses.
+# Open vSwitch's library names all libraries of DPDK.  Some come along, as they
+# do with its own ovsdb-server; nothing here uses them.
 vpcid_vpcid_LDFLAGS = -Wl,--as-needed
 vpcid_vpcid_LDADD = lib/libvpci.la $(ovs_builddir)/lib/libopenvswitch.la
 vpcid_vpcid_SOURCES = \

@@ -23,6 +23,7 @@ class Qemu:
 
     def __init__(self, path, n_vectors):
         self.process = subprocess.Popen([
+            "setpriv", "--pdeathsig", "KILL",
             shutil.which("qemu-system-x86_64"), "-nodefaults", "-machine",
             "pc", "-display", "none", "-accel", "tcg", "-S", "-m", "16",
             "-qtest", "stdio", "-qtest-log", "none",
