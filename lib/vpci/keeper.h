@@ -52,6 +52,10 @@
  * No PEER_DOWN comes for a region that DEL deletes, nor for its links, which
  * go with it.
  *
+ * 'end' in a reply says how an end was when the request was served.  Only
+ * PEER_UP says that there is a client: one that was there may have gone before
+ * the switch could be told of it.
+ *
  * When the connection ends, all that the keeper has stays as it is.
  *
  * Before HELLO every request is refused with EPROTO.  A version that the
