@@ -8,7 +8,8 @@ EXTRA_DIST += \
 # Manual pages.  PAGE.SECTION is made from PAGE.SECTION.rst.
 MAN_RST = \
 	Documentation/vpci-perf.1.rst \
-	Documentation/vpci.7.rst
+	Documentation/vpci.7.rst \
+	Documentation/vpcid.8.rst
 EXTRA_DIST += $(MAN_RST)
 
 if HAVE_RST2MAN

@@ -19,6 +19,8 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/doorbell.c \
 	lib/vpci/gate.c \
 	lib/vpci/guard.c \
+	lib/vpci/keeper.c \
+	lib/vpci/keeper.h \
 	lib/vpci/key.c \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/test-device \
 	tests/test-doorbell \
 	tests/test-gate \
+	tests/test-keeper \
 	tests/test-key \
 	tests/test-layout \
 	tests/test-match \
@@ -39,6 +40,14 @@ tests_test_spread_LDADD = lib/libvpci.la
 tests_test_gate_SOURCES = tests/test-gate.c tests/unit-test.h
 tests_test_gate_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_gate_LDADD = lib/libvpci.la
+
+tests_test_keeper_SOURCES = \
+	tests/test-keeper.c \
+	tests/unit-test.h \
+	vpcid/ivshmem.c \
+	vpcid/ivshmem.h
+tests_test_keeper_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
+tests_test_keeper_LDADD = lib/libvpci.la
 
 tests_test_key_SOURCES = tests/test-key.c tests/unit-test.h
 tests_test_key_CPPFLAGS = $(TESTS_CPPFLAGS)
@@ -191,13 +200,28 @@ TESTSUITE_AT = \
 	tests/vpci-traffic-macros.at \
 	tests/vpci-traffic.at \
 	tests/vpci-unit.at \
-	tests/vpci-vswitchd.at
+	tests/vpci-vswitchd.at \
+	tests/vpcid.at
 OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
 	tests/perf-figures.py tests/perf-results.py tests/wire-offloads.py \
 	tests/wire-record.py
+
+## A switch and guests for the keeper.
+EXTRA_DIST += \
+	tests/vpcid/check.py \
+	tests/vpcid/check_control.py \
+	tests/vpcid/check_guests.py \
+	tests/vpcid/check_limits.py \
+	tests/vpcid/check_links.py \
+	tests/vpcid/check_paths.py \
+	tests/vpcid/check_qemu.py \
+	tests/vpcid/check_upgrade.py \
+	tests/vpcid/control.py \
+	tests/vpcid/ivshmem.py \
+	tests/vpcid/keeper.py
 
 ## Two switches and what they do with the same packets: some in the test suite,
 ## very many with 'make check-fidelity'.
@@ -260,7 +284,7 @@ $(TESTSUITE): tests/package.m4 $(TESTSUITE_AT) $(OVS_TESTSUITE_AT)
 	    mv $@.tmp $@
 
 # Our programs first, then the tools of Open vSwitch.
-AUTOTEST_PATH = vswitchd:tests:utilities:$(ovs_builddir)/utilities:$(ovs_builddir)/ovsdb:$(ovs_builddir)/vswitchd:$(ovs_srcdir)/utilities
+AUTOTEST_PATH = vswitchd:vpcid:tests:utilities:$(ovs_builddir)/utilities:$(ovs_builddir)/ovsdb:$(ovs_builddir)/vswitchd:$(ovs_srcdir)/utilities
 
 CHECK_LOCAL += check-testsuite
 check-testsuite: tests/atconfig tests/atlocal $(TESTSUITE) $(check_PROGRAMS) \

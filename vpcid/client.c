@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <config.h>
+#include "client.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "descriptors.h"
+#include "events.h"
+#include "ivshmem.h"
+#include "openvswitch/vlog.h"
+#include "peer-id.h"
+#include "region.h"
+#include "timeval.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(client);
+
+/* Whatever clients cause is logged at this rate at most. */
+static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 60);
+
+static uint32_t n_clients;
+
+uint32_t
+clients_count(void)
+{
+    return n_clients;
+}
+
+static void
+count_refusal(struct end *end, enum refusal refusal, uint32_t pid)
+{
+    end->n_refused[refusal]++;
+    if (pid) {
+        VLOG_WARN_RL(&rl, "%s: client with pid %"PRIu32" is refused: %s",
+                     end->path, pid, refusal_text(refusal));
+    } else {
+        VLOG_WARN_RL(&rl, "%s: a client is refused: %s", end->path,
+                     refusal_text(refusal));
+    }
+}
+
+struct client *
+client_create(struct end *end)
+{
+    struct client *client = xzalloc(sizeof *client);
+
+    client->end = end;
+    client->sock = -1;
+    watch_init(&client->watch);
+    for (int i = 0; i < VPCI_KEEPER_MAX_VECTORS; i++) {
+        client->own[i] = client->selfs[i] = -1;
+    }
+    return client;
+}
+
+static void
+client_destroy(struct client *client)
+{
+    watch_stop(&client->watch);
+
+    /* A child that checks another program may have a copy of it. */
+    shutdown(client->sock, SHUT_RDWR);
+    descriptors_close(&client->sock, 1);
+    descriptors_close(client->own, VPCI_KEEPER_MAX_VECTORS);
+    descriptors_close(client->selfs, VPCI_KEEPER_MAX_VECTORS);
+    peer_id_put(client->id);
+    peer_id_put(client->self);
+    free(client);
+}
+
+static bool
+create_eventfds(int fds[], uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (fds[i] < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Gets what a connection needs.  Returns false with '*refusal' set if that
+ * cannot be had. */
+static bool
+provide(struct client *client, enum refusal *refusal)
+{
+    const struct region *region = client->end->region;
+    bool base = region->kind == VPCI_KEEPER_BASE;
+
+    *refusal = REFUSAL_NO_IDS;
+    client->id = peer_id_get();
+    client->self = client->id && base ? peer_id_get() : 0;
+    if (!client->id || (base && !client->self)) {
+        return false;
+    }
+    *refusal = REFUSAL_NO_FDS;
+    return (create_eventfds(client->own, region->n_vectors)
+            && (!base || create_eventfds(client->selfs, region->n_vectors)));
+}
+
+/* Returns the client at the other end of a link, or null. */
+static struct client *
+other_client(const struct end *end)
+{
+    struct region *region = end->region;
+
+    return region->n_ends > 1 ? region->ends[!end->index].client : NULL;
+}
+
+static int
+greet(const struct client *client)
+{
+    const struct region *region = client->end->region;
+    const struct client *other = other_client(client->end);
+    uint32_t n = region->n_vectors;
+    int error = ivshmem_send(client->sock, IVSHMEM_VERSION, -1);
+
+    if (!error) {
+        error = ivshmem_send(client->sock, client->id, -1);
+    }
+    if (!error) {
+        error = ivshmem_send(client->sock, IVSHMEM_MEMORY, region->memory);
+    }
+    if (!error && client->self) {
+        error = ivshmem_send_vectors(client->sock, client->self,
+                                     client->selfs, n);
+    } else if (!error && other) {
+        error = ivshmem_send_vectors(client->sock, other->id, other->own, n);
+    }
+    if (!error) {
+        error = ivshmem_send_vectors(client->sock, client->id, client->own, n);
+    }
+    return error;
+}
+
+/* Disconnects 'client' since sending to it failed with 'error'. */
+static void
+give_up(struct client *client, int error)
+{
+    enum refusal refusal = (error == EAGAIN ? REFUSAL_SLOW
+                            : error == ETOOMANYREFS ? REFUSAL_NO_FDS
+                            : REFUSAL_ERROR);
+    struct end *end = client->end;
+
+    if (error == EPIPE || error == ECONNRESET) {
+        client_disconnect(end, "it closed the connection");
+    } else {
+        count_refusal(end, refusal, client->pid);
+        client_disconnect(end, refusal_text(refusal));
+    }
+}
+
+/* Tells the other end of a link that 'client' has come. */
+static void
+introduce(const struct client *client)
+{
+    struct client *other = other_client(client->end);
+
+    if (other) {
+        int error = ivshmem_send_vectors(other->sock, client->id, client->own,
+                                         client->end->region->n_vectors);
+        if (error) {
+            give_up(other, error);
+        }
+    }
+}
+
+static void
+client_run(struct watch *watch)
+{
+    struct client *client = CONTAINER_OF(watch, struct client, watch);
+    struct end *end = client->end;
+    char byte;
+    ssize_t n;
+
+    /* Without room for descriptors: whatever comes along is closed. */
+    n = recv(client->sock, &byte, sizeof byte, MSG_DONTWAIT);
+    if (n > 0) {
+        count_refusal(end, REFUSAL_SENT, client->pid);
+        client_disconnect(end, refusal_text(REFUSAL_SENT));
+    } else if (!n || errno == ECONNRESET) {
+        client_disconnect(end, "it closed the connection");
+    } else if (errno != EAGAIN && errno != EINTR) {
+        count_refusal(end, REFUSAL_ERROR, client->pid);
+        client_disconnect(end, refusal_text(REFUSAL_ERROR));
+    }
+}
+
+int
+client_resume(struct client *client)
+{
+    int error = watch_start(&client->watch, client->sock, client_run);
+
+    if (!error) {
+        client->end->client = client;
+        n_clients++;
+    }
+    return error;
+}
+
+/* Begins to serve whoever is behind 'sock'. */
+static void
+connect_client(struct end *end, int sock, const struct ucred *who)
+{
+    struct client *client = client_create(end);
+    enum refusal refusal;
+    int error;
+
+    client->sock = sock;
+    client->pid = who->pid;
+    client->uid = who->uid;
+    client->since = time_wall_msec();
+    if (!provide(client, &refusal)) {
+        count_refusal(end, refusal, client->pid);
+        client_destroy(client);
+        return;
+    }
+    error = client_resume(client);
+    if (error) {
+        count_refusal(end, REFUSAL_ERROR, client->pid);
+        client_destroy(client);
+        return;
+    }
+    client->serial = ++end->n_clients;
+    VLOG_INFO_RL(&rl, "%s: client with pid %"PRIu32" has connected, ivshmem "
+                 "id %"PRIu32, end->path, client->pid, client->id);
+
+    error = greet(client);
+    if (error) {
+        give_up(client, error);
+    } else {
+        introduce(client);
+        events_changed(end);
+    }
+}
+
+/* Returns true if 'end' has a client.  One that has gone, though we were not
+ * told yet, is not in the way of the next. */
+static bool
+is_busy(struct end *end)
+{
+    if (end->client) {
+        client_run(&end->client->watch);
+    }
+    return end->client != NULL;
+}
+
+void
+client_accept(struct end *end)
+{
+    struct ucred who;
+    int sock;
+    int error = descriptors_accept(end->listener.fd, &sock, &who);
+
+    if (error == EMFILE) {
+        count_refusal(end, REFUSAL_NO_FDS, 0);
+    } else if (error && error != EAGAIN) {
+        VLOG_WARN_RL(&rl, "%s: clients cannot be accepted (%s)", end->path,
+                     ovs_strerror(error));
+        watch_pause(&end->listener.watch);
+    } else if (!error && is_busy(end)) {
+        count_refusal(end, REFUSAL_BUSY, who.pid);
+        close(sock);
+    } else if (!error && end->over) {
+        close(sock);
+    } else if (!error) {
+        connect_client(end, sock, &who);
+    }
+}
+
+/* Remembers, for the switch, why the client that it knows has gone. */
+static void
+note_departure(struct end *end, const struct client *client,
+               const char *reason)
+{
+    if (!end->told.serial || end->told.serial == client->serial) {
+        end->gone_id = client->id;
+        ovs_strlcpy(end->gone_text, reason, sizeof end->gone_text);
+    }
+}
+
+void
+client_disconnect(struct end *end, const char *reason)
+{
+    struct client *client = end->client;
+    struct client *other = other_client(end);
+    uint32_t id;
+
+    if (!client) {
+        return;
+    }
+    VLOG_INFO_RL(&rl, "%s: client with pid %"PRIu32" is gone: %s", end->path,
+                 client->pid, reason);
+    note_departure(end, client, reason);
+    id = client->id;
+    end->client = NULL;
+    n_clients--;
+    client_destroy(client);
+    if (end->region->kind == VPCI_KEEPER_LINK) {
+        end_close(end);
+    }
+    events_changed(end);
+    if (other) {
+        int error = ivshmem_send(other->sock, id, -1);
+
+        if (error) {
+            give_up(other, error);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VPCID_CLIENT_H
+#define VPCID_CLIENT_H 1
+
+#include <stdint.h>
+
+#include "vpci/keeper.h"
+#include "watch.h"
+
+/* Clients: guests, each at an end of a region, that are served the ivshmem
+ * protocol (see ivshmem.h).
+ *
+ * What a client gets is made for its connection: its ivshmem id, the one under
+ * which it knows the switch, and all eventfds.  So whoever was connected
+ * before can neither take its signals nor send it any.
+ *
+ * Threads: the main thread only. */
+
+struct end;
+
+struct client {
+    struct end *end;
+    struct watch watch;
+    int sock;
+    uint64_t serial;            /* Which client of its end: 1, 2, ... */
+    uint32_t id;                /* ivshmem id. */
+    uint32_t self;              /* The switch's, in a base region, or 0. */
+    uint32_t pid, uid;          /* As its socket tells. */
+    long long int since;        /* Wall clock, in ms. */
+
+    /* eventfds, by vector. */
+    int own[VPCI_KEEPER_MAX_VECTORS];   /* Interrupt the client. */
+    int selfs[VPCI_KEEPER_MAX_VECTORS]; /* It rings these for the switch; -1 in
+                                         * links. */
+};
+
+/* Accepts a connection at 'end', if there is one. */
+void client_accept(struct end *);
+
+/* Disconnects the client of 'end', if there is one, because of 'reason'. */
+void client_disconnect(struct end *, const char *reason);
+
+/* Makes a client without descriptors and ids, to be filled in and given to
+ * client_resume(), or freed. */
+struct client *client_create(struct end *);
+
+/* Goes on with a client of an earlier program.  Returns 0 or a positive
+ * errno. */
+int client_resume(struct client *);
+
+/* Returns the number of clients that are connected. */
+uint32_t clients_count(void);
+
+#endif /* vpcid/client.h */

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include <config.h>
+#include "region.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "descriptors.h"
+#include "events.h"
+#include "hash.h"
+#include "openvswitch/vlog.h"
+#include "unicode.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(region);
+
+struct ovs_list regions = OVS_LIST_INITIALIZER(&regions);
+static struct hmap regions_by_id = HMAP_INITIALIZER(&regions_by_id);
+static uint32_t next_id = 1;
+
+static const char *const refusal_names[] = {
+#define REFUSAL(ENUM, NAME, TEXT) NAME,
+    REFUSALS
+#undef REFUSAL
+};
+
+static const char *const refusal_texts[] = {
+#define REFUSAL(ENUM, NAME, TEXT) TEXT,
+    REFUSALS
+#undef REFUSAL
+};
+
+const char *
+refusal_name(enum refusal refusal)
+{
+    return refusal_names[refusal];
+}
+
+const char *
+refusal_text(enum refusal refusal)
+{
+    return refusal_texts[refusal];
+}
+
+uint32_t
+region_next_id(void)
+{
+    return next_id;
+}
+
+void
+region_set_next_id(uint32_t id)
+{
+    next_id = id;
+}
+
+uint32_t
+regions_count(void)
+{
+    return hmap_count(&regions_by_id);
+}
+
+struct region *
+region_find(uint32_t id)
+{
+    struct region *region;
+
+    HMAP_FOR_EACH_WITH_HASH (region, id_node, hash_int(id, 0),
+                             &regions_by_id) {
+        if (region->id == id) {
+            return region;
+        }
+    }
+    return NULL;
+}
+
+static struct region *
+find_base(const char *path)
+{
+    struct region *region;
+
+    LIST_FOR_EACH (region, node, &regions) {
+        if (region->kind == VPCI_KEEPER_BASE
+            && !strcmp(region->ends[0].path, path)) {
+            return region;
+        }
+    }
+    return NULL;
+}
+
+/* True if 'path' can be that of a base region. */
+bool
+region_is_good_path(const char *path)
+{
+    size_t len = strlen(path);
+    size_t valid_len;
+    char *error;
+
+    for (size_t i = 0; i < len; i++) {
+        if (iscntrl((unsigned char) path[i])) {
+            return false;
+        }
+    }
+    error = utf8_validate(path, &valid_len);
+    free(error);
+    return (!error && path[0] == '/' && len > 1
+            && len < VPCI_KEEPER_BASE_PATH_SIZE);
+}
+
+/* Returns null, or what is wrong with the parameters of 'region', as a text
+ * that the caller frees. */
+char *
+region_check(const struct region *region)
+{
+    uint64_t size = region->size, private_size = region->private_size;
+
+    if (size < VPCI_KEEPER_MIN_SIZE || size > VPCI_KEEPER_MAX_SIZE
+        || size & (size - 1)) {
+        return xasprintf("%"PRIu64" bytes: the size of a region is a power of "
+                         "two, since QEMU makes a PCI BAR of it, from %"PRIu64
+                         " to %"PRIu64, size, VPCI_KEEPER_MIN_SIZE,
+                         VPCI_KEEPER_MAX_SIZE);
+    } else if (!region->n_vectors
+               || region->n_vectors > VPCI_KEEPER_MAX_VECTORS) {
+        return xasprintf("%"PRIu32" vectors: an end has from 1 to %d",
+                         region->n_vectors, VPCI_KEEPER_MAX_VECTORS);
+    } else if (region->kind == VPCI_KEEPER_BASE
+               && (!private_size || private_size > VPCI_KEEPER_MAX_PRIVATE
+                   || private_size % VPCI_KEEPER_PRIVATE_PAGE)) {
+        return xasprintf("%"PRIu64" bytes of private memory: it is a multiple "
+                         "of %"PRIu64", up to %"PRIu64, private_size,
+                         VPCI_KEEPER_PRIVATE_PAGE, VPCI_KEEPER_MAX_PRIVATE);
+    }
+    return NULL;
+}
+
+static void
+end_init(struct end *end, struct region *region, int index)
+{
+    memset(end, 0, sizeof *end);
+    end->region = region;
+    end->index = index;
+    listener_init(&end->listener);
+    ovs_list_init(&end->told.node);
+}
+
+/* Creates a region that has no memory yet, and is not in 'regions'. */
+struct region *
+region_create(enum vpci_keeper_kind kind, uint32_t id)
+{
+    struct region *region = xzalloc(sizeof *region);
+
+    region->kind = kind;
+    region->id = id;
+    region->memory = -1;
+    region->private_memory = -1;
+    region->n_ends = kind == VPCI_KEEPER_BASE ? 1 : 2;
+    for (int i = 0; i < 2; i++) {
+        end_init(&region->ends[i], region, i);
+    }
+    return region;
+}
+
+/* Destroys a region without clients that is not in 'regions'. */
+void
+region_destroy(struct region *region)
+{
+    for (int i = 0; i < 2; i++) {
+        events_forget(&region->ends[i]);
+        listener_close(&region->ends[i].listener);
+        free(region->ends[i].path);
+    }
+    descriptors_close(&region->memory, 1);
+    descriptors_close(&region->private_memory, 1);
+    free(region);
+}
+
+void
+region_insert(struct region *region)
+{
+    hmap_insert(&regions_by_id, &region->id_node, hash_int(region->id, 0));
+    ovs_list_push_back(&regions, &region->node);
+}
+
+/* Returns a new memfd of 'size' bytes, sealed so that it stays this size, or a
+ * negative errno. */
+static int
+create_memory(const char *kind, uint32_t id, uint64_t size)
+{
+    char *name = xasprintf("vpci:%s%"PRIu32, kind, id);
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int error = fd < 0 ? errno : 0;
+
+    free(name);
+    if (!error && (ftruncate(fd, size)
+                   || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW
+                                             | F_SEAL_SEAL))) {
+        error = errno;
+        close(fd);
+    }
+    return error ? -error : fd;
+}
+
+static int
+create_memories(struct region *region, char **textp)
+{
+    bool base = region->kind == VPCI_KEEPER_BASE;
+    int fd = create_memory(base ? "base" : "link", region->id, region->size);
+
+    if (fd >= 0) {
+        region->memory = fd;
+        fd = (base ? create_memory("private", region->id,
+                                   region->private_size) : 0);
+    }
+    if (fd < 0) {
+        *textp = xasprintf("memory of %"PRIu64" bytes cannot be had (%s)%s",
+                           region->size, ovs_strerror(-fd),
+                           (fd == -EMFILE
+                            ? ": the limit of open files (ulimit -n) is too "
+                              "low" : ""));
+        return -fd;
+    }
+    region->private_memory = base ? fd : -1;
+    return 0;
+}
+
+/* Creates the memory and opens the sockets of 'region'. */
+static int
+region_open(struct region *region, char **textp)
+{
+    int error = create_memories(region, textp);
+
+    for (int i = 0; !error && i < region->n_ends; i++) {
+        struct end *end = &region->ends[i];
+
+        error = listener_open(&end->listener, SOCK_STREAM, end->path, textp);
+        if (!error) {
+            error = end_watch(end);
+            if (error) {
+                *textp = xasprintf("%s cannot be watched (%s)", end->path,
+                                   ovs_strerror(error));
+            }
+        }
+    }
+    return error;
+}
+
+/* Completes the new 'region', or destroys it. */
+static int
+finish_region(struct region *region, struct region **regionp, char **textp)
+{
+    int error;
+
+    /* Also if it fails: something may be in the way of a link with this id. */
+    next_id++;
+    error = region_open(region, textp);
+    if (error) {
+        region_destroy(region);
+        return error;
+    }
+    region_insert(region);
+    *regionp = region;
+    for (int i = 0; i < region->n_ends; i++) {
+        VLOG_INFO("%s: region %"PRIu32" of %"PRIu64" bytes, %"PRIu32
+                  " vectors", region->ends[i].path, region->id, region->size,
+                  region->n_vectors);
+    }
+    return 0;
+}
+
+/* Ids are not used again. */
+static bool
+have_id(char **textp)
+{
+    if (next_id == UINT32_MAX) {
+        *textp = xstrdup("all ids of regions have been used: restart the "
+                         "keeper");
+        return false;
+    }
+    return true;
+}
+
+static int
+adopt_base(struct region *region, const struct region *wanted, char **textp)
+{
+    if (region->size != wanted->size
+        || region->n_vectors != wanted->n_vectors
+        || region->private_size != wanted->private_size) {
+        *textp = xasprintf(
+            "%s is region %"PRIu32" with %"PRIu64" bytes, %"PRIu32" vectors "
+            "and %"PRIu64" private bytes; %"PRIu64" bytes, %"PRIu32" vectors "
+            "and %"PRIu64" private bytes are wanted: delete it first, or "
+            "choose another path", region->ends[0].path, region->id,
+            region->size, region->n_vectors, region->private_size,
+            wanted->size, wanted->n_vectors, wanted->private_size);
+        return EEXIST;
+    }
+    return 0;
+}
+
+int
+region_add_base(const struct vpci_keeper_base_add *add,
+                struct region **regionp, bool *adopted, char **textp)
+{
+    struct region *region, *old;
+
+    if (!region_is_good_path(add->path)) {
+        *textp = xasprintf("a path is absolute, has up to %d bytes, and is "
+                           "UTF-8 without control characters, unlike '%s'",
+                           VPCI_KEEPER_BASE_PATH_SIZE - 1, add->path);
+        return EINVAL;
+    }
+
+    region = region_create(VPCI_KEEPER_BASE, next_id);
+    region->size = add->size;
+    region->private_size = (add->private_size ? add->private_size
+                            : VPCI_KEEPER_PRIVATE_PAGE);
+    region->n_vectors = add->n_vectors;
+    region->ends[0].path = xstrdup(add->path);
+    *textp = region_check(region);
+    if (*textp) {
+        region_destroy(region);
+        return EINVAL;
+    }
+
+    old = find_base(add->path);
+    *adopted = old != NULL;
+    if (old) {
+        int error = adopt_base(old, region, textp);
+
+        region_destroy(region);
+        *regionp = old;
+        return error;
+    }
+    if (!have_id(textp)) {
+        region_destroy(region);
+        return ENOSPC;
+    }
+    return finish_region(region, regionp, textp);
+}
+
+/* Finds the base regions of a link. */
+static int
+find_bases(const struct vpci_keeper_link_add *add, struct region *base[2],
+           char **textp)
+{
+    for (int i = 0; i < 2; i++) {
+        base[i] = region_find(add->base[i]);
+        if (!base[i]) {
+            *textp = xasprintf("there is no region %"PRIu32": a link is "
+                               "between two base regions", add->base[i]);
+            return ENOENT;
+        } else if (base[i]->kind != VPCI_KEEPER_BASE) {
+            *textp = xasprintf("region %"PRIu32" is a link: a link is between "
+                               "two base regions", add->base[i]);
+            return EINVAL;
+        }
+    }
+    if (base[0] == base[1]) {
+        *textp = xasprintf("a link is between two base regions, not between "
+                           "region %"PRIu32" and itself", add->base[0]);
+        return EINVAL;
+    }
+    return 0;
+}
+
+int
+region_add_link(const struct vpci_keeper_link_add *add,
+                struct region **regionp, char **textp)
+{
+    struct region *region, *base[2];
+    int error = find_bases(add, base, textp);
+
+    if (error) {
+        return error;
+    } else if (!have_id(textp)) {
+        return ENOSPC;
+    }
+
+    region = region_create(VPCI_KEEPER_LINK, next_id);
+    region->size = add->size;
+    region->n_vectors = add->n_vectors;
+    for (int i = 0; i < 2; i++) {
+        region->base[i] = base[i];
+        region->ends[i].path = xasprintf("%s.link%"PRIu32,
+                                         base[i]->ends[0].path, region->id);
+    }
+    *textp = region_check(region);
+    if (*textp) {
+        region_destroy(region);
+        return EINVAL;
+    }
+    return finish_region(region, regionp, textp);
+}
+
+/* Deletes a region that has no links. */
+static void
+delete_one(struct region *region)
+{
+    VLOG_INFO("%s: region %"PRIu32" is deleted", region->ends[0].path,
+              region->id);
+    region->attached = false;
+    for (int i = 0; i < region->n_ends; i++) {
+        client_disconnect(&region->ends[i], "the region is deleted");
+    }
+    ovs_list_remove(&region->node);
+    hmap_remove(&regions_by_id, &region->id_node);
+    region_destroy(region);
+}
+
+uint32_t
+region_delete(struct region *region)
+{
+    struct region *link;
+    uint32_t n = 1;
+
+    LIST_FOR_EACH_SAFE (link, node, &regions) {
+        if (link->base[0] == region || link->base[1] == region) {
+            delete_one(link);
+            n++;
+        }
+    }
+    delete_one(region);
+    return n;
+}
+
+void
+regions_delete_all(void)
+{
+    while (!ovs_list_is_empty(&regions)) {
+        region_delete(CONTAINER_OF(ovs_list_front(&regions), struct region,
+                                   node));
+    }
+}
+
+void
+region_describe(const struct region *region, struct vpci_keeper_region *msg)
+{
+    msg->id = region->id;
+    msg->kind = region->kind;
+    msg->size = region->size;
+    msg->private_size = region->private_size;
+    msg->n_vectors = region->n_vectors;
+    for (int i = 0; i < region->n_ends; i++) {
+        msg->base[i] = region->base[i] ? region->base[i]->id : 0;
+        msg->end[i] = end_state(&region->ends[i]);
+        ovs_strlcpy(msg->path[i], region->ends[i].path, sizeof msg->path[i]);
+    }
+}
+
+enum vpci_keeper_end
+end_state(const struct end *end)
+{
+    return (end->client ? VPCI_KEEPER_END_UP
+            : end->over ? VPCI_KEEPER_END_OVER
+            : VPCI_KEEPER_END_FREE);
+}
+
+static void
+accept_cb(struct watch *watch)
+{
+    client_accept(CONTAINER_OF(watch, struct end, listener.watch));
+}
+
+int
+end_watch(struct end *end)
+{
+    return watch_start(&end->listener.watch, end->listener.fd, accept_cb);
+}
+
+void
+end_close(struct end *end)
+{
+    end->over = true;
+    listener_close(&end->listener);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VPCID_REGION_H
+#define VPCID_REGION_H 1
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "listener.h"
+#include "openvswitch/hmap.h"
+#include "openvswitch/list.h"
+#include "vpci/keeper.h"
+
+/* Regions: memory, and the ends that clients connect to.
+ *
+ * Threads: the main thread only. */
+
+struct client;
+
+/* Why a connection was not taken, or not kept. */
+#define REFUSALS                                                        \
+    REFUSAL(BUSY, "busy", "the end has a client already")               \
+    REFUSAL(SENT, "sent", "it sent data, which ivshmem clients do not") \
+    REFUSAL(SLOW, "slow", "it does not read")                           \
+    REFUSAL(NO_FDS, "no-descriptors", "no descriptors are left")        \
+    REFUSAL(NO_IDS, "no-ids", "no ivshmem ids are left")                \
+    REFUSAL(ERROR, "error", "its socket failed")
+
+enum refusal {
+#define REFUSAL(ENUM, NAME, TEXT) REFUSAL_##ENUM,
+    REFUSALS
+#undef REFUSAL
+    N_REFUSALS
+};
+
+const char *refusal_name(enum refusal);     /* A word. */
+const char *refusal_text(enum refusal);     /* The rest of a sentence. */
+
+/* What the switch has been told of an end, on the connection that it has. */
+struct told {
+    struct ovs_list node;       /* Among the ends that it is behind with, or
+                                 * empty. */
+    uint64_t serial;            /* Of the client that it has been told of; 0 if
+                                 * of none. */
+    uint32_t id;                /* That client's ivshmem id. */
+    bool over;                  /* It knows that the end is over. */
+};
+
+/* A side of a region that a client can connect to. */
+struct end {
+    struct region *region;
+    int index;                  /* 0 or 1. */
+    char *path;                 /* Of its socket. */
+    struct listener listener;   /* Closed once the end is over. */
+    struct client *client;      /* Null if there is none. */
+    bool over;                  /* Of a link: its client has gone. */
+
+    uint64_t n_clients;         /* That it has ever had. */
+    uint64_t n_refused[N_REFUSALS];
+
+    /* The client that has gone, if the switch has not been told. */
+    uint32_t gone_id;
+    char gone_text[VPCI_KEEPER_TEXT_SIZE];
+
+    struct told told;
+};
+
+struct region {
+    struct ovs_list node;       /* In 'regions', by ascending id. */
+    struct hmap_node id_node;   /* In an index of regions by id. */
+    uint32_t id;                /* Not 0. */
+    enum vpci_keeper_kind kind;
+    uint64_t size;              /* In bytes. */
+    uint64_t private_size;      /* In bytes; 0 in links. */
+    uint32_t n_vectors;         /* Of each end. */
+    int memory;                 /* Sealed memfds. */
+    int private_memory;         /* -1 in links. */
+    struct region *base[2];     /* Of links; otherwise null. */
+    bool attached;              /* The switch has added or adopted it on the
+                                 * connection that it has. */
+    int n_ends;                 /* 1 or 2. */
+    struct end ends[2];
+};
+
+/* All regions. */
+extern struct ovs_list regions;
+
+/* Adds a base region, or finds one that is there with the same parameters.
+ *
+ * Returns 0 with '*regionp' and '*adopted' set, or a positive errno and, in
+ * '*textp', a text for people, which the caller frees. */
+int region_add_base(const struct vpci_keeper_base_add *,
+                    struct region **regionp, bool *adopted, char **textp);
+
+/* Adds a link.  Returns 0 with '*regionp' set, or as above. */
+int region_add_link(const struct vpci_keeper_link_add *,
+                    struct region **regionp, char **textp);
+
+/* Deletes 'region', and its links if it is a base: disconnects clients and
+ * unlinks sockets.  Returns how many regions that were. */
+uint32_t region_delete(struct region *);
+
+/* Deletes all regions. */
+void regions_delete_all(void);
+
+/* Finds a region by its id, or returns null. */
+struct region *region_find(uint32_t id);
+
+uint32_t regions_count(void);
+
+/* Describes 'region' in '*msg'. */
+void region_describe(const struct region *, struct vpci_keeper_region *msg);
+
+/* Starts to accept clients at 'end', which listens.  Returns 0 or a positive
+ * errno. */
+int end_watch(struct end *);
+
+/* Ends an end of a link for good. */
+void end_close(struct end *);
+
+enum vpci_keeper_end end_state(const struct end *);
+
+/* Parts of region_add_*() for regions that an earlier program has made. */
+struct region *region_create(enum vpci_keeper_kind, uint32_t id);
+void region_insert(struct region *);
+void region_destroy(struct region *);
+char *region_check(const struct region *);
+bool region_is_good_path(const char *path);
+
+/* The id of the next region. */
+uint32_t region_next_id(void);
+void region_set_next_id(uint32_t id);
+
+#endif /* vpcid/region.h */
