@@ -54,6 +54,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-offload-vpci.c \
 	lib/netdev-vpci-actions.c \
 	lib/netdev-vpci-actions.h \
+	lib/netdev-vpci-base.c \
 	lib/netdev-vpci-closer.c \
 	lib/netdev-vpci-config.c \
 	lib/netdev-vpci-copies.c \
@@ -61,6 +62,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-datapath.c \
 	lib/netdev-vpci-fds.c \
 	lib/netdev-vpci-filter.c \
+	lib/netdev-vpci-keeper.c \
+	lib/netdev-vpci-keeper.h \
 	lib/netdev-vpci-match.c \
 	lib/netdev-vpci-match.h \
 	lib/netdev-vpci-megaflow.c \

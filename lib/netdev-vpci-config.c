@@ -73,7 +73,15 @@ uint32_t
 vpci_config_max_pairs(const struct vpci_config *config)
 {
     return config->max_pairs ? config->max_pairs
-           : config->mode == VPCI_MODE_LISTEN ? 1 : VPCI_MAX_QUEUE_PAIRS;
+           : config->mode == VPCI_MODE_CONNECT ? VPCI_MAX_QUEUE_PAIRS : 1;
+}
+
+const char *
+vpci_config_path_key(const struct vpci_config *config)
+{
+    return (config->mode == VPCI_MODE_LISTEN ? "vhost-listen-path"
+            : config->mode == VPCI_MODE_IVSHMEM ? "ivshmem-path"
+            : "vhost-server-path");
 }
 
 void
@@ -174,10 +182,12 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
     size_t max = sizeof ((struct sockaddr_un *) NULL)->sun_path - 1;
 
     if (config->mode != VPCI_MODE_NONE) {
-        return xstrdup("options:vhost-server-path and "
-                       "options:vhost-listen-path exclude each other: the "
-                       "first connects to a socket, the second listens on "
-                       "one; remove one of them");
+        return xasprintf("options:%s and options:%s exclude each other: "
+                         "vhost-server-path connects to a guest's socket, "
+                         "vhost-listen-path listens for one, and "
+                         "ivshmem-path shares memory with one; remove all "
+                         "but one of them", vpci_config_path_key(config),
+                         key);
     }
     if (!value[0]) {
         return xasprintf("options:%s is empty: give the path of a UNIX "
@@ -205,6 +215,8 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
         return parse_path(key, value, VPCI_MODE_CONNECT, config);
     } else if (!strcmp(key, "vhost-listen-path")) {
         return parse_path(key, value, VPCI_MODE_LISTEN, config);
+    } else if (!strcmp(key, "ivshmem-path")) {
+        return parse_path(key, value, VPCI_MODE_IVSHMEM, config);
     } else if (!strcmp(key, "vhost-features-off")) {
         return parse_features_off(value, &config->features_off);
     } else if (!strcmp(key, "n_rxq")) {
@@ -215,7 +227,7 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
                             &config->tx_retries_max);
     }
     return xasprintf("unknown option options:%s; type 'vpci' knows "
-                     "vhost-server-path, vhost-listen-path, "
+                     "vhost-server-path, vhost-listen-path, ivshmem-path, "
                      "vhost-features-off, n_rxq and tx-retries-max", key);
 }
 
@@ -238,8 +250,10 @@ parse_config(const struct smap *args, struct vpci_config *config)
     }
     if (config->mode == VPCI_MODE_NONE) {
         return xstrdup("no socket given: set options:vhost-server-path=PATH "
-                       "to connect to a guest's socket or "
-                       "options:vhost-listen-path=PATH to listen for one");
+                       "to connect to a guest's socket, "
+                       "options:vhost-listen-path=PATH to listen for one, or "
+                       "options:ivshmem-path=PATH to share memory with a "
+                       "guest");
     }
     return NULL;
 }
@@ -386,8 +400,7 @@ check_connect_path(const char *path)
 static char *
 check_path(const struct netdev_vpci *dev, const struct vpci_config *config)
 {
-    const char *key = config->mode == VPCI_MODE_LISTEN
-                      ? "vhost-listen-path" : "vhost-server-path";
+    const char *key = vpci_config_path_key(config);
     struct netdev_vpci *other;
     char *error = NULL;
 
@@ -407,9 +420,11 @@ check_path(const struct netdev_vpci *dev, const struct vpci_config *config)
                          "each port needs a socket of its own",
                          key, config->path);
     }
-    return config->mode == VPCI_MODE_LISTEN
-           ? check_listen_path(config->path)
-           : check_connect_path(config->path);
+    return (config->mode == VPCI_MODE_LISTEN
+            ? check_listen_path(config->path)
+            : config->mode == VPCI_MODE_CONNECT
+            ? check_connect_path(config->path)
+            : NULL);            /* The keeper looks at it. */
 }
 
 /* True if going from 'a' to 'b' needs a new connection. */
@@ -423,6 +438,16 @@ config_needs_reconnect(const struct vpci_config *a,
            || a->max_pairs != b->max_pairs;
 }
 
+void
+vpci_config_unregister(struct netdev_vpci *dev)
+{
+    if (dev->base) {
+        vpci_base_unregister(dev);
+    } else {
+        vpci_vhost_unregister(dev);
+    }
+}
+
 /* Makes '*config', whose contents it takes over, the configuration of
  * 'dev'. */
 static char *
@@ -431,13 +456,14 @@ apply_config(struct netdev_vpci *dev, struct vpci_config *config)
     char *error;
 
     atomic_store_relaxed(&dev->tx_retries_max, config->tx_retries_max);
-    if (dev->registered && !config_needs_reconnect(&dev->config, config)) {
+    if ((dev->registered || dev->base)
+        && !config_needs_reconnect(&dev->config, config)) {
         dev->config.tx_retries_max = config->tx_retries_max;
         vpci_config_uninit(config);
         return NULL;
     }
 
-    vpci_vhost_unregister(dev);
+    vpci_config_unregister(dev);
     error = check_path(dev, config);
 
     ovs_mutex_lock(&vpci_mutex);
@@ -450,7 +476,9 @@ apply_config(struct netdev_vpci *dev, struct vpci_config *config)
     ovs_mutex_unlock(&dev->mutex);
     ovs_mutex_unlock(&vpci_mutex);
 
-    if (!error) {
+    if (!error && dev->config.mode == VPCI_MODE_IVSHMEM) {
+        vpci_base_register(dev, &error);
+    } else if (!error) {
         vpci_vhost_register(dev, &error);
     }
     return error;
@@ -495,8 +523,7 @@ netdev_vpci_get_config(const struct netdev *netdev, struct smap *args)
 
     ovs_mutex_lock(&dev->mutex);
     if (config->mode != VPCI_MODE_NONE) {
-        smap_add(args, config->mode == VPCI_MODE_LISTEN
-                 ? "vhost-listen-path" : "vhost-server-path", config->path);
+        smap_add(args, vpci_config_path_key(config), config->path);
         smap_add_format(args, "tx-retries-max", "%"PRIu32,
                         config->tx_retries_max);
     }

@@ -7,6 +7,8 @@
  *
  *     netdev-vpci.c          the class, life cycle, flags, reconfiguration
  *     netdev-vpci-config.c   options: parsing, checking, reporting
+ *     netdev-vpci-base.c     device vpci-net: a region shared with the guest
+ *     netdev-vpci-keeper.c   the keeper, which has the regions
  *     netdev-vpci-vhost.c    librte_vhost: sockets, connections, messages
  *     netdev-vpci-fds.c      descriptors that come with messages
  *     netdev-vpci-filter.c   what of their messages the library may see
@@ -95,6 +97,7 @@ enum vpci_mode {
     VPCI_MODE_NONE,
     VPCI_MODE_CONNECT,          /* options:vhost-server-path */
     VPCI_MODE_LISTEN,           /* options:vhost-listen-path */
+    VPCI_MODE_IVSHMEM,          /* options:ivshmem-path */
 };
 
 /* The options of a port, checked. */
@@ -204,7 +207,7 @@ vpci_counter_read(const uint64_t *counter)
     return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
-/* One virtio ring of the port's guest. */
+/* One ring of the port's guest: a virtio ring, or a native one. */
 struct vpci_ring {
     struct vpci_vring *vring;   /* Owned, never null. */
     struct vpci_peer peer;
@@ -302,6 +305,18 @@ struct vpci_conn {
     bool memory_lost;           /* Set by a guard.  Only with atomics. */
 };
 
+/* What is known of a port's guest, whichever device it has. */
+struct vpci_guest {
+    bool started;               /* It has a driver. */
+    bool usable;                /* Rings may run that are ready. */
+    bool carrier;
+    bool disturbed;             /* Rings rest for a moment only. */
+    uint32_t rings_ready;       /* Bit N: ring N may run. */
+    uint64_t features;          /* Negotiated. */
+    int numa;                   /* Node of its memory, or -1. */
+};
+
+struct vpci_base;
 struct vpci_policer;
 struct vpci_mempool;
 struct vpci_offload;
@@ -336,6 +351,8 @@ struct netdev_vpci {
     bool registered;                /* 'config.path' with the library. */
     struct ovs_list conns;          /* Of struct vpci_conn. */
     struct vpci_conn *active;       /* The one whose rings run, or null. */
+    struct vpci_base *base;         /* Of device vpci-net, or null.  Main
+                                     * thread. */
     bool carrier;
     long long int carrier_resets;
     uint64_t n_connects;
@@ -424,6 +441,12 @@ int netdev_vpci_set_config(struct netdev *, const struct smap *args,
 int netdev_vpci_get_config(const struct netdev *, struct smap *args);
 void vpci_features_format(uint64_t features, struct ds *);
 
+/* Gives up the port's socket or region.  Main thread, no mutex held. */
+void vpci_config_unregister(struct netdev_vpci *);
+
+/* The option that gives the path of the port's socket. */
+const char *vpci_config_path_key(const struct vpci_config *);
+
 /* netdev-vpci-vhost.c */
 
 /* Registers 'config.path' of 'dev' with librte_vhost and starts to connect or
@@ -441,6 +464,33 @@ void vpci_vhost_wait(struct netdev_vpci *);
 
 /* True if librte_vhost knows 'path' already, whoever registered it. */
 bool vpci_vhost_path_in_use(const char *path);
+
+/* netdev-vpci-base.c */
+
+/* Asks the keeper for the region of 'config.path', and serves its guest.  Main
+ * thread, no mutex held.  Returns 0 or a positive errno, with a sentence for the
+ * operator, which the caller frees, in '*errp'. */
+int vpci_base_register(struct netdev_vpci *, char **errp);
+void vpci_base_unregister(struct netdev_vpci *);
+
+/* Periodic work for one port.  Main thread, no mutex held. */
+void vpci_base_run(struct netdev_vpci *);
+void vpci_base_wait(struct netdev_vpci *);
+
+/* What the guest is told of its port has changed. */
+void vpci_base_update(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+
+/* Fills in '*guest'.  Returns false if there is none whose rings could run. */
+bool vpci_base_get_guest(const struct netdev_vpci *dev,
+                         struct vpci_guest *guest)
+    OVS_REQUIRES(dev->mutex);
+
+/* Starts ring 'index'.  Returns 0 or a positive errno. */
+int vpci_base_start_ring(struct netdev_vpci *dev, unsigned int index)
+    OVS_REQUIRES(dev->mutex);
+void vpci_base_wake_guest(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+void vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
+    OVS_REQUIRES(dev->mutex);
 
 /* netdev-vpci-filter.c */
 
@@ -492,7 +542,10 @@ void vpci_rings_stop(struct netdev_vpci *dev, unsigned int index)
 void vpci_rings_set_n_txq(struct netdev_vpci *dev, int n)
     OVS_REQUIRES(dev->mutex);
 
-/* Queue pairs that the active connection uses, 1 if there is none. */
+/* Remembers that 'ring' is broken by 'fault'.  Any thread. */
+void vpci_ring_report(struct vpci_ring *ring, const struct vpci_fault *fault);
+
+/* Queue pairs that the guest uses, 1 if there is none. */
 int vpci_rings_n_pairs(const struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
 
 /* netdev-vpci-rxtx.c */

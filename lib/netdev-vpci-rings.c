@@ -49,11 +49,9 @@ ring_clear_fault(struct vpci_ring *ring)
     vpci_changed(ring->dev);
 }
 
-/* Callback of the ring engine, on the thread that found 'fault'. */
-static void
-ring_report(void *ring_, const struct vpci_fault *fault)
+void
+vpci_ring_report(struct vpci_ring *ring, const struct vpci_fault *fault)
 {
-    struct vpci_ring *ring = ring_;
     char text[256];
 
     if (fault->kind == VPCI_FAULT_DOORBELL) {
@@ -61,6 +59,13 @@ ring_report(void *ring_, const struct vpci_fault *fault)
     }
     ring_set_fault(ring, xstrdup(vpci_fault_format(fault, text,
                                                    sizeof text)));
+}
+
+/* Callback of the ring engine, on the thread that found 'fault'. */
+static void
+ring_report(void *ring, const struct vpci_fault *fault)
+{
+    vpci_ring_report(ring, fault);
 }
 
 int
@@ -291,21 +296,21 @@ ring_doorbell(struct vpci_ring *ring, int fd, bool *blocks)
 /* Gets the receive queue of ring 'index', if that is from the guest, ready for
  * it. */
 static void
-prepare_rxq(struct netdev_vpci *dev, unsigned int index,
-            const struct vpci_vring_config *config)
+prepare_rxq(struct netdev_vpci *dev, unsigned int index, uint64_t features,
+            uint32_t size)
 {
     if (index % 2) {
         struct vpci_rxq *rxq = &dev->rxqs[index / 2];
 
-        vpci_super_prepare(rxq, config->features);
-        rxq->max_untold = MAX(MIN(config->size / 4, VPCI_VRING_BURST), 1);
+        vpci_super_prepare(rxq, features);
+        rxq->max_untold = MAX(MIN(size / 4, VPCI_VRING_BURST), 1);
     }
 }
 
 /* Starts ring 'index' of the active connection.  Returns false if its doorbell
  * blocks: then the next one may, too. */
 static bool
-start_ring(struct netdev_vpci *dev, unsigned int index)
+start_vring(struct netdev_vpci *dev, unsigned int index)
 {
     struct vpci_ring *ring = &dev->rings[index];
     struct vpci_vring_config config = { .call_fd = -1 };
@@ -317,7 +322,7 @@ start_ring(struct netdev_vpci *dev, unsigned int index)
         fault = ring_doorbell(ring, config.call_fd, &blocks);
     }
     if (!error && !fault) {
-        prepare_rxq(dev, index, &config);
+        prepare_rxq(dev, index, config.features, config.size);
         error = vpci_vring_start(ring->vring, &config);
     }
     if (fault) {
@@ -334,17 +339,77 @@ start_ring(struct netdev_vpci *dev, unsigned int index)
     return !blocks;
 }
 
+/* Starts native ring 'index'. */
+static void
+start_native(struct netdev_vpci *dev, unsigned int index,
+             const struct vpci_guest *guest)
+    OVS_REQUIRES(dev->mutex)
+{
+    int error;
+
+    prepare_rxq(dev, index, guest->features, UINT32_MAX);
+    error = vpci_base_start_ring(dev, index);
+    if (error) {
+        ring_set_fault(&dev->rings[index],
+                       xasprintf("cannot use the ring: %s",
+                                 ovs_strerror(error)));
+    }
+}
+
+/* What is known of the guest of 'dev'.  Returns false if there is none. */
+static bool
+get_guest(const struct netdev_vpci *dev, struct vpci_guest *guest)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_conn *conn = dev->active;
+
+    if (dev->config.mode == VPCI_MODE_IVSHMEM) {
+        return vpci_base_get_guest(dev, guest);
+    }
+    if (!conn || !conn->started) {
+        *guest = (struct vpci_guest) {
+            .disturbed = conn && conn->disturbed, .numa = -1,
+        };
+        return false;
+    }
+    *guest = (struct vpci_guest) {
+        .started = true,
+        .usable = conn->memory_valid && !conn->disturbed,
+        .carrier = conn->memory_valid || conn->disturbed,
+        .disturbed = conn->disturbed,
+        .rings_ready = conn->rings_ready,
+        .features = conn->features,
+        .numa = conn->numa,
+    };
+    return true;
+}
+
+/* Starts ring 'index' of 'guest'.  Returns false if the guest is to be left
+ * alone. */
+static bool
+start_ring(struct netdev_vpci *dev, unsigned int index,
+           const struct vpci_guest *guest)
+    OVS_REQUIRES(dev->mutex)
+{
+    if (dev->config.mode == VPCI_MODE_IVSHMEM) {
+        start_native(dev, index, guest);
+        return true;
+    }
+    return start_vring(dev, index);
+}
+
 /* Starts and stops rings so that those run that should. */
 static void
 update_rings(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
-    const struct vpci_conn *conn = dev->active;
-    bool usable = conn && conn->started && conn->memory_valid
-                  && !conn->disturbed && !vpci_shut_reason(dev);
+    struct vpci_guest guest;
+    bool usable = get_guest(dev, &guest) && guest.usable
+                  && !vpci_shut_reason(dev);
+    bool started = false;
 
     for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
-        bool ready = conn && conn->started && conn->rings_ready & (1u << i);
+        bool ready = guest.rings_ready & (1u << i);
         bool running = vpci_vring_is_running(dev->rings[i].vring);
 
         if (running && (!usable || !ready)) {
@@ -354,8 +419,12 @@ update_rings(struct netdev_vpci *dev)
             ring_clear_fault(&dev->rings[i]);
         }
         if (!running && usable && ready && !dev->rings[i].fault) {
-            usable = start_ring(dev, i);
+            usable = start_ring(dev, i, &guest);
+            started = true;
         }
+    }
+    if (started && dev->config.mode == VPCI_MODE_IVSHMEM) {
+        vpci_base_wake_guest(dev);
     }
 }
 
@@ -384,11 +453,13 @@ static void
 open_gates(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
+    struct vpci_guest guest;
+
     if (!(dev->flags & NETDEV_UP) || !dev->mempool) {
         return;
     }
-    if (dev->n_to_guest) {
-        dev->guest_features = dev->active->features;
+    if (dev->n_to_guest && get_guest(dev, &guest)) {
+        dev->guest_features = guest.features;
     }
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
         if (vpci_vring_is_running(dev->rxqs[i].ring->vring)) {
@@ -405,13 +476,13 @@ open_gates(struct netdev_vpci *dev)
 int
 vpci_rings_n_pairs(const struct netdev_vpci *dev)
 {
+    struct vpci_guest guest;
     int n = 1;
 
-    if (dev->active && dev->active->started) {
-        for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
-            if (dev->active->rings_ready & (1u << VPCI_RING_FROM_GUEST(i))) {
-                n = i + 1;
-            }
+    get_guest(dev, &guest);
+    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        if (guest.rings_ready & (1u << VPCI_RING_FROM_GUEST(i))) {
+            n = i + 1;
         }
     }
     return n;
@@ -422,13 +493,13 @@ static void
 follow_guest(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
-    const struct vpci_conn *conn = dev->active;
+    struct vpci_guest guest;
 
-    if (conn && conn->started) {
+    if (get_guest(dev, &guest)) {
         int n_pairs = vpci_rings_n_pairs(dev);
-        int socket_id = (conn->numa >= 0
-                         && conn->numa != dev->refused_socket_id
-                         ? conn->numa : dev->requested_socket_id);
+        int socket_id = (guest.numa >= 0
+                         && guest.numa != dev->refused_socket_id
+                         ? guest.numa : dev->requested_socket_id);
 
         if (n_pairs != dev->requested_n_rxq
             || socket_id != dev->requested_socket_id) {
@@ -443,9 +514,8 @@ static void
 update_carrier(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
-    const struct vpci_conn *conn = dev->active;
-    bool carrier = conn && conn->started && (conn->memory_valid
-                                             || conn->disturbed);
+    struct vpci_guest guest;
+    bool carrier = get_guest(dev, &guest) && guest.carrier;
 
     if (carrier != dev->carrier) {
         dev->carrier = carrier;

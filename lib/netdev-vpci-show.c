@@ -63,10 +63,54 @@ show_counters(const char *name, int id, const struct vpci_counters *c,
 }
 
 static void
+show_features(uint64_t features, const char *rings, struct ds *s)
+{
+    ds_put_format(s, "  features: 0x%016"PRIx64" (", features);
+    vpci_features_format(features, s);
+    ds_put_format(s, "), %s rings\n", rings);
+}
+
+static void
+show_region(const struct netdev_vpci *dev, struct ds *s)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct smap status = SMAP_INITIALIZER(&status);
+    struct vpci_guest guest;
+
+    vpci_base_get_status(dev, &status);
+    ds_put_format(s, "  ivshmem at %s: %s", dev->config.path
+                  ? dev->config.path : "(no socket)",
+                  smap_get_def(&status, "status", "no region"));
+    if (smap_get(&status, "problem")) {
+        ds_put_format(s, " (%s)", smap_get(&status, "problem"));
+    }
+    ds_put_char(s, '\n');
+    if (smap_get(&status, "guest_id")) {
+        ds_put_format(s, "  guest: ivshmem id %s, process %s of user %s\n",
+                      smap_get(&status, "guest_id"),
+                      smap_get(&status, "guest_pid"),
+                      smap_get(&status, "guest_uid"));
+    }
+    if (dev->last_disconnect) {
+        ds_put_format(s, "  last time disconnected: %s\n",
+                      dev->last_disconnect);
+    }
+    if (vpci_base_get_guest(dev, &guest)) {
+        show_features(guest.features, "native", s);
+    }
+    smap_destroy(&status);
+}
+
+static void
 show_connection(const struct netdev_vpci *dev, struct ds *s)
     OVS_REQUIRES(dev->mutex)
 {
     const struct vpci_conn *conn = dev->active;
+
+    if (dev->config.mode == VPCI_MODE_IVSHMEM) {
+        show_region(dev, s);
+        return;
+    }
 
     ds_put_format(s, "  %s %s: ", dev->config.mode == VPCI_MODE_LISTEN
                   ? "listening on" : "connecting to",
@@ -90,11 +134,9 @@ show_connection(const struct netdev_vpci *dev, struct ds *s)
         ds_put_format(s, "  refused: %s\n", conn->refusal);
     }
     if (conn && conn->started) {
-        ds_put_format(s, "  features: 0x%016"PRIx64" (", conn->features);
-        vpci_features_format(conn->features, s);
-        ds_put_format(s, "), %s rings\n",
+        show_features(conn->features,
                       conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)
-                      ? "packed" : "split");
+                      ? "packed" : "split", s);
     }
 }
 
@@ -133,8 +175,10 @@ static void
 show_port(const struct netdev_vpci *dev, struct ds *s)
     OVS_REQUIRES(dev->mutex)
 {
-    ds_put_format(s, "%s: virtio-net, MTU %d, %d receive and %d transmit "
-                  "queues%s\n", vpci_name(dev), dev->mtu, dev->up.n_rxq,
+    ds_put_format(s, "%s: %s, MTU %d, %d receive and %d transmit "
+                  "queues%s\n", vpci_name(dev),
+                  dev->config.mode == VPCI_MODE_IVSHMEM ? "vpci-net"
+                  : "virtio-net", dev->mtu, dev->up.n_rxq,
                   dev->n_txqs, dev->flags & NETDEV_UP ? "" : ", down");
     show_connection(dev, s);
     show_paths(dev, s);

@@ -261,54 +261,80 @@ add_ring_status(const struct netdev_vpci *dev, struct smap *args)
 }
 
 static void
-add_guest_status(const struct netdev_vpci *dev, const struct vpci_conn *conn,
-                 struct smap *args)
-    OVS_REQUIRES(dev->mutex)
+add_features(uint64_t features, struct smap *args)
 {
-    bool packed = conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED);
     struct ds s = DS_EMPTY_INITIALIZER;
 
-    smap_add_format(args, "features", "0x%016"PRIx64, conn->features);
-    vpci_features_format(conn->features, &s);
+    smap_add_format(args, "features", "0x%016"PRIx64, features);
+    vpci_features_format(features, &s);
     smap_add(args, "feature_names", ds_cstr(&s));
     ds_destroy(&s);
-    smap_add(args, "ring_type", packed ? "packed" : "split");
-    smap_add_format(args, "queue_pairs", "%d", vpci_rings_n_pairs(dev));
-    if (conn->mtu) {
-        smap_add_format(args, "guest_mtu", "%"PRIu16, conn->mtu);
+}
+
+static void
+add_virtio_status(const struct netdev_vpci *dev, struct smap *args)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_conn *conn = dev->active;
+
+    smap_add(args, "device", "virtio-net");
+    smap_add(args, "mode", dev->config.mode == VPCI_MODE_LISTEN
+             ? "server" : "client");
+    smap_add(args, "status", !conn ? "disconnected"
+             : !conn->started ? "connected, waiting for the guest's driver"
+             : "connected");
+    if (conn && conn->started) {
+        add_features(conn->features, args);
+        smap_add(args, "ring_type",
+                 conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)
+                 ? "packed" : "split");
+        smap_add_format(args, "queue_pairs", "%d", vpci_rings_n_pairs(dev));
+        if (conn->mtu) {
+            smap_add_format(args, "guest_mtu", "%"PRIu16, conn->mtu);
+        }
+        if (conn->numa >= 0) {
+            smap_add_format(args, "numa", "%d", conn->numa);
+        }
+        add_ring_status(dev, args);
     }
-    if (conn->numa >= 0) {
-        smap_add_format(args, "numa", "%d", conn->numa);
+    if (conn && conn->refusal) {
+        smap_add(args, "refused", conn->refusal);
     }
-    add_ring_status(dev, args);
+}
+
+static void
+add_native_status(const struct netdev_vpci *dev, struct smap *args)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_guest guest;
+
+    smap_add(args, "device", "vpci-net");
+    vpci_base_get_status(dev, args);
+    if (vpci_base_get_guest(dev, &guest)) {
+        add_features(guest.features, args);
+        smap_add(args, "ring_type", "native");
+        smap_add_format(args, "queue_pairs", "%d", vpci_rings_n_pairs(dev));
+        add_ring_status(dev, args);
+    }
 }
 
 int
 netdev_vpci_get_status(const struct netdev *netdev, struct smap *args)
 {
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
-    const struct vpci_conn *conn;
 
     ovs_mutex_lock(&dev->mutex);
-    conn = dev->active;
-    smap_add(args, "device", "virtio-net");
-    smap_add(args, "mode", dev->config.mode == VPCI_MODE_LISTEN
-             ? "server" : "client");
     if (dev->config.path) {
         smap_add(args, "socket", dev->config.path);
     }
     smap_add_format(args, "mtu", "%d", dev->mtu);
-    smap_add(args, "status", !conn ? "disconnected"
-             : !conn->started ? "connected, waiting for the guest's driver"
-             : "connected");
-    if (conn && conn->started) {
-        add_guest_status(dev, conn, args);
+    if (dev->config.mode == VPCI_MODE_IVSHMEM) {
+        add_native_status(dev, args);
+    } else {
+        add_virtio_status(dev, args);
     }
     if (vpci_shut_reason(dev)) {
         smap_add(args, "shut", vpci_shut_reason(dev));
-    }
-    if (conn && conn->refusal) {
-        smap_add(args, "refused", conn->refusal);
     }
     if (dev->last_disconnect) {
         smap_add(args, "last_disconnect", dev->last_disconnect);

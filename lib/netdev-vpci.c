@@ -9,6 +9,7 @@
 
 #include "connectivity.h"
 #include "dpdk.h"
+#include "netdev-vpci-keeper.h"
 #include "netdev-vpci-tso.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
@@ -57,10 +58,12 @@ netdev_vpci_run(const struct netdev_class *class)
     /* The references keep the ports, without any of our mutexes. */
     netdev_get_devices(class, &ports);
     vpci_tso_run(&ports);
+    vpci_keeper_run();
     SHASH_FOR_EACH (node, &ports) {
         struct netdev *netdev = node->data;
 
         vpci_vhost_run(netdev_vpci_cast(netdev));
+        vpci_base_run(netdev_vpci_cast(netdev));
         netdev_close(netdev);
     }
     shash_destroy(&ports);
@@ -75,8 +78,10 @@ netdev_vpci_wait(const struct netdev_class *class OVS_UNUSED)
     ovs_mutex_lock(&vpci_mutex);
     LIST_FOR_EACH (dev, node, &vpci_list) {
         vpci_vhost_wait(dev);
+        vpci_base_wait(dev);
     }
     ovs_mutex_unlock(&vpci_mutex);
+    vpci_keeper_wait();
 }
 
 static struct netdev *
@@ -128,6 +133,7 @@ netdev_vpci_construct(struct netdev *netdev)
     ovs_mutex_init(&dev->mutex);
     ovs_mutex_init(&dev->fault_mutex);
     ovs_list_init(&dev->conns);
+    dev->reregister_at = LLONG_MAX;
     eth_addr_random(&dev->hwaddr);
     atomic_init(&dev->tx_retries_max, 0);
     atomic_init(&dev->rarp_pending, false);
@@ -160,7 +166,7 @@ netdev_vpci_destruct(struct netdev *netdev)
 {
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
 
-    vpci_vhost_unregister(dev);
+    vpci_config_unregister(dev);
 
     ovs_mutex_lock(&vpci_mutex);
     ovs_list_remove(&dev->node);
@@ -302,6 +308,7 @@ netdev_vpci_update_flags(struct netdev *netdev, enum netdev_flags off,
     if (new_flags != dev->flags) {
         vpci_rings_pause(dev);
         dev->flags = new_flags;
+        vpci_base_update(dev);
         vpci_rings_resume(dev);
         vpci_changed(dev);
     }
@@ -372,6 +379,7 @@ netdev_vpci_reconfigure(struct netdev *netdev)
         vpci_rings_set_n_txq(dev, dev->requested_n_txq);
         netdev->n_txq = dev->requested_n_txq;
         netdev->n_rxq = dev->requested_n_rxq;
+        vpci_base_update(dev);
     }
     vpci_rings_resume(dev);
     vpci_changed(dev);

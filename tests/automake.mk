@@ -127,6 +127,8 @@ tests_vhost_guest_SOURCES = \
 	tests/vhost-guest-io.h \
 	tests/vhost-guest-memory.c \
 	tests/vhost-guest-memory.h \
+	tests/vhost-guest-native.c \
+	tests/vhost-guest-native.h \
 	tests/vhost-guest-traffic-commands.c \
 	tests/vhost-guest-traffic.c \
 	tests/vhost-guest-traffic.h \
@@ -186,6 +188,7 @@ TESTSUITE_AT = \
 	tests/vpci-hostile.at \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
+	tests/vpci-net.at \
 	tests/vpci-perf.at \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \

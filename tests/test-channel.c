@@ -208,7 +208,9 @@ run_begin_anew(void)
         struct vpci_ring_tx *tx = vpci_channel_tx(f.sides[one].ch, 0);
 
         f.now += DELAY_MS;
-        run(&f, 0), run(&f, 1), run(&f, 0), run(&f, 1);
+        for (int j = 0; j < 3; j++) {
+            run(&f, 0), run(&f, 1);
+        }
         CHECK(carries(&f));
         for (uint32_t j = 0; j < 7; j++) {
             CHECK(put(tx, j));
@@ -218,9 +220,15 @@ run_begin_anew(void)
         CHECK(vpci_ring_consumed(tx) >= 1);
         vpci_channel_begin(f.sides[other].ch, &f.sides[other].config, 10 + i);
         if (i % 4 > 1) {
-            /* Its rings are still the old ones. */
+            /* Rings are left alone until whoever uses them has been told. */
             f.now += DELAY_MS;
+            CHECK(vpci_ring_produced(tx) == 8);
             CHECK(run(&f, one) == VPCI_CHANNEL_MEETING);
+            CHECK(vpci_ring_produced(tx) == 8);
+
+            /* Its own are still the old ones. */
+            CHECK(run(&f, one) == VPCI_CHANNEL_MEETING);
+            CHECK(vpci_ring_produced(tx) == 0);
             continue;
         }
 

@@ -130,7 +130,7 @@ session_start(struct session *s, bool reset)
 {
     int error = guest_open(&s->g);
 
-    if (!error) {
+    if (!error && !s->g.cfg.native) {
         error = guest_memory_truncate(&s->g.mem, UINT64_MAX);
     }
     if (!error) {
@@ -280,12 +280,17 @@ run_ring_show(struct session *s, const struct args *args)
         uint16_t idx;
         bool wrap;
 
-        vring_driver_device_base(q->drv, &idx, &wrap);
+        if (q->drv) {
+            vring_driver_device_base(q->drv, &idx, &wrap);
+        } else {
+            idx = q->native_done;
+            wrap = false;
+        }
         n += snprintf(s->answer + n, sizeof s->answer - n,
                       "%s%u: used=%u/%d in_flight=%u posted=%"PRIu64
                       " done=%"PRIu64" abandoned=%"PRIu64, i ? "; " : "", i,
-                      idx, wrap, vring_driver_n_in_flight(q->drv), q->posted,
-                      q->done, q->abandoned);
+                      idx, wrap, (unsigned int) guest_in_flight(&s->g, q),
+                      q->posted, q->done, q->abandoned);
         if (n >= sizeof s->answer) {
             break;
         }

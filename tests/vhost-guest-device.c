@@ -15,6 +15,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "vhost-guest-native.h"
+
 #define PAGE 4096u
 
 /* Connections given up by the back end before it is given up itself. */
@@ -56,12 +58,15 @@ guest_destroy(struct guest *g)
     for (unsigned int i = 0; i < g->n_queues; i++) {
         struct guest_queue *q = &g->queues[i];
 
-        vring_driver_destroy(q->drv);
-        free(q->slots);
-        free(q->free_slots);
-        close(q->kick_fd);
-        close(q->call_fd);
+        if (q->drv) {
+            vring_driver_destroy(q->drv);
+            free(q->slots);
+            free(q->free_slots);
+            close(q->kick_fd);
+            close(q->call_fd);
+        }
     }
+    guest_native_close(g);
     front_end_destroy(&g->fe);
     unmap_log(g);
     guest_memory_destroy(&g->mem);
@@ -331,6 +336,9 @@ guest_open(struct guest *g)
 {
     int error;
 
+    if (g->cfg.native) {
+        return guest_native_open(g);
+    }
     g->running = false;
     error = open_and_negotiate(g);
     if (!error && !g->n_queues) {
@@ -429,7 +437,7 @@ guest_start_ring(struct guest *g, struct guest_queue *q)
 int
 guest_set_enabled(struct guest *g, unsigned int pair, bool enabled)
 {
-    if (g->features & GUEST_F_PROTOCOL) {
+    if (!g->cfg.native && g->features & GUEST_F_PROTOCOL) {
         for (unsigned int i = 2 * pair; i < 2 * pair + 2; i++) {
             int error = front_end_set_vring(&g->fe, VU_SET_VRING_ENABLE, i,
                                             enabled);
@@ -448,8 +456,12 @@ guest_set_enabled(struct guest *g, unsigned int pair, bool enabled)
 int
 guest_start(struct guest *g)
 {
-    int error = guest_set_mem_table(g);
+    int error;
 
+    if (g->cfg.native) {
+        return guest_native_start(g);
+    }
+    error = guest_set_mem_table(g);
     for (unsigned int i = 0; i < g->n_queues && !error; i++) {
         error = guest_start_ring(g, &g->queues[i]);
     }
@@ -500,6 +512,11 @@ guest_stop(struct guest *g)
 {
     int error = 0;
 
+    if (g->cfg.native) {
+        return g->native ? guest_native_stop(g)
+               : fail(g, ENOTCONN, "not connected");
+    }
+
     for (unsigned int i = 0; i < g->n_queues; i++) {
         int retval = guest_stop_ring(g, &g->queues[i]);
 
@@ -518,6 +535,10 @@ guest_stop(struct guest *g)
 void
 guest_close(struct guest *g)
 {
+    if (g->cfg.native) {
+        guest_native_close(g);
+        return;
+    }
     front_end_close(&g->fe);
     g->running = false;
     for (unsigned int i = 0; i < g->n_queues; i++) {
@@ -532,6 +553,9 @@ guest_reset_rings(struct guest *g)
     for (unsigned int i = 0; i < g->n_queues; i++) {
         struct guest_queue *q = &g->queues[i];
 
+        if (!q->drv) {
+            continue;
+        }
         q->abandoned += vring_driver_n_in_flight(q->drv);
         vring_driver_reset(q->drv, g->cfg.start_idx, g->cfg.start_wrap);
         vring_driver_disable_interrupts(q->drv);
@@ -750,4 +774,11 @@ guest_ring_error(struct guest *g, char *buf, size_t size)
     }
     pthread_mutex_unlock(&g->lock);
     return error;
+}
+
+uint64_t
+guest_in_flight(const struct guest *g, const struct guest_queue *q)
+{
+    return (g->cfg.native ? guest_native_in_flight(g, q)
+            : vring_driver_n_in_flight(q->drv));
 }

@@ -56,6 +56,8 @@ struct guest_shape {
 struct guest_config {
     const char *path;
     bool listens;
+    bool native;                /* Device vpci-net: 'path' is that of its
+                                 * ivshmem socket. */
     unsigned int timeout_ms;
     uint64_t features;          /* Wanted. */
     uint64_t optional;          /* Of these, not missed if not offered. */
@@ -99,6 +101,10 @@ struct guest_queue {
     uint64_t posted;            /* Chains given to the device. */
     uint64_t done;              /* Chains given back by the device. */
     uint64_t abandoned;         /* Chains forgotten in a reset. */
+
+    /* Of a native ring, instead of 'drv' and so on. */
+    uint32_t native_done;
+    struct vpci_signal *signal; /* Interrupts; null if it is not there. */
 };
 
 /* Dirty page log. */
@@ -128,6 +134,7 @@ struct guest_counts {
 
 struct guest {
     struct guest_config cfg;
+    struct guest_native *native; /* Null without such a device. */
     struct vhost_front_end fe;
     uint64_t features;          /* Negotiated; 0 before. */
     uint32_t hdr_len;           /* Of the virtio header. */
@@ -205,6 +212,9 @@ unsigned int guest_log_missing(const struct guest *, uint64_t addr,
 
 /* The error that a ring has run into, formatted into 'buf', or null. */
 const char *guest_ring_error(struct guest *, char *buf, size_t size);
+
+/* Chains, or frames of a native ring, that the device has not given back. */
+uint64_t guest_in_flight(const struct guest *, const struct guest_queue *);
 
 /* Makes the traffic thread look at all rings. */
 void guest_wake(struct guest *);

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "vhost-guest-frames.h"
+#include "vhost-guest-native.h"
+#include "vpci/device.h"
 
 /* Pause of a driver that polls. */
 #define POLL_INTERVAL_US 20
@@ -157,6 +159,10 @@ free_slot(struct guest_queue *q, const struct vring_driver_reaped *reaped)
 void
 guest_kick(struct guest *g, struct guest_queue *q)
 {
+    if (g->cfg.native) {
+        guest_native_kick(g, q);
+        return;
+    }
     vring_driver_publish(q->drv);
     if (vring_driver_needs_kick(q->drv)) {
         g->counts.kicks++;
@@ -168,6 +174,10 @@ void
 guest_fill_rx(struct guest *g, struct guest_queue *q)
 {
     bool added = false;
+
+    if (g->cfg.native) {
+        return;
+    }
 
     while (q->n_free_slots) {
         struct guest_slot *slot = next_slot(g, q);
@@ -229,6 +239,9 @@ guest_receive(struct guest *g, struct guest_queue *q, uint8_t *buf)
     uint32_t len = 0;
     bool good = true;
 
+    if (g->cfg.native) {
+        return guest_native_receive(g, q, buf);
+    }
     if (!vring_driver_reap(q->drv, &reaped, 1)) {
         return 0;
     }
@@ -270,14 +283,21 @@ guest_receive(struct guest *g, struct guest_queue *q, uint8_t *buf)
 uint8_t *
 guest_reserve(struct guest *g, struct guest_queue *q)
 {
+    if (g->cfg.native) {
+        return guest_native_reserve(g, q);
+    }
     return q->n_free_slots ? next_slot(g, q)->host : NULL;
 }
 
 bool
 guest_post(struct guest *g, struct guest_queue *q, uint32_t len)
 {
-    struct guest_slot *slot = next_slot(g, q);
+    struct guest_slot *slot;
 
+    if (g->cfg.native) {
+        return guest_native_post(g, q, len);
+    }
+    slot = next_slot(g, q);
     slot->len = len;
     if (!add_slot(g, q, slot, &g->tx_shape)) {
         return false;
@@ -292,6 +312,9 @@ guest_reap_tx(struct guest *g, struct guest_queue *q)
     struct vring_driver_reaped reaped[32];
     unsigned int n, total = 0;
 
+    if (g->cfg.native) {
+        return guest_native_reap_tx(g, q);
+    }
     do {
         n = vring_driver_reap(q->drv, reaped, 32);
         for (unsigned int i = 0; i < n; i++) {
@@ -309,6 +332,9 @@ enable_interrupts(struct guest *g)
 {
     bool ready = false;
 
+    if (g->cfg.native) {
+        return guest_native_enable_interrupts(g);
+    }
     for (unsigned int i = 0; i < g->n_queues; i++) {
         ready |= vring_driver_enable_interrupts(g->queues[i].drv, 1);
     }
@@ -316,10 +342,15 @@ enable_interrupts(struct guest *g)
 }
 
 static bool
-has_used(const struct guest *g)
+has_used(struct guest *g)
 {
     bool used = false;
 
+    if (g->cfg.native) {
+        used = guest_native_enable_interrupts(g);
+        guest_native_disable_interrupts(g);
+        return used;
+    }
     for (unsigned int i = 0; i < g->n_queues; i++) {
         const struct vring_driver *drv = g->queues[i].drv;
 
@@ -337,8 +368,13 @@ poll_interrupts(struct guest *g, unsigned int ms, bool *interrupted)
     eventfd_t value;
 
     for (unsigned int i = 0; i < n; i++) {
-        pfds[i] = (struct pollfd) { .fd = g->queues[i].call_fd,
-                                    .events = POLLIN };
+        const struct guest_queue *q = &g->queues[i];
+
+        pfds[i] = (struct pollfd) {
+            .fd = !g->cfg.native ? q->call_fd
+                  : q->signal ? vpci_signal_fd(q->signal) : -1,
+            .events = POLLIN,
+        };
     }
     pfds[n] = (struct pollfd) { .fd = g->wake_fd, .events = POLLIN };
 
@@ -378,7 +414,11 @@ guest_wait(struct guest *g, unsigned int ms)
     }
 
     pthread_mutex_lock(&g->lock);
-    for (unsigned int i = 0; i < g->n_queues && !g->frozen; i++) {
+    if (g->cfg.native) {
+        guest_native_disable_interrupts(g);
+    }
+    for (unsigned int i = 0; i < g->n_queues && !g->frozen && !g->cfg.native;
+         i++) {
         vring_driver_disable_interrupts(g->queues[i].drv);
     }
     g->counts.interrupts += interrupted;

@@ -323,7 +323,7 @@ run_traffic_start(struct session *s, const struct args *args)
         return false;
     } else if (s->traffic_runs) {
         return failed(s, "traffic runs");
-    } else if (!s->g.queues[0].drv) {
+    } else if (!s->g.queues[0].drv && !s->g.native) {
         return failed(s, "there are no rings: connect first");
     }
     cfg.source = arg_has(args, "tx") ? TRAFFIC_PATTERN : TRAFFIC_NOTHING;

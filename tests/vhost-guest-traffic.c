@@ -298,7 +298,7 @@ count_unsent(const struct guest *g)
 
     for (unsigned int i = 0; i < g->cfg.n_pairs; i++) {
         if (g->enabled[i]) {
-            n += vring_driver_n_in_flight(g->queues[2 * i + 1].drv);
+            n += guest_in_flight(g, &g->queues[2 * i + 1]);
         }
     }
     return n;

@@ -72,9 +72,11 @@ static void
 usage(void)
 {
     printf("vhost-guest: a scriptable vhost-user front end\n"
-           "usage: vhost-guest --connect|--listen PATH [OPTIONS]\n\n"
+           "usage: vhost-guest --connect|--listen|--ivshmem PATH "
+           "[OPTIONS]\n\n"
            "  --connect PATH        the back end listens\n"
            "  --listen PATH         the back end connects\n"
+           "  --ivshmem PATH        device vpci-net instead of virtio-net\n"
            "  --features LIST       by comma: NAME adds, -NAME takes away,\n"
            "                        NAME? adds if offered; by default\n"
            "                        version-1,protocol,mergeable?,indirect?,\n"
@@ -183,7 +185,7 @@ parse_number(const char *option, const char *s, unsigned long min,
 }
 
 enum {
-    OPT_CONNECT = 256, OPT_LISTEN, OPT_FEATURES, OPT_QUEUES, OPT_ENABLE,
+    OPT_CONNECT = 256, OPT_LISTEN, OPT_IVSHMEM, OPT_FEATURES, OPT_QUEUES, OPT_ENABLE,
     OPT_RING_SIZE, OPT_RX_BUFFER, OPT_MAX_FRAME, OPT_ZONES, OPT_START_INDEX,
     OPT_START_WRAP, OPT_BASE_ZERO, OPT_INTERRUPTS, OPT_TIMEOUT, OPT_SCRIPT,
     OPT_KEEP_GOING, OPT_NO_START, OPT_HELP,
@@ -192,6 +194,7 @@ enum {
 static const struct option long_options[] = {
     { "connect", required_argument, NULL, OPT_CONNECT },
     { "listen", required_argument, NULL, OPT_LISTEN },
+    { "ivshmem", required_argument, NULL, OPT_IVSHMEM },
     { "features", required_argument, NULL, OPT_FEATURES },
     { "queues", required_argument, NULL, OPT_QUEUES },
     { "enable", required_argument, NULL, OPT_ENABLE },
@@ -255,8 +258,10 @@ parse_option(int option, const char *name, struct options *o)
     switch (option) {
     case OPT_CONNECT:
     case OPT_LISTEN:
+    case OPT_IVSHMEM:
         cfg->path = optarg;
         cfg->listens = option == OPT_LISTEN;
+        cfg->native = option == OPT_IVSHMEM;
         break;
     case OPT_FEATURES:
         parse_features(optarg, cfg);
@@ -317,7 +322,7 @@ parse_options(int argc, char *argv[], struct options *o)
         parse_option(option, option > 255 ? long_options[index].name : "", o);
     }
     if (!o->guest.path || optind < argc) {
-        fatal("say --connect PATH or --listen PATH; see --help");
+        fatal("say --connect, --listen or --ivshmem with a PATH; see --help");
     }
     if (o->guest.n_enabled > o->guest.n_pairs) {
         o->guest.n_enabled = o->guest.n_pairs;

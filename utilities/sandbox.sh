@@ -106,6 +106,17 @@ sandbox_isolate () {
     fi
 }
 
+# Starts the keeper of regions, if it was built beside the switch.
+sandbox_start_keeper () {
+    local keeper
+
+    keeper=$(dirname "$sandbox_vswitchd")/../vpcid/vpcid
+    test -x "$keeper" || return 0
+    sandbox_spawn "$sandbox_dir/vpcid.out" \
+        "$keeper" --no-chdir --log-file --pidfile
+    sandbox_wait_for_socket 10 "$sandbox_dir/vpcid.ctl" "${sandbox_pids[-1]}"
+}
+
 sandbox_start_switch () {
     # ovs-appctl looks for a program of this name.
     if test "$(basename "$sandbox_vswitchd")" != ovs-vswitchd; then
@@ -133,7 +144,8 @@ sandbox_start () {
     sandbox_dir=$1
     sandbox_environment "$sandbox_dir"
     sandbox_isolate
-    sandbox_start_database && sandbox_configure && sandbox_start_switch
+    sandbox_start_database && sandbox_configure && sandbox_start_keeper &&
+        sandbox_start_switch
 }
 
 # Ends what sandbox_start started: first politely, after 5 seconds by force.

@@ -24,9 +24,9 @@ extern "C" {
  *
  * Threads: one at a time for vpci_channel_run() and what is not said to be for
  * others.  While the channel runs each end of a ring may be used by a thread of
- * its own, which asks vpci_channel_is_current() once for each burst.  They must
- * have stopped before vpci_channel_run() is called after
- * vpci_channel_must_stop() has returned true. */
+ * its own, which asks vpci_channel_is_current() once for each burst.  When
+ * vpci_channel_run() has returned another state than VPCI_CHANNEL_RUNNING, they
+ * must have stopped before it is called again. */
 
 struct vpci_channel;
 
@@ -48,7 +48,8 @@ struct vpci_channel_config {
     uint8_t mac[6];             /* What we say; all 0: nothing. */
 
     /* Called when a ring is found to be broken, as struct vpci_peer's; not if
-     * that is only because the other side begins anew. */
+     * that is only because the other side begins anew.  The ring to the other
+     * side with index I is called 2 * I, that from there 2 * I + 1. */
     void (*report)(void *aux, const struct vpci_fault *);
     void *aux;
 };
@@ -73,12 +74,13 @@ bool vpci_channel_resume(struct vpci_channel *ch,
 void vpci_channel_end(struct vpci_channel *ch);
 
 /* Does what is due at time 'now_ms', at least once in VPCI_ABI_BEAT_MS, and
- * returns the state. */
+ * returns the state.  Rings are made anew only by a call after one that did not
+ * return VPCI_CHANNEL_RUNNING. */
 enum vpci_channel_state vpci_channel_run(struct vpci_channel *ch,
                                          int64_t now_ms);
 
-/* True if a channel that runs will not any more, once vpci_channel_run() is
- * called. */
+/* True if vpci_channel_run() has said that the channel runs, and will say
+ * otherwise. */
 bool vpci_channel_must_stop(const struct vpci_channel *ch);
 
 /* True as long as the other side is the one that the rings were made for.  Any

@@ -141,14 +141,23 @@ for_each_ring(struct vpci_channel *ch,
     return true;
 }
 
+/* What the ring to the other side is called in reports. */
+static uint16_t
+tx_number(const struct vpci_channel *ch, uint32_t index)
+{
+    return 2 * (index == VPCI_LAYOUT_CALLS ? ch->config.layout.n_rings
+                : index);
+}
+
 static bool
 make_ring(struct vpci_channel *ch, uint32_t index,
           const struct vpci_ring_memory *to_other,
           const struct vpci_ring_memory *from_other)
 {
-    vpci_ring_tx_init(vpci_channel_tx(ch, index), to_other, &ch->peer, index);
+    vpci_ring_tx_init(vpci_channel_tx(ch, index), to_other, &ch->peer,
+                      tx_number(ch, index));
     vpci_ring_rx_init(vpci_channel_rx(ch, index), from_other, &ch->peer,
-                      index);
+                      tx_number(ch, index) + 1);
     return true;
 }
 
@@ -158,9 +167,9 @@ resume_ring(struct vpci_channel *ch, uint32_t index,
             const struct vpci_ring_memory *from_other)
 {
     return (vpci_ring_tx_resume(vpci_channel_tx(ch, index), to_other,
-                                &ch->peer, index)
+                                &ch->peer, tx_number(ch, index))
             && vpci_ring_rx_resume(vpci_channel_rx(ch, index), from_other,
-                                   &ch->peer, index));
+                                   &ch->peer, tx_number(ch, index) + 1));
 }
 
 /* Sets what belongs to this process. */
@@ -282,6 +291,10 @@ vpci_channel_run(struct vpci_channel *ch, int64_t now_ms)
     uint32_t peer_epoch = vpci_load32_acquire(&ch->other->epoch);
 
     beat(ch, now_ms);
+    if (vpci_channel_must_stop(ch)) {
+        ch->runs = false;
+        return peer_epoch ? VPCI_CHANNEL_MEETING : VPCI_CHANNEL_ALONE;
+    }
     if (peer_epoch != ch->peer_epoch || !peer_epoch) {
         meet(ch, peer_epoch, now_ms);
     }

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Device vpci-net: ports whose guest shares a region with the switch.
+ *
+ * The keeper (vpcid) has the region and tells when a guest is there.  What the
+ * switch must know of its rings to go on after it was killed is in private memory
+ * that the keeper has as well, and guests never see. */
+
+#include "netdev-vpci-private.h"
+
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "netdev-vpci-keeper.h"
+#include "openvswitch/poll-loop.h"
+#include "random.h"
+#include "timeval.h"
+#include "vpci/channel.h"
+#include "vpci/doorbell.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_base);
+
+/* Shapes of regions. */
+#define SLOTS_LOG2 9
+#define DATA_LOG2 19
+
+/* Work that a guest may leave undone, and may have left for it. */
+#define FEATURES (UINT64_C(1) << VIRTIO_NET_F_CSUM                      \
+                  | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM              \
+                  | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4              \
+                  | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6              \
+                  | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN               \
+                  | UINT64_C(1) << VIRTIO_NET_F_GUEST_UFO               \
+                  | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4               \
+                  | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6               \
+                  | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN                \
+                  | UINT64_C(1) << VIRTIO_NET_F_HOST_UFO                \
+                  | UINT64_C(1) << VIRTIO_NET_F_MQ)
+
+/* Private memory: this, and then the channel. */
+struct private {
+    uint32_t guest;             /* ivshmem id of the guest whose channel it
+                                 * is, or 0. */
+} OVS_ALIGNED_VAR(VPCI_ABI_LINE);
+
+struct vpci_base {
+    struct vpci_region_user user;
+    struct netdev_vpci *dev;
+    struct vpci_layout layout;
+
+    /* What the keeper has given.  Changes only while the port's rings are
+     * stopped, and with its mutex held. */
+    void *memory;
+    struct stat memory_stat;    /* Tells it from another one. */
+    struct private *private;
+    uint32_t region;
+
+    /* The guest, if there is one.  Protected by the port's mutex. */
+    bool has_guest;
+    struct vpci_keeper_peer_up guest;
+    int call_fds[VPCI_ABI_MAX_VECTORS];
+    unsigned int n_call_fds;
+    struct vpci_channel *channel;       /* Null if there is no guest. */
+    enum vpci_channel_state state;
+    char *problem;              /* Why there is no region, or null. */
+};
+
+static struct vpci_base *
+vpci_base_cast(struct vpci_region_user *user)
+{
+    return CONTAINER_OF(user, struct vpci_base, user);
+}
+
+static void *
+map(int fd, uint64_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void
+set_problem(struct vpci_base *base, const char *why)
+{
+    ovs_mutex_lock(&base->dev->mutex);
+    if (!nullable_string_is_equal(base->problem, why)) {
+        free(base->problem);
+        base->problem = nullable_xstrdup(why);
+        vpci_changed(base->dev);
+    }
+    ovs_mutex_unlock(&base->dev->mutex);
+}
+
+/* There is no guest any more.  While rings are stopped. */
+static void
+forget_guest(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_base *base = dev->base;
+
+    for (unsigned int i = 0; i < base->n_call_fds; i++) {
+        close(base->call_fds[i]);
+    }
+    base->n_call_fds = 0;
+    base->has_guest = false;
+    base->channel = NULL;
+    base->state = VPCI_CHANNEL_ALONE;
+}
+
+static void
+unmap_region(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_base *base = dev->base;
+
+    forget_guest(dev);
+    if (base->memory) {
+        munmap(base->memory, base->user.size);
+        munmap(base->private, base->user.private_size);
+    }
+    base->memory = NULL;
+    base->private = NULL;
+    base->region = 0;
+}
+
+/* Tells the guest what it should know of its port.  It has no other way to learn
+ * of it, and may have scribbled over it. */
+static void
+write_port(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_base *base = dev->base;
+    struct vpci_abi_port *port = vpci_layout_port(base->memory);
+
+    vpci_store32(&port->switch_id, base->guest.self);
+    vpci_store32(&port->guest_id, base->guest.peer);
+    vpci_store32(&port->max_len, dev->mtu + ETH_HEADER_LEN + VLAN_HEADER_LEN);
+    port->class_by = VPCI_ABI_CLASS_NONE;
+    vpci_store32_release(&port->link_state, (dev->flags & NETDEV_UP) != 0);
+}
+
+static void
+region_given(struct vpci_region_user *user, uint32_t region, int memory_fd,
+             int private_fd)
+{
+    struct vpci_base *base = vpci_base_cast(user);
+    struct netdev_vpci *dev = base->dev;
+    void *memory = NULL, *private = NULL;
+    struct stat st = { .st_ino = 0 };
+    bool known;
+
+    /* Another keeper may use the same number for another region. */
+    fstat(memory_fd, &st);
+    ovs_mutex_lock(&dev->mutex);
+    known = (base->memory && base->memory_stat.st_dev == st.st_dev
+             && base->memory_stat.st_ino == st.st_ino);
+    if (!known) {
+        vpci_rings_pause(dev);
+        vpci_rings_stop_all(dev);
+        if (base->channel) {
+            /* A guest of the old region may not have heard of the new one. */
+            vpci_channel_end(base->channel);
+        }
+        unmap_region(dev);
+        memory = map(memory_fd, user->size);
+        private = map(private_fd, user->private_size);
+        if (memory && private) {
+            base->memory = memory;
+            base->memory_stat = st;
+            base->private = private;
+            base->region = region;
+            vpci_layout_write(&base->layout, memory, region);
+            write_port(dev);
+        }
+        vpci_rings_resume(dev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+    close(memory_fd);
+    close(private_fd);
+    if (known || base->memory) {
+        set_problem(base, NULL);
+    } else {
+        if (memory) {
+            munmap(memory, user->size);
+        }
+        set_problem(base, "cannot map the region's memory");
+    }
+}
+
+static void
+region_refused(struct vpci_region_user *user, const char *why)
+{
+    struct vpci_base *base = vpci_base_cast(user);
+
+    if (!base->memory) {
+        VLOG_WARN_RL(&base->dev->rl, "%s: no region: %s",
+                     vpci_name(base->dev), why);
+    }
+    set_problem(base, why);
+}
+
+static void
+report(void *base_, const struct vpci_fault *fault)
+{
+    struct vpci_base *base = base_;
+
+    if (fault->ring < VPCI_MAX_RINGS) {
+        vpci_ring_report(&base->dev->rings[fault->ring], fault);
+    }
+}
+
+/* Begins with the guest that there is now; or goes on with it, if it is the one
+ * that a switch before us had. */
+static void
+open_channel(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_base *base = dev->base;
+    struct vpci_channel *channel = (void *) (base->private + 1);
+    struct vpci_channel_config config = {
+        .layout = base->layout,
+        .base = base->memory,
+        .side = 0,
+        .features = FEATURES & ~dev->config.features_off,
+        .n_queues = base->layout.shape.n_queues,
+        .report = report,
+        .aux = base,
+    };
+
+    if (base->private->guest != base->guest.peer
+        || !vpci_channel_resume(channel, &config)) {
+        base->private->guest = 0;
+        vpci_channel_begin(channel, &config, random_uint32());
+        base->private->guest = base->guest.peer;
+    }
+    base->channel = channel;
+}
+
+static void
+guest_came(struct vpci_region_user *user, const struct vpci_keeper_peer_up *up,
+           int fds[], unsigned int n)
+{
+    struct vpci_base *base = vpci_base_cast(user);
+    struct netdev_vpci *dev = base->dev;
+    bool known;
+
+    if (!base->memory) {
+        return;
+    }
+    ovs_mutex_lock(&dev->mutex);
+    known = base->has_guest && base->guest.peer == up->peer;
+    vpci_rings_pause(dev);
+    vpci_rings_stop_all(dev);
+    forget_guest(dev);
+    base->has_guest = true;
+    base->guest = *up;
+    for (unsigned int i = 0; i < n && i < up->n_vectors
+                             && i < VPCI_ABI_MAX_VECTORS; i++) {
+        base->call_fds[base->n_call_fds++] = fds[i];
+        fds[i] = -1;
+    }
+    write_port(dev);
+    open_channel(dev);
+    if (!known) {
+        dev->n_connects++;
+        VLOG_INFO("%s: a guest has come: process %"PRIu32" of user %"PRIu32
+                  ", ivshmem id %"PRIu32, vpci_name(dev), up->pid, up->uid,
+                  up->peer);
+    }
+    vpci_rings_resume(dev);
+    vpci_changed(dev);
+    ovs_mutex_unlock(&dev->mutex);
+}
+
+static void
+guest_left(struct vpci_region_user *user, const char *why)
+{
+    struct vpci_base *base = vpci_base_cast(user);
+    struct netdev_vpci *dev = base->dev;
+
+    ovs_mutex_lock(&dev->mutex);
+    if (base->has_guest) {
+        VLOG_INFO("%s: the guest has left: %s", vpci_name(dev), why);
+        free(dev->last_disconnect);
+        dev->last_disconnect = xstrdup(why);
+        vpci_rings_pause(dev);
+        vpci_rings_stop_all(dev);
+        forget_guest(dev);
+        base->private->guest = 0;
+        vpci_rings_resume(dev);
+        vpci_changed(dev);
+    }
+    ovs_mutex_unlock(&dev->mutex);
+}
+
+static const struct vpci_region_user_class base_class = {
+    .given = region_given,
+    .refused = region_refused,
+    .guest_came = guest_came,
+    .guest_left = guest_left,
+};
+
+int
+vpci_base_register(struct netdev_vpci *dev, char **errp)
+{
+    struct vpci_shape shape = {
+        .kind = VPCI_ABI_BASE,
+        .n_queues = vpci_config_max_pairs(&dev->config),
+        .n_classes = 1,
+        .slots_log2 = SLOTS_LOG2,
+        .data_log2 = DATA_LOG2,
+        .n_vectors = vpci_config_max_pairs(&dev->config),
+    };
+    struct vpci_layout_report reason;
+    struct vpci_base *base = xzalloc(sizeof *base);
+    char text[200];
+
+    if (!vpci_layout_init(&base->layout, &shape, &reason)) {
+        *errp = xstrdup(vpci_layout_format(&reason, text, sizeof text));
+        free(base);
+        return EINVAL;
+    }
+    base->dev = dev;
+    base->user = (struct vpci_region_user) {
+        .class = &base_class,
+        .path = xstrdup(dev->config.path),
+        .size = base->layout.size,
+        .private_size = ROUND_UP(sizeof *base->private
+                                 + vpci_channel_bytes(&base->layout),
+                                 VPCI_KEEPER_PRIVATE_PAGE),
+        .n_vectors = shape.n_vectors,
+    };
+    ovs_mutex_lock(&dev->mutex);
+    dev->base = base;
+    ovs_mutex_unlock(&dev->mutex);
+    vpci_keeper_register(&base->user);
+    return 0;
+}
+
+void
+vpci_base_unregister(struct netdev_vpci *dev)
+{
+    struct vpci_base *base = dev->base;
+
+    vpci_keeper_unregister(&base->user);
+    ovs_mutex_lock(&dev->mutex);
+    vpci_rings_pause(dev);
+    vpci_rings_stop_all(dev);
+    unmap_region(dev);
+    dev->base = NULL;
+    vpci_rings_resume(dev);
+    ovs_mutex_unlock(&dev->mutex);
+    free(base->user.path);
+    free(base->problem);
+    free(base);
+}
+
+void
+vpci_base_run(struct netdev_vpci *dev)
+{
+    struct vpci_base *base = dev->base;
+    enum vpci_channel_state state;
+
+    if (!base || !base->channel) {
+        return;
+    }
+    ovs_mutex_lock(&dev->mutex);
+    state = vpci_channel_run(base->channel, time_msec());
+    if (state != base->state) {
+        vpci_rings_pause(dev);
+        vpci_rings_stop_all(dev);
+        base->state = state;
+        vpci_rings_resume(dev);
+        vpci_changed(dev);
+        poll_immediate_wake();
+    }
+    ovs_mutex_unlock(&dev->mutex);
+}
+
+void
+vpci_base_wait(struct netdev_vpci *dev)
+{
+    if (dev->base && dev->base->channel) {
+        poll_timer_wait(VPCI_ABI_BEAT_MS / 2);
+    }
+}
+
+void
+vpci_base_update(struct netdev_vpci *dev)
+{
+    if (dev->base && dev->base->memory) {
+        write_port(dev);
+    }
+}
+
+bool
+vpci_base_get_guest(const struct netdev_vpci *dev, struct vpci_guest *guest)
+{
+    const struct vpci_base *base = dev->base;
+    uint32_t n_queues;
+
+    memset(guest, 0, sizeof *guest);
+    guest->numa = -1;
+    if (!base || base->state != VPCI_CHANNEL_RUNNING) {
+        return false;
+    }
+    n_queues = vpci_channel_n_queues(base->channel);
+    guest->started = guest->usable = guest->carrier = true;
+    guest->features = vpci_channel_features(base->channel);
+    guest->rings_ready = (n_queues < VPCI_MAX_QUEUE_PAIRS
+                          ? (UINT32_C(1) << 2 * n_queues) - 1 : UINT32_MAX);
+    return true;
+}
+
+int
+vpci_base_start_ring(struct netdev_vpci *dev, unsigned int index)
+{
+    struct vpci_base *base = dev->base;
+    uint32_t ring = vpci_layout_ring_index(&base->layout, index / 2, 0);
+    uint32_t vector = vpci_layout_vector(&base->layout, ring);
+    struct vpci_vring_native native = {
+        .channel = base->channel,
+        .index = index,
+        .features = vpci_channel_features(base->channel),
+        .call_fd = vector < base->n_call_fds ? base->call_fds[vector] : -1,
+        .peer = &dev->rings[index].peer,
+    };
+
+    if (index % 2) {
+        native.rx = vpci_channel_rx(base->channel, ring);
+        vpci_ring_rx_awake(native.rx, true);
+    } else {
+        native.tx = vpci_channel_tx(base->channel, ring);
+        vpci_ring_tx_awake(native.tx, true);
+    }
+    return vpci_vring_start_native(dev->rings[index].vring, &native);
+}
+
+/* Wakes the guest, once for each of its signals: it may have gone to sleep while
+ * nobody served it. */
+void
+vpci_base_wake_guest(struct netdev_vpci *dev)
+{
+    for (unsigned int i = 0; i < dev->base->n_call_fds; i++) {
+        vpci_doorbell_ring(dev->base->call_fds[i]);
+    }
+}
+
+void
+vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
+{
+    const struct vpci_base *base = dev->base;
+
+    smap_add(args, "keeper", vpci_keeper_is_there() ? "connected"
+             : "disconnected");
+    if (!base) {
+        return;
+    }
+    smap_add(args, "status", !base->memory ? "no region"
+             : !base->has_guest ? "disconnected"
+             : base->state != VPCI_CHANNEL_RUNNING
+             ? "connected, waiting for the guest's driver" : "connected");
+    if (base->problem) {
+        smap_add(args, "problem", base->problem);
+    }
+    if (base->memory) {
+        smap_add_format(args, "region", "%"PRIu32, base->region);
+        smap_add_format(args, "region_size", "%"PRIu64, base->user.size);
+    }
+    if (base->has_guest) {
+        smap_add_format(args, "guest_id", "%"PRIu32, base->guest.peer);
+        smap_add_format(args, "guest_pid", "%"PRIu32, base->guest.pid);
+        smap_add_format(args, "guest_uid", "%"PRIu32, base->guest.uid);
+    }
+}

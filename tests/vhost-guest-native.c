@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "vhost-guest-native.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vhost-guest-frames.h"
+#include "vpci/bus.h"
+#include "vpci/channel.h"
+
+#define HDR_LEN 10
+#define RUN_INTERVAL_US 5000
+
+/* Without the keeper, a switch that is silent for so long is gone. */
+#define MAX_SILENCE_MS 2000
+
+/* Virtio-net features that mean something here. */
+#define FEATURES UINT64_C(0x407f83)
+
+struct guest_native {
+    struct vpci_device *dev;
+    struct vpci_region region;
+    struct vpci_layout layout;
+    struct vpci_channel *ch;
+    enum vpci_channel_state state;      /* Protected by 'g->lock'. */
+    bool begun, gone;
+    pthread_t thread;
+    bool threaded, stop;
+    uint8_t room[HDR_LEN + FRAME_MAX];
+};
+
+static int __attribute__((format(printf, 3, 4)))
+fail(struct guest *g, int error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(g->fe.error, sizeof g->fe.error, format, args);
+    va_end(args);
+    return error;
+}
+
+static int64_t
+now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* Opens the base device at the guest's path, once it is there. */
+static int
+open_device(struct guest *g, int64_t deadline)
+{
+    struct guest_native *n = g->native;
+    struct vpci_bus_event event;
+    struct vpci_bus *bus;
+    char reason[256];
+    int error = vpci_bus_open(g->cfg.path, &bus, reason, sizeof reason);
+
+    if (error) {
+        return fail(g, error, "%s", reason);
+    }
+    while (!n->dev && now_ms() < deadline) {
+        if (!vpci_bus_next(bus, &event)) {
+            usleep(RUN_INTERVAL_US);
+        } else if (event.kind == VPCI_BUS_ARRIVED
+                   && !strcmp(vpci_device_name(event.device), "base")) {
+            n->dev = event.device;
+        } else {
+            vpci_device_release(event.device);
+        }
+    }
+    vpci_bus_close(bus);
+    if (!n->dev) {
+        return fail(g, ETIMEDOUT, "%s: nobody serves it", g->cfg.path);
+    }
+    error = vpci_device_open(n->dev, g->cfg.timeout_ms);
+    return error ? fail(g, error, "%s", vpci_device_reason(n->dev)) : 0;
+}
+
+static int
+read_layout(struct guest *g, int64_t deadline)
+{
+    struct guest_native *n = g->native;
+    struct vpci_layout_report report;
+    char text[200];
+
+    vpci_device_shm(n->dev, 0, 0, &n->region, NULL);
+    while (!vpci_layout_read(&n->layout, n->region.base, n->region.size,
+                             &report)) {
+        if (report.fault != VPCI_LAYOUT_NOT_READY || now_ms() > deadline) {
+            return fail(g, EPROTO, "%s", vpci_layout_format(&report, text,
+                                                            sizeof text));
+        }
+        usleep(RUN_INTERVAL_US);
+    }
+    if (n->layout.shape.n_queues < g->cfg.n_pairs) {
+        return fail(g, EINVAL, "the region has %u queues, not %u",
+                    n->layout.shape.n_queues, g->cfg.n_pairs);
+    }
+    n->ch = aligned_alloc(VPCI_ABI_LINE, vpci_channel_bytes(&n->layout));
+    return n->ch ? 0 : fail(g, ENOMEM, "no memory");
+}
+
+int
+guest_native_open(struct guest *g)
+{
+    int64_t deadline = now_ms() + g->cfg.timeout_ms;
+    int error;
+
+    g->native = calloc(1, sizeof *g->native);
+    g->running = false;
+    g->hdr_len = HDR_LEN;
+    g->n_queues = 2 * g->cfg.n_pairs;
+    for (unsigned int i = 0; i < g->n_queues; i++) {
+        g->queues[i].index = i;
+        g->queues[i].is_rx = !(i % 2);
+        g->queues[i].kick_fd = g->queues[i].call_fd = -1;
+    }
+    error = open_device(g, deadline);
+    error = error ? error : read_layout(g, deadline);
+    if (error) {
+        guest_native_close(g);
+    }
+    return error;
+}
+
+static uint32_t
+ring_index(const struct guest *g, const struct guest_queue *q)
+{
+    return vpci_layout_ring_index(&g->native->layout, q->index / 2, 0);
+}
+
+static struct vpci_ring_tx *
+ring_tx(const struct guest *g, const struct guest_queue *q)
+{
+    return vpci_channel_tx(g->native->ch, ring_index(g, q));
+}
+
+static struct vpci_ring_rx *
+ring_rx(const struct guest *g, const struct guest_queue *q)
+{
+    return vpci_channel_rx(g->native->ch, ring_index(g, q));
+}
+
+static void
+inject(struct guest *g, const struct guest_queue *q)
+{
+    uint32_t vector = vpci_layout_vector(&g->native->layout,
+                                         ring_index(g, q));
+    struct vpci_signal *s = vpci_device_signal(g->native->dev, vector);
+
+    g->counts.kicks++;
+    if (s) {
+        vpci_signal_inject(s);
+    }
+}
+
+bool
+guest_native_is_up(const struct guest *g)
+{
+    const struct guest_native *n = g->native;
+
+    return n && n->begun && n->state == VPCI_CHANNEL_RUNNING
+           && vpci_channel_is_current(n->ch);
+}
+
+/* Rings are new: nothing is in flight. */
+static void
+forget_in_flight(struct guest *g)
+{
+    for (unsigned int i = 1; i < g->n_queues; i += 2) {
+        struct guest_queue *q = &g->queues[i];
+
+        q->abandoned += q->posted - q->done - q->abandoned;
+        q->native_done = 0;
+    }
+}
+
+/* With 'g->lock' held. */
+static void
+run(struct guest *g)
+{
+    struct guest_native *n = g->native;
+    enum vpci_channel_state state;
+
+    if (vpci_device_run(n->dev) & VPCI_DEVICE_GONE) {
+        n->gone = true;
+    }
+    state = vpci_channel_run(n->ch, now_ms());
+    if (n->gone && vpci_channel_silence(n->ch, now_ms()) > MAX_SILENCE_MS) {
+        state = VPCI_CHANNEL_ALONE;
+    }
+    if (state == VPCI_CHANNEL_RUNNING && n->state != state) {
+        forget_in_flight(g);
+        for (unsigned int i = 0; i < g->n_queues; i++) {
+            g->queues[i].signal = vpci_device_signal(
+                n->dev, vpci_layout_vector(&n->layout,
+                                           ring_index(g, &g->queues[i])));
+        }
+        guest_wake(g);
+    }
+    n->state = state;
+}
+
+static void *
+keep_running(void *g_)
+{
+    struct guest *g = g_;
+
+    while (!__atomic_load_n(&g->native->stop, __ATOMIC_RELAXED)) {
+        pthread_mutex_lock(&g->lock);
+        run(g);
+        pthread_mutex_unlock(&g->lock);
+        usleep(RUN_INTERVAL_US);
+    }
+    return NULL;
+}
+
+static void
+stop_thread(struct guest *g)
+{
+    struct guest_native *n = g->native;
+
+    if (n->threaded) {
+        __atomic_store_n(&n->stop, true, __ATOMIC_RELAXED);
+        pthread_join(n->thread, NULL);
+        n->threaded = n->stop = false;
+    }
+}
+
+int
+guest_native_start(struct guest *g)
+{
+    int64_t deadline = now_ms() + g->cfg.timeout_ms;
+    struct guest_native *n = g->native;
+    struct vpci_channel_config config;
+    uint32_t epoch;
+
+    if (!n) {
+        return fail(g, ENOTCONN, "not connected");
+    }
+    config = (struct vpci_channel_config) {
+        .layout = n->layout,
+        .base = n->region.base,
+        .side = 1,
+        .features = g->cfg.features & FEATURES,
+        .n_queues = g->cfg.n_pairs,
+    };
+    if (getrandom(&epoch, sizeof epoch, 0) != sizeof epoch) {
+        return fail(g, errno, "no random number");
+    }
+    stop_thread(g);
+    vpci_channel_begin(n->ch, &config, epoch);
+    n->begun = true;
+    n->state = VPCI_CHANNEL_ALONE;
+    if (pthread_create(&n->thread, NULL, keep_running, g)) {
+        return fail(g, EAGAIN, "no thread");
+    }
+    n->threaded = true;
+    for (;;) {
+        bool up;
+
+        pthread_mutex_lock(&g->lock);
+        up = guest_native_is_up(g);
+        g->features = up ? vpci_channel_features(n->ch) : 0;
+        pthread_mutex_unlock(&g->lock);
+        if (up) {
+            break;
+        } else if (now_ms() > deadline) {
+            return fail(g, ETIMEDOUT, "the switch does not answer (%s)",
+                        vpci_channel_state_name(n->state));
+        }
+        usleep(RUN_INTERVAL_US);
+    }
+    g->running = true;
+    return 0;
+}
+
+int
+guest_native_stop(struct guest *g)
+{
+    stop_thread(g);
+    pthread_mutex_lock(&g->lock);
+    if (g->native->begun) {
+        vpci_channel_end(g->native->ch);
+    }
+    g->native->begun = false;
+    g->native->state = VPCI_CHANNEL_ALONE;
+    g->running = false;
+    pthread_mutex_unlock(&g->lock);
+    return 0;
+}
+
+void
+guest_native_close(struct guest *g)
+{
+    struct guest_native *n = g->native;
+
+    if (!n) {
+        return;
+    }
+    stop_thread(g);
+    pthread_mutex_lock(&g->lock);
+    for (unsigned int i = 0; i < g->n_queues; i++) {
+        g->queues[i].signal = NULL;
+    }
+    g->native = NULL;
+    g->running = false;
+    pthread_mutex_unlock(&g->lock);
+    if (n->dev) {
+        vpci_device_close(n->dev);
+        vpci_device_release(n->dev);
+    }
+    free(n->ch);
+    free(n);
+}
+
+uint32_t
+guest_native_receive(struct guest *g, struct guest_queue *q, uint8_t *buf)
+{
+    struct vpci_ring_pkt pkt;
+    struct vpci_net_hdr hdr;
+
+    if (!guest_native_is_up(g) || !vpci_ring_peek(ring_rx(g, q), &pkt, 1)) {
+        return 0;
+    }
+    hdr = vpci_ring_offload_to_hdr(pkt.offload);
+    memcpy(g->rx_hdr, &hdr, HDR_LEN);
+    if (pkt.len <= FRAME_MAX) {
+        memcpy(buf, pkt.data, pkt.len);
+    } else {
+        g->counts.rx_errors++;
+        pkt.len = 0;
+    }
+    if (vpci_ring_release(ring_rx(g, q), 1)) {
+        inject(g, q);
+    }
+    g->counts.rx_frames++;
+    g->counts.rx_bytes += pkt.len;
+    return pkt.len;
+}
+
+uint8_t *
+guest_native_reserve(struct guest *g, struct guest_queue *q)
+{
+    return (guest_native_is_up(g) && vpci_ring_room(ring_tx(g, q), 1)
+            ? g->native->room : NULL);
+}
+
+bool
+guest_native_post(struct guest *g, struct guest_queue *q, uint32_t len)
+{
+    const uint8_t *room = g->native->room;
+    struct vpci_ring_offload offload;
+    struct vpci_net_hdr hdr;
+    void *p = vpci_ring_reserve(ring_tx(g, q), len - HDR_LEN);
+
+    if (!p) {
+        return false;
+    }
+    memcpy(p, room + HDR_LEN, len - HDR_LEN);
+    memcpy(&hdr, room, HDR_LEN);
+    offload = vpci_ring_offload_from_hdr(&hdr);
+    vpci_ring_submit(ring_tx(g, q), len - HDR_LEN, &offload);
+    g->counts.tx_bytes += len - HDR_LEN;
+    q->posted++;
+    return true;
+}
+
+void
+guest_native_kick(struct guest *g, struct guest_queue *q)
+{
+    if (guest_native_is_up(g) && vpci_ring_publish(ring_tx(g, q))) {
+        inject(g, q);
+    }
+}
+
+unsigned int
+guest_native_reap_tx(struct guest *g, struct guest_queue *q)
+{
+    uint32_t consumed, n;
+
+    if (!guest_native_is_up(g)) {
+        return 0;
+    }
+    consumed = vpci_ring_consumed(ring_tx(g, q));
+    n = consumed - q->native_done;
+    q->native_done = consumed;
+    q->done += n;
+    g->counts.tx_frames += n;
+    return n;
+}
+
+bool
+guest_native_enable_interrupts(struct guest *g)
+{
+    bool ready = false;
+
+    for (unsigned int i = 0; i < g->n_queues && guest_native_is_up(g); i++) {
+        struct guest_queue *q = &g->queues[i];
+
+        if (q->is_rx) {
+            ready |= !vpci_ring_rx_sleep(ring_rx(g, q), 1);
+        } else if (guest_native_in_flight(g, q)) {
+            ready |= !vpci_ring_tx_sleep(ring_tx(g, q), 1);
+        }
+    }
+    return ready;
+}
+
+void
+guest_native_disable_interrupts(struct guest *g)
+{
+    for (unsigned int i = 0; i < g->n_queues && guest_native_is_up(g); i++) {
+        struct guest_queue *q = &g->queues[i];
+
+        if (q->is_rx) {
+            vpci_ring_rx_awake(ring_rx(g, q), false);
+        } else {
+            vpci_ring_tx_awake(ring_tx(g, q), false);
+        }
+    }
+}
+
+uint32_t
+guest_native_in_flight(const struct guest *g, const struct guest_queue *q)
+{
+    return (guest_native_is_up(g)
+            ? vpci_ring_produced(ring_tx(g, q)) - q->native_done : 0);
+}
