@@ -262,6 +262,7 @@ guest_came(struct vpci_region_user *user, const struct vpci_keeper_peer_up *up,
         base->call_fds[base->n_call_fds++] = fds[i];
         fds[i] = -1;
     }
+    vpci_layout_write(&base->layout, base->memory, base->region);
     write_port(dev);
     open_channel(dev);
     if (!known) {

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #endif
 #include "vhost-guest-hostile.h"
+#include "vhost-guest-native.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -752,7 +753,36 @@ run_hostile_doorbell(struct session *s, const struct args *args)
     return ok ? done(s, "%s", "") : failed(s, "%s", strerror(errno));
 }
 
+/* What a guest with a native device can do to its region.  Its own rings are not
+ * of use any more. */
+static bool
+run_hostile_region(struct session *s, const struct args *args)
+{
+    static const struct {
+        const char *name;
+        void (*run)(struct guest *, unsigned int ms);
+    } kinds[] = {
+        { "scribble", guest_native_scribble },
+        { "forge", guest_native_forge },
+        { "flap", guest_native_flap },
+    };
+
+    if (!s->g.native) {
+        return failed(s, "not with this device, or not connected");
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (args->n > 2 && !strcmp(args->words[1], kinds[i].name)) {
+            kinds[i].run(&s->g, strtod(args->words[2], NULL) * 1000);
+            return done(s, "%s", "");
+        }
+    }
+    return failed(s, "no such hostility; see --help");
+}
+
 const struct command hostile_commands[] = {
+    { "hostile-region", "scribble|forge|flap S", "for S seconds, write anything "
+      "into the region, or packets that nobody sent, or an epoch that changes "
+      "all the time", run_hostile_region },
     { "hostile-ring", "KIND [tx|rx] [pair=N]", "spoil one chain in one of the "
       "ways below; \"connect reset\" makes the rings whole again",
       run_hostile_ring },

@@ -100,7 +100,10 @@ read_layout(struct guest *g, int64_t deadline)
     vpci_device_shm(n->dev, 0, 0, &n->region, NULL);
     while (!vpci_layout_read(&n->layout, n->region.base, n->region.size,
                              &report)) {
-        if (report.fault != VPCI_LAYOUT_NOT_READY || now_ms() > deadline) {
+        /* A guest before us may have spoilt what the switch has yet to write
+         * again. */
+        if ((report.fault != VPCI_LAYOUT_NOT_READY
+             && report.fault != VPCI_LAYOUT_MAGIC) || now_ms() > deadline) {
             return fail(g, EPROTO, "%s", vpci_layout_format(&report, text,
                                                             sizeof text));
         }
@@ -440,4 +443,96 @@ guest_native_in_flight(const struct guest *g, const struct guest_queue *q)
 {
     return (guest_native_is_up(g)
             ? vpci_ring_produced(ring_tx(g, q)) - q->native_done : 0);
+}
+
+static uint32_t
+random32(void)
+{
+    static uint32_t x = 2463534242u;
+
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return x;
+}
+
+void
+guest_native_scribble(struct guest *g, unsigned int ms)
+{
+    const struct guest_native *n = g->native;
+    uint32_t n_words = n->region.size / sizeof(uint32_t);
+    uint32_t *words = n->region.base;
+
+    for (int64_t end = now_ms() + ms; now_ms() < end; ) {
+        for (int i = 0; i < 10000; i++) {
+            uint32_t r = random32();
+
+            __atomic_store_n(&words[random32() % n_words],
+                             r % 4 ? r : r % 1000, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+/* Slots say that there are packets, nearly all of which are good ones, and the
+ * consumer says this and that. */
+static void
+forge_ring(struct guest *g, const struct guest_queue *q, uint32_t number)
+{
+    struct vpci_ring_memory m;
+    uint32_t r = random32();
+
+    vpci_layout_ring(&g->native->layout, g->native->region.base,
+                     !q->is_rx, ring_index(g, q), &m);
+    if (q->is_rx) {
+        vpci_store32(&m.consumer->consumed,
+                     vpci_load32(&m.producer->produced) - r % 3);
+        vpci_store64(&m.consumer->wake,
+                     (uint64_t) (r % 4) << 32 | random32() % 1000);
+    } else {
+        struct vpci_abi_slot *slot = &m.slots[number & (m.n_slots - 1)];
+        uint64_t type = r % 1000 ? 1 + r % 2 : r % 256;
+        uint64_t len = r % 997 ? 1 + random32() % (type == 1 ? 112 : 9000)
+                       : random32() & VPCI_ABI_LEN_MASK;
+
+        vpci_store64(&slot->offload, r % 3 ? 0 : random32());
+        vpci_store64_release(&slot->word,
+                             type << VPCI_ABI_TYPE_SHIFT
+                             | len << VPCI_ABI_LEN_SHIFT | (number + 1));
+    }
+}
+
+void
+guest_native_forge(struct guest *g, unsigned int ms)
+{
+    for (int64_t end = now_ms() + ms; now_ms() < end; ) {
+        for (unsigned int i = 0; i < g->n_queues; i++) {
+            const struct guest_queue *q = &g->queues[i];
+            struct vpci_ring_memory m;
+            uint32_t next;
+
+            vpci_layout_ring(&g->native->layout, g->native->region.base,
+                             !q->is_rx, ring_index(g, q), &m);
+            next = vpci_load32(&m.consumer->consumed);
+            for (uint32_t j = 0; j < 64; j++) {
+                forge_ring(g, q, next + j);
+            }
+        }
+    }
+}
+
+void
+guest_native_flap(struct guest *g, unsigned int ms)
+{
+    struct vpci_abi_state *own = vpci_layout_state(&g->native->layout,
+                                                   g->native->region.base, 1);
+    const struct vpci_abi_state *other
+        = vpci_layout_state(&g->native->layout, g->native->region.base, 0);
+
+    for (int64_t end = now_ms() + ms; now_ms() < end; ) {
+        vpci_store32(&own->epoch, random32() % 8);
+        vpci_store32(&own->seen,
+                     random32() % 4 ? vpci_load32(&other->epoch) : random32());
+        vpci_store32(&own->n_queues, random32());
+        usleep(random32() % 2000);
+    }
 }

@@ -37,4 +37,11 @@ void guest_native_disable_interrupts(struct guest *);
 uint32_t guest_native_in_flight(const struct guest *,
                                 const struct guest_queue *);
 
+/* Hostilities: each goes on for 'ms'.  Writes anything anywhere in the region;
+ * words of rings that may pass for good ones; an epoch that changes all the
+ * time. */
+void guest_native_scribble(struct guest *, unsigned int ms);
+void guest_native_forge(struct guest *, unsigned int ms);
+void guest_native_flap(struct guest *, unsigned int ms);
+
 #endif /* vhost-guest-native.h */
