@@ -14,6 +14,7 @@ vpciinclude_HEADERS = \
 	include/vpci/memory.h \
 	include/vpci/net-hdr.h \
 	include/vpci/peer.h \
+	include/vpci/projection.h \
 	include/vpci/ring.h \
 	include/vpci/splice.h \
 	include/vpci/spread.h \

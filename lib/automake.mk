@@ -26,6 +26,7 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/layout.c \
 	lib/vpci/memory.c \
 	lib/vpci/peer.c \
+	lib/vpci/projection.c \
 	lib/vpci/ring-private.h \
 	lib/vpci/ring-rx.c \
 	lib/vpci/ring-tx.c \

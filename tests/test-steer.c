@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "vpci/gate.h"
+#include "vpci/projection.h"
 #include "vpci/steer.h"
 #include "unit-test.h"
 
@@ -494,6 +495,190 @@ test_readers_beside_writer_with_fences(void)
     return check_stress();
 }
 
+/* Looks up one packet in a projection. */
+static uint32_t
+project(struct vpci_projection *p, const union vpci_key *key,
+        uint64_t *verdict)
+{
+    uint32_t entry = VPCI_STEER_NONE;
+
+    do {
+        if (vpci_projection_begin(p) < 0) {
+            return VPCI_STEER_NONE;
+        }
+        vpci_projection_lookup(p, key, 1, &entry, verdict);
+    } while (!vpci_projection_end(p));
+    return entry;
+}
+
+static bool
+test_projection(void)
+{
+    enum { N = 500 };
+    struct vpci_steer *t = vpci_steer_create(N, 1);
+    size_t bytes = vpci_projection_bytes(N);
+    void *memory = aligned_alloc(4096, bytes);
+    union vpci_key masks[2] = { make_mask(16), make_mask(20) };
+    struct vpci_projection *p;
+    uint32_t entries[N], generation = 0;
+    uint64_t verdict;
+
+    CHECK(t && memory && !(bytes % 4096));
+    memset(memory, 0, bytes);
+    p = vpci_projection_open(memory, bytes);
+    CHECK(p && vpci_projection_begin(p) == -1);
+    for (uint32_t round = 0; round < 20; round++) {
+        for (uint32_t i = 0; i < N; i++) {
+            union vpci_key key = make_key(i % 2, i);
+
+            CHECK(!vpci_steer_insert(t, &masks[i % 2], &key, i + round,
+                                     &entries[i]));
+        }
+        union vpci_key key = make_key(1, 7);
+        CHECK(project(p, &key, &verdict) == VPCI_STEER_NONE);
+        vpci_projection_publish(t, memory, &generation);
+        CHECK(vpci_projection_generation(p) == generation);
+        for (uint32_t i = 0; i < N; i++) {
+            key = make_key(i % 2, i);
+            CHECK(project(p, &key, &verdict) == entries[i]);
+            CHECK(verdict == i + round);
+        }
+
+        /* Changes are seen when they are published. */
+        key = make_key(1, 7);
+        vpci_steer_set_verdict(t, entries[7], 1234);
+        CHECK(project(p, &key, &verdict) == entries[7] && verdict != 1234);
+        vpci_projection_publish(t, memory, &generation);
+        CHECK(project(p, &key, &verdict) == entries[7] && verdict == 1234);
+
+        /* Nothing is found after it was revoked, and what was being looked at
+         * is worth nothing. */
+        CHECK(vpci_projection_begin(p) >= 0);
+        vpci_projection_revoke(memory, &generation);
+        CHECK(!vpci_projection_end(p) && vpci_projection_begin(p) == -1);
+        for (uint32_t i = 0; i < N; i++) {
+            vpci_steer_remove(t, entries[i]);
+        }
+        vpci_projection_publish(t, memory, &generation);
+        CHECK(vpci_projection_begin(p) >= 0 && vpci_projection_end(p));
+    }
+
+    /* What is no copy. */
+    vpci_projection_close(p);
+    p = vpci_projection_open(memory, 4096);
+    CHECK(p && vpci_projection_begin(p) == -1);
+    vpci_projection_close(p);
+    memset((uint8_t *) memory + 4096, 0, bytes - 4096);
+    p = vpci_projection_open(memory, bytes);
+    CHECK(p && vpci_projection_begin(p) == -1);
+    vpci_projection_close(p);
+    free(memory);
+    vpci_steer_destroy(t);
+    return true;
+}
+
+/* Tables that follow each other quickly: those of a round all have its number as
+ * verdict, and entries of odd numbers are there in odd rounds only. */
+struct changing {
+    struct vpci_steer *t;
+    void *memory;
+    bool stop;
+    uint32_t rounds;
+};
+
+#define N_CHANGING 64
+
+static void *
+change_tables(void *c_)
+{
+    struct changing *c = c_;
+    union vpci_key mask = make_mask(16);
+    uint32_t generation = 0;
+
+    for (uint64_t round = 0; !__atomic_load_n(&c->stop, __ATOMIC_RELAXED);
+         round++) {
+        for (uint32_t i = 0; i < N_CHANGING; i++) {
+            union vpci_key key = make_key(1, i);
+            uint32_t entry = vpci_steer_find(c->t, &mask, &key);
+            bool wanted = !(i & 1) || round & 1;
+
+            if (entry != VPCI_STEER_NONE && !wanted) {
+                vpci_steer_remove(c->t, entry);
+            } else if (entry != VPCI_STEER_NONE) {
+                vpci_steer_set_verdict(c->t, entry, round);
+            } else if (wanted) {
+                vpci_steer_insert(c->t, &mask, &key, round, &entry);
+            }
+        }
+        vpci_projection_publish(c->t, c->memory, &generation);
+        c->rounds = round;
+    }
+    return NULL;
+}
+
+/* One look at all of them.  Returns false if they are of different rounds. */
+static bool
+check_round(struct vpci_projection *p, const union vpci_key keys[],
+            uint32_t *n_good)
+{
+    uint32_t entries[N_CHANGING];
+    uint64_t verdicts[N_CHANGING];
+
+    if (vpci_projection_begin(p) < 0) {
+        return true;
+    }
+    for (uint32_t i = 0; i < N_CHANGING; i += VPCI_STEER_BURST) {
+        vpci_projection_lookup(p, keys + i, VPCI_STEER_BURST, entries + i,
+                               verdicts + i);
+    }
+    if (!vpci_projection_end(p)) {
+        return true;
+    }
+    ++*n_good;
+    for (uint32_t i = 0; i < N_CHANGING; i++) {
+        bool wanted = !(i & 1) || verdicts[0] & 1;
+
+        CHECK((entries[i] != VPCI_STEER_NONE) == wanted);
+        CHECK(!wanted || verdicts[i] == verdicts[0]);
+    }
+    return true;
+}
+
+static bool
+test_projection_changes(void)
+{
+    enum { MAX_SECONDS = 3, MAX_GOOD = 100000 };
+    size_t bytes = vpci_projection_bytes(2 * N_CHANGING);
+    struct changing c = {
+        .t = vpci_steer_create(2 * N_CHANGING, 1),
+        .memory = aligned_alloc(4096, bytes),
+    };
+    union vpci_key keys[N_CHANGING];
+    time_t end = time(NULL) + MAX_SECONDS;
+    struct vpci_projection *p;
+    uint32_t n_good = 0;
+    pthread_t thread;
+    bool ok = true;
+
+    CHECK(c.t && c.memory);
+    memset(c.memory, 0, bytes);
+    for (uint32_t i = 0; i < N_CHANGING; i++) {
+        keys[i] = make_key(1, i);
+    }
+    p = vpci_projection_open(c.memory, bytes);
+    CHECK(p && !pthread_create(&thread, NULL, change_tables, &c));
+    while (ok && n_good < MAX_GOOD && time(NULL) < end) {
+        ok = check_round(p, keys, &n_good);
+    }
+    __atomic_store_n(&c.stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    CHECK(ok && n_good > 10 && c.rounds > 10);
+    vpci_projection_close(p);
+    free(c.memory);
+    vpci_steer_destroy(c.t);
+    return true;
+}
+
 static const struct unit_test tests[] = {
     { "finds-what-was-inserted", test_finds_what_was_inserted },
     { "one-mask", test_one_mask },
@@ -506,6 +691,8 @@ static const struct unit_test tests[] = {
     { "readers-beside-writer", test_readers_beside_writer },
     { "readers-beside-writer-with-fences",
       test_readers_beside_writer_with_fences },
+    { "projection", test_projection },
+    { "projection-changes", test_projection_changes },
 };
 
 int

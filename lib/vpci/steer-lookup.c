@@ -79,6 +79,36 @@ vpci_steer_reader_destroy(struct vpci_steer_reader *r)
     }
 }
 
+struct vpci_steer_reader *
+steer_reader_create_apart(void)
+{
+    struct vpci_steer_reader *r = steer_map_memory(READER_SIZE);
+
+    if (r) {
+        /* Fetched, but never used. */
+        r->counters = (void *) r;
+    }
+    return r;
+}
+
+int
+steer_reader_move(struct vpci_steer_reader *r, const void *memory,
+                  uint64_t bytes)
+{
+    const struct steer_hdr *hdr = memory;
+
+    if (hdr->magic != STEER_MAGIC || hdr->version != STEER_VERSION
+        || !hdr->max_entries || hdr->max_entries > VPCI_STEER_MAX_ENTRIES
+        || steer_copy_bytes(hdr->max_entries) > bytes
+        || hdr->counters_ofs > bytes || hdr->entries_ofs > hdr->counters_ofs
+        || hdr->log2 > hdr->max_log2 || hdr->max_log2 > 20) {
+        return -1;
+    }
+    r->hdr = hdr;
+    r->depth = __atomic_load_n(&hdr->depth, __ATOMIC_RELAXED);
+    return r->depth;
+}
+
 void
 vpci_steer_enter(struct vpci_steer_reader *r)
 {

@@ -123,6 +123,23 @@ struct vpci_steer {
  * as they are touched, or null. */
 void *steer_map_memory(uint64_t size);
 
+/* Copies of tables, for those who read them elsewhere: header, buckets and
+ * entries, without counters. */
+
+/* Bytes of the copy of a table for 'max_entries': a multiple of a page. */
+uint64_t steer_copy_bytes(uint32_t max_entries);
+
+/* Copies what readers need of 't' to 'memory', from which nothing is read. */
+void steer_copy(const struct vpci_steer *t, void *memory);
+
+/* Makes a reader that counts nothing and makes no writer wait. */
+struct vpci_steer_reader *steer_reader_create_apart(void);
+
+/* Lets it read the copy of 'bytes' at 'memory' from now on.  Returns how deep
+ * packets have to be parsed, or -1 if that is no copy. */
+int steer_reader_move(struct vpci_steer_reader *, const void *memory,
+                      uint64_t bytes);
+
 static inline uint64_t
 steer_mix(uint64_t h, uint64_t word)
 {

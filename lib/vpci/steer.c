@@ -66,17 +66,45 @@ steer_map_memory(uint64_t size)
     return p;
 }
 
+static uint64_t
+get_entries_ofs(uint32_t max_entries)
+{
+    return page_align(page_align(sizeof(struct steer_hdr))
+                      + (sizeof(struct steer_bucket)
+                         << (max_log2(max_entries) + 1)));
+}
+
+uint64_t
+steer_copy_bytes(uint32_t max_entries)
+{
+    return page_align(get_entries_ofs(max_entries)
+                      + (uint64_t) max_entries * sizeof(struct steer_entry));
+}
+
+/* Buckets of the array in use lie apart from entries, and few of either may be
+ * in use. */
+void
+steer_copy(const struct vpci_steer *t, void *memory_)
+{
+    const struct steer_hdr *hdr = t->hdr;
+    const uint8_t *buckets = (const void *) steer_buckets(hdr, hdr->log2);
+    uint64_t ofs = buckets - (const uint8_t *) hdr;
+    uint8_t *memory = memory_;
+
+    memcpy(memory, hdr, sizeof *hdr);
+    memcpy(memory + ofs, buckets,
+           sizeof(struct steer_bucket) << hdr->log2);
+    memcpy(memory + hdr->entries_ofs, steer_at(hdr, hdr->entries_ofs),
+           (uint64_t) t->n_used * sizeof(struct steer_entry));
+}
+
 static struct steer_hdr *
 create_hdr(uint32_t max_entries, uint32_t n_readers)
 {
     uint32_t log2 = max_log2(max_entries);
     uint64_t buckets_ofs = page_align(sizeof(struct steer_hdr));
-    uint64_t entries_ofs
-        = page_align(buckets_ofs
-                     + (sizeof(struct steer_bucket) << (log2 + 1)));
-    uint64_t counters_ofs
-        = page_align(entries_ofs
-                     + (uint64_t) max_entries * sizeof(struct steer_entry));
+    uint64_t entries_ofs = get_entries_ofs(max_entries);
+    uint64_t counters_ofs = steer_copy_bytes(max_entries);
     uint64_t size
         = page_align(counters_ofs + (uint64_t) max_entries * n_readers
                      * sizeof(struct steer_counters));

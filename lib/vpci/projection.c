@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "vpci/projection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "steer-private.h"
+#include "vpci/types.h"
+
+/* At the beginning of a projection.  Copies follow, each at a page. */
+struct projection_hdr {
+    vpci_le32 generation;       /* Copy 0 counts if it is even, 1 if odd; none
+                                 * if bit 31 is set, or if it is 0. */
+    vpci_le32 copy_bytes;       /* From one copy to the next. */
+};
+
+#define PAGE 4096u
+#define REVOKED (1u << 31)
+
+struct vpci_projection {
+    const struct projection_hdr *hdr;
+    size_t bytes;
+    struct vpci_steer_reader *reader;
+    uint32_t generation;        /* Since vpci_projection_begin(). */
+};
+
+size_t
+vpci_projection_bytes(uint32_t max_entries)
+{
+    return PAGE + 2 * steer_copy_bytes(max_entries);
+}
+
+static void *
+copy_at(const void *memory, size_t copy_bytes, uint32_t generation)
+{
+    return (uint8_t *) (uintptr_t) memory + PAGE
+           + (generation & 1) * copy_bytes;
+}
+
+static uint32_t
+next_generation(uint32_t generation)
+{
+    uint32_t next = (generation + 1) & ~REVOKED;
+
+    /* 0 says that there is none. */
+    return next ? next : 2;
+}
+
+static void
+set_generation(void *memory, uint32_t generation)
+{
+    struct projection_hdr *hdr = memory;
+
+    /* (K) pairs with (L) in load_generation(): who sees the generation sees the
+     * copy. */
+    vpci_store32_release(&hdr->generation, generation);
+}
+
+void
+vpci_projection_publish(const struct vpci_steer *t, void *memory,
+                        uint32_t *generation)
+{
+    struct projection_hdr *hdr = memory;
+    size_t copy_bytes = steer_copy_bytes(t->hdr->max_entries);
+    uint32_t next = next_generation(*generation);
+
+    vpci_store32(&hdr->copy_bytes, copy_bytes);
+
+    /* (M) pairs with (N) in vpci_projection_end(): who sees anything of this copy
+     * sees the generation before it, at least. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    steer_copy(t, copy_at(memory, copy_bytes, next));
+    set_generation(memory, next);
+    *generation = next;
+}
+
+void
+vpci_projection_revoke(void *memory, uint32_t *generation)
+{
+    *generation |= REVOKED;
+    set_generation(memory, *generation);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+struct vpci_projection *
+vpci_projection_open(const void *memory, size_t bytes)
+{
+    struct vpci_projection *p = calloc(1, sizeof *p);
+
+    if (p) {
+        p->hdr = memory;
+        p->bytes = bytes;
+        p->reader = steer_reader_create_apart();
+    }
+    if (!p || !p->reader) {
+        free(p);
+        errno = ENOMEM;
+        return NULL;
+    }
+    return p;
+}
+
+void
+vpci_projection_close(struct vpci_projection *p)
+{
+    if (p) {
+        vpci_steer_reader_destroy(p->reader);
+        free(p);
+    }
+}
+
+static uint32_t
+load_generation(const struct vpci_projection *p)
+{
+    return vpci_load32_acquire(&p->hdr->generation);    /* (L) */
+}
+
+uint32_t
+vpci_projection_generation(const struct vpci_projection *p)
+{
+    return load_generation(p);
+}
+
+int
+vpci_projection_begin(struct vpci_projection *p)
+{
+    uint32_t generation = load_generation(p);
+    size_t copy_bytes = vpci_load32(&p->hdr->copy_bytes);
+
+    p->generation = generation;
+    if (!generation || generation & REVOKED || copy_bytes % PAGE
+        || p->bytes < PAGE || copy_bytes > (p->bytes - PAGE) / 2) {
+        return -1;
+    }
+    return steer_reader_move(p->reader,
+                             copy_at(p->hdr, copy_bytes, generation),
+                             copy_bytes);
+}
+
+void
+vpci_projection_lookup(struct vpci_projection *p, const union vpci_key keys[],
+                       unsigned int n, uint32_t entries[], uint64_t verdicts[])
+{
+    vpci_steer_lookup(p->reader, keys, n, entries, verdicts);
+}
+
+bool
+vpci_projection_get_plain(const struct vpci_projection *p,
+                          struct vpci_steer_plain *plain)
+{
+    return vpci_steer_get_plain(p->reader, plain);
+}
+
+bool
+vpci_projection_end(const struct vpci_projection *p)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);            /* (N) */
+    return vpci_load32(&p->hdr->generation) == p->generation;
+}
