@@ -182,12 +182,11 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
     size_t max = sizeof ((struct sockaddr_un *) NULL)->sun_path - 1;
 
     if (config->mode != VPCI_MODE_NONE) {
-        return xasprintf("options:%s and options:%s exclude each other: "
-                         "vhost-server-path connects to a guest's socket, "
-                         "vhost-listen-path listens for one, and "
-                         "ivshmem-path shares memory with one; remove all "
-                         "but one of them", vpci_config_path_key(config),
-                         key);
+        return xstrdup("options:vhost-server-path, options:vhost-listen-path "
+                       "and options:ivshmem-path exclude each other: the "
+                       "first connects to a socket, the second listens on "
+                       "one, the third shares memory with a guest; remove "
+                       "all but one of them");
     }
     if (!value[0]) {
         return xasprintf("options:%s is empty: give the path of a UNIX "
