@@ -357,6 +357,71 @@ run_lies(void)
     return true;
 }
 
+static int64_t
+clock_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* Says in turns that it is another side and that it is not. */
+struct flipper {
+    struct vpci_abi_state *state;
+    bool stop;                  /* Atomic. */
+};
+
+static void *
+flip(void *flipper_)
+{
+    struct flipper *f = flipper_;
+
+    while (!__atomic_load_n(&f->stop, __ATOMIC_RELAXED)) {
+        for (uint32_t i = 0; i < 100; i++) {
+            vpci_store32(&f->state->epoch, 5 + i % 2);
+        }
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* Whatever the other side says in the middle of vpci_channel_run(), rings are not
+ * made anew by a call after one that has returned VPCI_CHANNEL_RUNNING. */
+static bool
+run_flips(void)
+{
+    enum vpci_channel_state state = VPCI_CHANNEL_ALONE;
+    struct flipper flipper;
+    uint32_t n_running = 0;
+    pthread_t thread;
+    struct fixture f;
+
+    CHECK(fixture_init(&f, &base_shape));
+    flipper = (struct flipper) { vpci_layout_state(&f.layout, f.base, 1),
+                                 false };
+    vpci_store32(&flipper.state->seen, 1);
+    vpci_channel_begin(f.sides[0].ch, &f.sides[0].config, 1);
+    CHECK(!pthread_create(&thread, NULL, flip, &flipper));
+    for (int64_t end = clock_ms() + 1000; clock_ms() < end; ) {
+        struct vpci_ring_tx *tx = vpci_channel_tx(f.sides[0].ch, 0);
+        bool was_running = state == VPCI_CHANNEL_RUNNING;
+
+        if (was_running && !vpci_ring_produced(tx)) {
+            CHECK(put(tx, 1));
+        }
+        f.now += DELAY_MS;
+        state = run(&f, 0);
+        CHECK(!was_running || vpci_ring_produced(tx));
+        n_running += state == VPCI_CHANNEL_RUNNING;
+    }
+    __atomic_store_n(&flipper.stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    CHECK(n_running);
+    fixture_uninit(&f);
+    return true;
+}
+
 /* Two threads: each sends numbers, counted from 0 in each epoch of its own, and
  * begins anew at random moments.  What is received is in order and complete,
  * from the first one on, as long as neither begins anew. */
@@ -367,15 +432,6 @@ struct end {
     uint32_t n_meetings;
     bool bad;
 };
-
-static int64_t
-clock_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
-}
 
 static void
 exchange(struct end *end, uint32_t *sent, uint32_t *received)
@@ -473,6 +529,7 @@ main(int argc, char *argv[])
         { "resume", run_resume },
         { "heartbeats", run_heartbeats },
         { "lies", run_lies },
+        { "flips", run_flips },
         { "comings-and-goings", run_comings_and_goings },
     };
 

@@ -97,11 +97,17 @@ vpci_channel_state_name(enum vpci_channel_state state)
             : state == VPCI_CHANNEL_MEETING ? "meeting" : "alone");
 }
 
+static bool
+is_current(const struct vpci_channel *ch, uint32_t peer_epoch)
+{
+    return (peer_epoch == ch->peer_epoch
+            && vpci_load32_acquire(&ch->other->seen) == ch->epoch);
+}
+
 bool
 vpci_channel_is_current(const struct vpci_channel *ch)
 {
-    return (vpci_load32_acquire(&ch->other->epoch) == ch->peer_epoch
-            && vpci_load32_acquire(&ch->other->seen) == ch->epoch);
+    return is_current(ch, vpci_load32_acquire(&ch->other->epoch));
 }
 
 /* A ring is broken, by the other side or because that begins anew: it says so
@@ -291,7 +297,8 @@ vpci_channel_run(struct vpci_channel *ch, int64_t now_ms)
     uint32_t peer_epoch = vpci_load32_acquire(&ch->other->epoch);
 
     beat(ch, now_ms);
-    if (vpci_channel_must_stop(ch)) {
+    if (ch->runs && !is_current(ch, peer_epoch)) {
+        /* By the epoch that was loaded once: it may change all the time. */
         ch->runs = false;
         return peer_epoch ? VPCI_CHANNEL_MEETING : VPCI_CHANNEL_ALONE;
     }
