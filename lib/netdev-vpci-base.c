@@ -6,7 +6,7 @@
  * switch must know of its rings to go on after it was killed is in private memory
  * that the keeper has as well, and guests never see. */
 
-#include "netdev-vpci-private.h"
+#include "netdev-vpci-message.h"
 
 #include <errno.h>
 #include <linux/virtio_net.h>
@@ -182,12 +182,15 @@ region_given(struct vpci_region_user *user, uint32_t region, int memory_fd,
     close(private_fd);
     if (known || base->memory) {
         set_problem(base, NULL);
-    } else {
-        if (memory) {
-            munmap(memory, user->size);
-        }
-        set_problem(base, "cannot map the region's memory");
+        return;
     }
+    if (memory) {
+        munmap(memory, user->size);
+    }
+    if (private) {
+        munmap(private, user->private_size);
+    }
+    set_problem(base, "cannot map the region's memory");
 }
 
 static void
@@ -336,6 +339,7 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
     };
     ovs_mutex_lock(&dev->mutex);
     dev->base = base;
+    atomic_store_relaxed(&dev->n_abuses, 0);
     ovs_mutex_unlock(&dev->mutex);
     vpci_keeper_register(&base->user);
     return 0;
@@ -405,7 +409,8 @@ vpci_base_get_guest(const struct netdev_vpci *dev, struct vpci_guest *guest)
 
     memset(guest, 0, sizeof *guest);
     guest->numa = -1;
-    if (!base || base->state != VPCI_CHANNEL_RUNNING) {
+    if (!base || base->state != VPCI_CHANNEL_RUNNING
+        || vpci_shut_reason(dev)) {
         return false;
     }
     n_queues = vpci_channel_n_queues(base->channel);
@@ -441,12 +446,15 @@ vpci_base_start_ring(struct netdev_vpci *dev, unsigned int index)
 }
 
 /* Wakes the guest, once for each of its signals: it may have gone to sleep while
- * nobody served it. */
+ * nobody served it.  One whose doorbell blocks costs no more than that. */
 void
 vpci_base_wake_guest(struct netdev_vpci *dev)
 {
     for (unsigned int i = 0; i < dev->base->n_call_fds; i++) {
-        vpci_doorbell_ring(dev->base->call_fds[i]);
+        if (vpci_doorbell_ring(dev->base->call_fds[i]) == ETIMEDOUT) {
+            vpci_filter_note_abuse(dev);
+            break;
+        }
     }
 }
 

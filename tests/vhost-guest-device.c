@@ -74,8 +74,8 @@ guest_destroy(struct guest *g)
     pthread_mutex_destroy(&g->lock);
 }
 
-static int __attribute__((format(printf, 3, 4)))
-fail(struct guest *g, int error, const char *format, ...)
+int
+guest_fail(struct guest *g, int error, const char *format, ...)
 {
     va_list args;
 
@@ -189,7 +189,7 @@ create_queue(struct guest *g, struct guest_queue *q, unsigned int buffer_zone)
     if (tables == UINT64_MAX || place_ring(g, q, 0)
         || place_buffers(g, q, buffer_zone) || !q->slots || !q->free_slots
         || q->kick_fd < 0 || q->call_fd < 0) {
-        return fail(g, ENOMEM, "no memory for queue %u", q->index);
+        return guest_fail(g, ENOMEM, "no memory for queue %u", q->index);
     }
     free_all_slots(g, q);
 
@@ -207,7 +207,8 @@ create_queue(struct guest *g, struct guest_queue *q, unsigned int buffer_zone)
     };
     q->drv = vring_driver_create(&cfg);
     if (!q->drv) {
-        return fail(g, EINVAL, "no ring of %u descriptors from index %u on",
+        return guest_fail(g, EINVAL,
+                          "no ring of %u descriptors from index %u on",
                     size, g->cfg.start_idx);
     }
     vring_driver_disable_interrupts(q->drv);
@@ -228,7 +229,7 @@ create_device(struct guest *g)
         int zone = guest_memory_add_zone(&g->mem, size);
 
         if (zone < 0) {
-            return fail(g, -zone, "no memory for zone %u: %s", i,
+            return guest_fail(g, -zone, "no memory for zone %u: %s", i,
                         strerror(-zone));
         }
     }
@@ -266,11 +267,12 @@ negotiate_protocol(struct guest *g)
     if (g->cfg.n_pairs == 1) {
         return 0;
     } else if (!(wanted & VU_PROTOCOL_F_MQ)) {
-        return fail(g, EPROTO, "back end has one queue pair only");
+        return guest_fail(g, EPROTO, "back end has one queue pair only");
     }
     error = front_end_get_u64(&g->fe, VU_GET_QUEUE_NUM, &n_queues);
     if (!error && n_queues < g->cfg.n_pairs) {
-        return fail(g, EPROTO, "back end has %"PRIu64" queue pairs, not %u",
+        return guest_fail(g, EPROTO,
+                          "back end has %"PRIu64" queue pairs, not %u",
                     n_queues, g->cfg.n_pairs);
     }
     return error;
@@ -285,13 +287,15 @@ negotiate(struct guest *g)
     if (error) {
         return error;
     } else if (wanted & ~offered & ~g->cfg.optional) {
-        return fail(g, EPROTO, "back end does not offer features %#"PRIx64
+        return guest_fail(g, EPROTO,
+                          "back end does not offer features %#"PRIx64
                     " (offers %#"PRIx64")",
                     wanted & ~offered & ~g->cfg.optional, offered);
     }
     wanted &= offered;
     if (g->features && wanted != g->features) {
-        return fail(g, EPROTO, "back end offers other features than before: "
+        return guest_fail(g, EPROTO,
+                          "back end offers other features than before: "
                     "%#"PRIx64" instead of %#"PRIx64, wanted, g->features);
     }
     if (wanted & GUEST_F_PROTOCOL) {
@@ -501,7 +505,8 @@ guest_stop_ring(struct guest *g, struct guest_queue *q)
 
     uint32_t expected = g->features & VRING_F_PACKED ? idx | wrap << 15 : idx;
     if ((state.num & 0xffff) != expected) {
-        return fail(g, EPROTO, "ring %u says base %#x, its used buffers say "
+        return guest_fail(g, EPROTO,
+                          "ring %u says base %#x, its used buffers say "
                     "%#x", q->index, state.num & 0xffff, expected);
     }
     return 0;
@@ -514,7 +519,7 @@ guest_stop(struct guest *g)
 
     if (g->cfg.native) {
         return g->native ? guest_native_stop(g)
-               : fail(g, ENOTCONN, "not connected");
+               : guest_fail(g, ENOTCONN, "not connected");
     }
 
     for (unsigned int i = 0; i < g->n_queues; i++) {
@@ -600,7 +605,8 @@ guest_move_rings(struct guest *g, unsigned int zone)
         error = move_ring(g, &g->queues[i], zone);
     }
     pthread_mutex_unlock(&g->lock);
-    return error ? fail(g, error, "no room for the rings in zone %u", zone)
+    return error ? guest_fail(g, error,
+                              "no room for the rings in zone %u", zone)
                  : 0;
 }
 
@@ -614,7 +620,8 @@ guest_move_buffers(struct guest *g, unsigned int zone)
         error = place_buffers(g, &g->queues[i], zone);
     }
     pthread_mutex_unlock(&g->lock);
-    return error ? fail(g, error, "no room for buffers in zone %u", zone) : 0;
+    return error ? guest_fail(g, error,
+                              "no room for buffers in zone %u", zone) : 0;
 }
 
 static bool
@@ -661,7 +668,7 @@ guest_replace_call_fds(struct guest *g)
         int error;
 
         if (fd < 0) {
-            return fail(g, errno, "eventfd: %s", strerror(errno));
+            return guest_fail(g, errno, "eventfd: %s", strerror(errno));
         }
         error = front_end_set_vring_fd(&g->fe, VU_SET_VRING_CALL, i, fd);
         if (error) {
@@ -689,13 +696,14 @@ guest_log_start(struct guest *g)
     log.size = (guest_memory_end(&g->mem) / PAGE / 8 + PAGE) / PAGE * PAGE;
     log.fd = memfd_create("vhost-guest-log", MFD_CLOEXEC);
     if (log.fd < 0 || ftruncate(log.fd, log.size)) {
-        return fail(g, errno, "no memory for the log: %s", strerror(errno));
+        return guest_fail(g, errno,
+                          "no memory for the log: %s", strerror(errno));
     }
     log.bits = mmap(NULL, log.size, PROT_READ | PROT_WRITE, MAP_SHARED,
                     log.fd, 0);
     if (log.bits == MAP_FAILED) {
         close(log.fd);
-        return fail(g, ENOMEM, "cannot map the log");
+        return guest_fail(g, ENOMEM, "cannot map the log");
     }
 
     /* DPDK answers without payload, as QEMU expects. */

@@ -213,6 +213,10 @@ unsigned int guest_log_missing(const struct guest *, uint64_t addr,
 /* The error that a ring has run into, formatted into 'buf', or null. */
 const char *guest_ring_error(struct guest *, char *buf, size_t size);
 
+/* Says in 'fe.error' why something failed.  Returns 'error'. */
+int guest_fail(struct guest *, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Chains, or frames of a native ring, that the device has not given back. */
 uint64_t guest_in_flight(const struct guest *, const struct guest_queue *);
 

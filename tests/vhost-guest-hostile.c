@@ -5,6 +5,7 @@
 #endif
 #include "vhost-guest-hostile.h"
 #include "vhost-guest-native.h"
+#include "vpci/device.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -746,8 +747,13 @@ run_hostile_doorbell(struct session *s, const struct args *args)
     for (unsigned int i = 0; i < g->n_queues && ok; i++) {
         struct guest_queue *q = &g->queues[i];
 
-        vring_driver_enable_interrupts(q->drv, 1);
-        ok = fill_eventfd(q->call_fd);
+        if (g->native) {
+            guest_native_enable_interrupts(g);
+            ok = !q->signal || fill_eventfd(vpci_signal_fd(q->signal));
+        } else {
+            vring_driver_enable_interrupts(q->drv, 1);
+            ok = fill_eventfd(q->call_fd);
+        }
     }
     pthread_mutex_unlock(&g->lock);
     return ok ? done(s, "%s", "") : failed(s, "%s", strerror(errno));

@@ -6,7 +6,6 @@
 #include "vhost-guest-native.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,17 +38,6 @@ struct guest_native {
     uint8_t room[HDR_LEN + FRAME_MAX];
 };
 
-static int __attribute__((format(printf, 3, 4)))
-fail(struct guest *g, int error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(g->fe.error, sizeof g->fe.error, format, args);
-    va_end(args);
-    return error;
-}
-
 static int64_t
 now_ms(void)
 {
@@ -70,7 +58,7 @@ open_device(struct guest *g, int64_t deadline)
     int error = vpci_bus_open(g->cfg.path, &bus, reason, sizeof reason);
 
     if (error) {
-        return fail(g, error, "%s", reason);
+        return guest_fail(g, error, "%s", reason);
     }
     while (!n->dev && now_ms() < deadline) {
         if (!vpci_bus_next(bus, &event)) {
@@ -84,10 +72,10 @@ open_device(struct guest *g, int64_t deadline)
     }
     vpci_bus_close(bus);
     if (!n->dev) {
-        return fail(g, ETIMEDOUT, "%s: nobody serves it", g->cfg.path);
+        return guest_fail(g, ETIMEDOUT, "%s: nobody serves it", g->cfg.path);
     }
     error = vpci_device_open(n->dev, g->cfg.timeout_ms);
-    return error ? fail(g, error, "%s", vpci_device_reason(n->dev)) : 0;
+    return error ? guest_fail(g, error, "%s", vpci_device_reason(n->dev)) : 0;
 }
 
 static int
@@ -104,17 +92,17 @@ read_layout(struct guest *g, int64_t deadline)
          * again. */
         if ((report.fault != VPCI_LAYOUT_NOT_READY
              && report.fault != VPCI_LAYOUT_MAGIC) || now_ms() > deadline) {
-            return fail(g, EPROTO, "%s", vpci_layout_format(&report, text,
+            return guest_fail(g, EPROTO, "%s", vpci_layout_format(&report, text,
                                                             sizeof text));
         }
         usleep(RUN_INTERVAL_US);
     }
     if (n->layout.shape.n_queues < g->cfg.n_pairs) {
-        return fail(g, EINVAL, "the region has %u queues, not %u",
+        return guest_fail(g, EINVAL, "the region has %u queues, not %u",
                     n->layout.shape.n_queues, g->cfg.n_pairs);
     }
     n->ch = aligned_alloc(VPCI_ABI_LINE, vpci_channel_bytes(&n->layout));
-    return n->ch ? 0 : fail(g, ENOMEM, "no memory");
+    return n->ch ? 0 : guest_fail(g, ENOMEM, "no memory");
 }
 
 int
@@ -253,7 +241,7 @@ guest_native_start(struct guest *g)
     uint32_t epoch;
 
     if (!n) {
-        return fail(g, ENOTCONN, "not connected");
+        return guest_fail(g, ENOTCONN, "not connected");
     }
     config = (struct vpci_channel_config) {
         .layout = n->layout,
@@ -263,14 +251,14 @@ guest_native_start(struct guest *g)
         .n_queues = g->cfg.n_pairs,
     };
     if (getrandom(&epoch, sizeof epoch, 0) != sizeof epoch) {
-        return fail(g, errno, "no random number");
+        return guest_fail(g, errno, "no random number");
     }
     stop_thread(g);
     vpci_channel_begin(n->ch, &config, epoch);
     n->begun = true;
     n->state = VPCI_CHANNEL_ALONE;
     if (pthread_create(&n->thread, NULL, keep_running, g)) {
-        return fail(g, EAGAIN, "no thread");
+        return guest_fail(g, EAGAIN, "no thread");
     }
     n->threaded = true;
     for (;;) {
@@ -283,7 +271,7 @@ guest_native_start(struct guest *g)
         if (up) {
             break;
         } else if (now_ms() > deadline) {
-            return fail(g, ETIMEDOUT, "the switch does not answer (%s)",
+            return guest_fail(g, ETIMEDOUT, "the switch does not answer (%s)",
                         vpci_channel_state_name(n->state));
         }
         usleep(RUN_INTERVAL_US);
