@@ -13,6 +13,7 @@ vpciinclude_HEADERS = \
 	include/vpci/layout.h \
 	include/vpci/memory.h \
 	include/vpci/net-hdr.h \
+	include/vpci/net.h \
 	include/vpci/peer.h \
 	include/vpci/projection.h \
 	include/vpci/ring.h \

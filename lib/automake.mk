@@ -25,6 +25,14 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \
 	lib/vpci/memory.c \
+	lib/vpci/net-class.c \
+	lib/vpci/net-private.h \
+	lib/vpci/net-region.c \
+	lib/vpci/net-region.h \
+	lib/vpci/net-rx.c \
+	lib/vpci/net-tx.c \
+	lib/vpci/net-wait.c \
+	lib/vpci/net.c \
 	lib/vpci/peer.c \
 	lib/vpci/projection.c \
 	lib/vpci/ring-private.h \

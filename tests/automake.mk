@@ -14,6 +14,7 @@ check_PROGRAMS += \
 	tests/test-key \
 	tests/test-layout \
 	tests/test-match \
+	tests/test-net \
 	tests/test-ring \
 	tests/test-spread \
 	tests/test-steer \
@@ -56,6 +57,18 @@ tests_test_key_LDADD = lib/libvpci.la
 tests_test_layout_SOURCES = tests/test-layout.c tests/unit-test.h
 tests_test_layout_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_layout_LDADD = lib/libvpci.la
+
+tests_test_net_SOURCES = \
+	tests/net-switch.c \
+	tests/net-switch.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-net.c \
+	tests/unit-test.h \
+	vpcid/ivshmem.c \
+	vpcid/ivshmem.h
+tests_test_net_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
+tests_test_net_LDADD = lib/libvpci.la
 
 tests_test_ring_SOURCES = tests/test-ring.c tests/unit-test.h
 tests_test_ring_CPPFLAGS = $(TESTS_CPPFLAGS)

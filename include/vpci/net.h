@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VPCI_NET_H
+#define VPCI_NET_H 1
+
+#include "vpci/channel.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Device vpci-net, for processes and containers
+ * =============================================
+ *
+ * Attaches this process to a port of a switch: packets go both ways in bursts,
+ * on one queue or several, each of which has a ring for each class of
+ * priority.
+ *
+ * Nothing here waits for the switch.  A port may be opened before the switch
+ * runs, and survives that it stops, or that the keeper does: once both are
+ * back, packets flow again.  Those in the rings at that moment may be lost.
+ *
+ * Threads: vpci_net_run(), the housekeeping, has a thread, of the caller's or
+ * of its own.  Of each queue, one thread at a time may transmit, by the
+ * functions whose names begin with vpci_net_tx_, and one receive, by those
+ * with vpci_net_rx_.  All of these may be the same thread.  Functions that
+ * tell something, and vpci_net_wake(), are for any thread.  Nobody uses what
+ * vpci_net_close() closes.
+ *
+ * The process must ignore SIGPIPE, and leaves SIGURG as it is (see
+ * vpci/doorbell.h). */
+
+struct vpci_net;
+
+struct vpci_net_config {
+    uint32_t n_queues;          /* 1 to VPCI_ABI_MAX_QUEUES; 0: 1.  The port
+                                 * may have fewer: see struct
+                                 * vpci_net_info. */
+    uint64_t features;          /* Offloads of virtio-net that we take: of the
+                                 * VIRTIO_NET_F_GUEST_ ones. */
+    uint8_t mac[6];             /* Said to the switch; all 0: what it proposes,
+                                 * or nothing. */
+    bool own_thread;            /* Somebody else than the caller shall call
+                                 * vpci_net_run(). */
+    bool drop;                  /* Packets that there is no room for, or no
+                                 * switch, are dropped, as a network card does;
+                                 * otherwise they stay with the caller. */
+};
+
+/* Opens the port at 'address' (see vpci/bus.h).  '*config' may be null, for
+ * one queue without anything else.  Returns 0 and stores it in '*net'; or a
+ * positive errno, with the reason in the 'size' bytes at 'reason': that of
+ * vpci_bus_open(), or
+ *
+ *     EINVAL        there cannot be so many queues,
+ *     ENOMEM, EMFILE, ...
+ *
+ * That nobody serves the port yet is no error. */
+int vpci_net_open(const char *address, const struct vpci_net_config *config,
+                  struct vpci_net **net, char *reason, size_t size);
+
+/* Leaves the port.  Harmless if 'net' is null. */
+void vpci_net_close(struct vpci_net *net);
+
+/* Does what is due at time 'now_ms', that of a clock which only goes
+ * forward, in milliseconds: at least every VPCI_NET_RUN_MS.  Seldom waits:
+ * while it connects, for at most VPCI_NET_CONNECT_MS.  Not with
+ * 'own_thread'. */
+#define VPCI_NET_RUN_MS 50
+#define VPCI_NET_CONNECT_MS 500
+void vpci_net_run(struct vpci_net *net, int64_t now_ms);
+
+/* How it stands. */
+
+enum vpci_net_state {
+    VPCI_NET_NO_DEVICE,         /* Nobody serves the port. */
+    VPCI_NET_CONNECTING,        /* Somebody does, but we have not got it. */
+    VPCI_NET_NO_HEADER,         /* We have; the switch has never been there. */
+    VPCI_NET_NO_SWITCH,         /* It has been, but is not there now. */
+    VPCI_NET_MEETING,           /* It is there, but has not seen us yet. */
+    VPCI_NET_RUNNING            /* Packets flow. */
+};
+
+/* "no device", "connecting", "no header", "no switch", "meeting",
+ * "running". */
+const char *vpci_net_state_name(enum vpci_net_state);
+
+struct vpci_net_info {
+    enum vpci_net_state state;
+    bool carrier;               /* Packets flow, and the port is up. */
+    int error;                  /* Why there is no device: as
+                                 * vpci_device_open() says; EPROTO: the header
+                                 * is not one that we understand, or a ring was
+                                 * broken. */
+    char reason[256];           /* Why there is no carrier, for people. */
+
+    /* While state is VPCI_NET_RUNNING. */
+    uint8_t mac[6];             /* Ours: as configured, or as the port's. */
+    uint32_t max_len;           /* Longest packet, in bytes, from the Ethernet
+                                 * header on, that is not a super-packet. */
+    uint64_t features;          /* That both sides have. */
+    uint32_t n_queues;          /* That both sides use. */
+    uint32_t n_classes;
+    uint32_t ring_slots;
+    enum vpci_abi_class_by class_by;
+    uint32_t guest_id;          /* ivshmem ids. */
+    uint32_t switch_id;
+    uint32_t region_id;
+    int64_t silence_ms;         /* Since the switch showed that it is alive. */
+};
+void vpci_net_get_info(const struct vpci_net *net,
+                       struct vpci_net_info *info);
+
+/* Two loads: true while packets flow and the port is up. */
+bool vpci_net_has_carrier(const struct vpci_net *net);
+
+struct vpci_net_queue_stats {
+    uint64_t packets;
+    uint64_t bytes;
+    uint64_t dropped;           /* Sent: with 'drop', what there was no room
+                                 * or no switch for.  Received: larger than its
+                                 * buffer. */
+    uint64_t full;              /* Sent: bursts that a full ring stopped. */
+    uint64_t refused;           /* Sent: of no bytes or more than possible, or
+                                 * with offloads not agreed on. */
+    uint64_t injected;          /* Signals to the switch. */
+    uint64_t received;          /* Signals from it that came while, or before,
+                                 * somebody waited. */
+};
+
+struct vpci_net_stats {
+    struct vpci_net_queue_stats tx;
+    struct vpci_net_queue_stats rx;
+    uint64_t meetings;          /* How often the switch and we have begun. */
+    uint64_t resets;            /* How often rings were made anew since the
+                                 * switch broke one. */
+};
+
+/* Of 'queue', or of all: VPCI_NET_ALL.  'meetings' and 'resets' are of all
+ * always. */
+#define VPCI_NET_ALL UINT32_MAX
+void vpci_net_get_stats(const struct vpci_net *net, uint32_t queue,
+                        struct vpci_net_stats *stats);
+
+/* Packets.  Queues are numbered from 0, below VPCI_ABI_MAX_QUEUES. */
+
+/* Sends up to 'n' packets on 'queue', in order within their classes, by the
+ * rules of the port.  Of each buffer 'data', 'len' and 'offload' matter.
+ * Returns how many of them the caller is rid of, also by a drop: the first
+ * ones.  0 if no packets flow, or the queue is not used now. */
+unsigned int vpci_net_tx_burst(struct vpci_net *net, uint32_t queue,
+                               const struct vpci_ring_buf bufs[],
+                               unsigned int n);
+
+/* Receives up to 'n' packets from 'queue', those of the highest class
+ * first.  Of each buffer 'data' and 'size' matter.  Returns how many there
+ * are.  The order of the buffers in 'bufs' may change. */
+unsigned int vpci_net_rx_burst(struct vpci_net *net, uint32_t queue,
+                               struct vpci_ring_buf bufs[], unsigned int n);
+
+/* Waits until there may be room for what stopped the last burst, or
+ * packets, for at most 'timeout_us' microseconds; for ever if negative.
+ * Returns false if the time is over, a signal of the operating system
+ * came, or vpci_net_wake() was called.  Whoever is polling does not sleep
+ * here. */
+bool vpci_net_tx_wait(struct vpci_net *net, uint32_t queue,
+                      int64_t timeout_us);
+bool vpci_net_rx_wait(struct vpci_net *net, uint32_t queue,
+                      int64_t timeout_us);
+
+/* Waits until the switch has taken all that was sent on 'queue', as
+ * vpci_net_tx_wait() does. */
+bool vpci_net_tx_flush(struct vpci_net *net, uint32_t queue,
+                       int64_t timeout_us);
+
+/* Whether the thread is polling: then the switch need never wake it.  At
+ * first, it is not. */
+void vpci_net_tx_set_polling(struct vpci_net *net, uint32_t queue,
+                             bool polling);
+void vpci_net_rx_set_polling(struct vpci_net *net, uint32_t queue,
+                             bool polling);
+
+/* Ends all waits that are under way. */
+void vpci_net_wake(struct vpci_net *net);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* vpci/net.h */

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VPCI_NET_PRIVATE_H
+#define VPCI_NET_PRIVATE_H 1
+
+#include <pthread.h>
+
+#include "net-region.h"
+#include "vpci/bus.h"
+#include "vpci/gate.h"
+#include "vpci/net.h"
+
+#define NET_LIKELY(X) __builtin_expect(!!(X), 1)
+#define NET_UNLIKELY(X) __builtin_expect(!!(X), 0)
+
+/* One way of a queue: what its thread, the worker, touches. */
+struct net_worker {
+    struct vpci_gate gate;      /* Open while there is something to do. */
+
+    uint32_t generation;        /* Of the rings that are as 'polling' says. */
+    uint32_t n_wakes;           /* As net->n_wakes: those noticed. */
+    bool polling;
+    int64_t look_until;         /* Not to sleep before that, in us. */
+    int epoll_fd;               /* Signals of the queue's rings, and 'wake_fd',
+                                 * edge-triggered: nobody takes a signal away
+                                 * from another worker by clearing it. */
+
+    /* What stopped the last burst, if anything: that ring, when so many of its
+     * packets had been consumed. */
+    bool stuck;
+    uint32_t stuck_ring;
+    uint32_t stuck_consumed;
+
+    struct vpci_net_queue_stats stats;
+} __attribute__((aligned(VPCI_ABI_LINE)));
+
+/* How packets of a port get their class, and which there may be. */
+struct net_policy {
+    uint32_t n_classes;
+    enum vpci_abi_class_by class_by;
+    uint8_t class_of[64];       /* All below 'n_classes'. */
+    uint32_t max_len;
+    uint32_t max_gso_len;       /* Of super-packets; 0: not agreed on. */
+    bool offloads;              /* Any are agreed on. */
+};
+
+/* What belongs to the controller is changed by vpci_net_run() alone, and
+ * what workers read of it only while their gates are shut. */
+struct vpci_net {
+    struct vpci_net_config config;
+    struct net_region base;
+    struct net_policy policy;
+    uint32_t generation;        /* Of rings. */
+    uint32_t n_queues;          /* In use; 0: none. */
+    uint8_t mac[6];
+
+    int wake_fd;                /* Ends all waits. */
+    uint32_t n_wakes;           /* Atomic: vpci_net_wake() calls. */
+    bool carrier;               /* Atomic. */
+
+    struct vpci_bus *bus;
+    struct vpci_device *next;   /* Has arrived, while we have another one. */
+
+    pthread_t thread;
+    bool has_thread;
+    bool exiting;               /* Atomic. */
+    int exit_fd;
+
+    pthread_mutex_t mutex;      /* Protects 'info' and what follows. */
+    struct vpci_net_info info;
+    uint32_t n_meetings;
+    uint64_t n_resets;
+
+    struct net_worker tx[VPCI_ABI_MAX_QUEUES];
+    struct net_worker rx[VPCI_ABI_MAX_QUEUES];
+};
+
+/* Class of the packet with the 'len' bytes at 'data'. */
+uint32_t net_class(const struct net_policy *, const uint8_t *data,
+                   uint32_t len);
+
+/* Counters have one writer. */
+static inline void
+net_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/* Lets the worker in if there are rings that the other side knows: these
+ * are to be used until net_leave(). */
+static inline bool
+net_enter(struct vpci_net *net, struct net_worker *w)
+{
+    if (NET_UNLIKELY(!vpci_gate_enter(&w->gate))) {
+        return false;
+    }
+    if (NET_UNLIKELY(!vpci_channel_is_current(net->base.channel))) {
+        vpci_gate_leave(&w->gate);
+        return false;
+    }
+    return true;
+}
+
+static inline void
+net_leave(struct net_worker *w)
+{
+    vpci_gate_leave(&w->gate);
+}
+
+/* Injects the signals of the classes of 'queue' in 'classes'. */
+void net_inject(struct vpci_net *, struct net_worker *, uint32_t queue,
+                unsigned int classes);
+
+/* Index of a ring of the base. */
+static inline uint32_t
+net_ring(const struct vpci_net *net, uint32_t queue, uint32_t class_)
+{
+    return vpci_layout_ring_index(&net->base.layout, queue, class_);
+}
+
+/* Waiting.  Of the worker inside the gate: */
+struct net_waiting {
+    /* True if there is something to do. */
+    bool (*is_ready)(struct vpci_net *, struct net_worker *, uint32_t queue);
+
+    /* Asks to be woken.  Returns false if there is something to do. */
+    bool (*ask)(struct vpci_net *, struct net_worker *, uint32_t queue);
+
+    /* Does not want to be woken, now or, if 'never', for long. */
+    void (*awake)(struct vpci_net *, uint32_t queue, bool never);
+};
+
+bool net_wait(struct vpci_net *, struct net_worker *, uint32_t queue,
+              const struct net_waiting *, int64_t timeout_us);
+void net_set_polling(struct vpci_net *, struct net_worker *, uint32_t queue,
+                     const struct net_waiting *, bool polling);
+
+/* The rings are others than those that this worker has last seen. */
+void net_see_rings(struct vpci_net *, struct net_worker *, uint32_t queue,
+                   const struct net_waiting *);
+
+/* Makes a worker with a gate that is shut.  Returns 0 or a positive errno. */
+int net_worker_init(struct vpci_net *, struct net_worker *);
+void net_worker_uninit(struct net_worker *);
+
+/* Begins, or ends, to wait for the signals of the rings of 'queue'. */
+void net_worker_watch(struct vpci_net *, struct net_worker *, uint32_t queue,
+                      bool on);
+
+#endif /* lib/vpci/net-private.h */

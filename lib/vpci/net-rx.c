@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Receiving: see vpci/net.h. */
+
+#include "net-private.h"
+
+#include <string.h>
+
+/* Moves those of the 'n' packets in 'bufs' that are whole to the front, and
+ * returns how many there are. */
+static unsigned int
+sort_out(struct net_worker *w, struct vpci_ring_buf bufs[], unsigned int n)
+{
+    unsigned int kept = 0;
+
+    for (unsigned int i = 0; i < n; i++) {
+        struct vpci_ring_buf buf = bufs[i];
+
+        if (buf.len <= buf.size) {
+            bufs[i] = bufs[kept];
+            bufs[kept++] = buf;
+        }
+    }
+    net_count(&w->stats.dropped, n - kept);
+    return kept;
+}
+
+/* Looks at the 'n' packets that were just received.  Returns how many of them
+ * there are. */
+static unsigned int
+finish(struct vpci_net *net, struct net_worker *w, struct vpci_ring_buf bufs[],
+       unsigned int n)
+{
+    uint64_t bytes = 0;
+    bool whole = true;
+
+    for (unsigned int i = 0; i < n; i++) {
+        whole &= bufs[i].len <= bufs[i].size;
+    }
+    if (NET_UNLIKELY(!whole)) {
+        n = sort_out(w, bufs, n);
+    }
+    for (unsigned int i = 0; i < n; i++) {
+        bytes += bufs[i].len;
+        if (!net->policy.offloads) {
+            memset(&bufs[i].offload, 0, sizeof bufs[i].offload);
+        }
+    }
+    net_count(&w->stats.packets, n);
+    net_count(&w->stats.bytes, bytes);
+    return n;
+}
+
+static unsigned int
+receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+        struct vpci_ring_buf bufs[], unsigned int n)
+{
+    unsigned int got = 0, tell = 0;
+
+    for (uint32_t i = net->policy.n_classes; i-- > 0 && got < n; ) {
+        uint32_t ring = net_ring(net, queue, i);
+        bool told;
+        unsigned int m = vpci_ring_rx_burst(
+            vpci_channel_rx(net->base.channel, ring), &bufs[got], n - got,
+            &told);
+
+        tell |= (unsigned int) told << i;
+        got += m ? finish(net, w, &bufs[got], m) : 0;
+    }
+    if (NET_UNLIKELY(tell)) {
+        net_inject(net, w, queue, tell);
+    }
+    return got;
+}
+
+static bool
+rx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
+{
+    bool ready = false;
+
+    (void) w;
+    for (uint32_t i = 0; i < net->policy.n_classes; i++) {
+        ready |= vpci_ring_is_ready(vpci_channel_rx(net->base.channel,
+                                                    net_ring(net, queue, i)));
+    }
+    return ready;
+}
+
+static bool
+rx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
+{
+    bool sleeps = true;
+
+    (void) w;
+    for (uint32_t i = 0; i < net->policy.n_classes && sleeps; i++) {
+        sleeps = vpci_ring_rx_sleep(vpci_channel_rx(net->base.channel,
+                                                    net_ring(net, queue, i)),
+                                    1);
+    }
+    return sleeps;
+}
+
+static void
+rx_awake(struct vpci_net *net, uint32_t queue, bool never)
+{
+    for (uint32_t i = 0; i < net->policy.n_classes; i++) {
+        vpci_ring_rx_awake(vpci_channel_rx(net->base.channel,
+                                           net_ring(net, queue, i)), never);
+    }
+}
+
+static const struct net_waiting rx_waiting = {
+    .is_ready = rx_is_ready,
+    .ask = rx_ask,
+    .awake = rx_awake,
+};
+
+unsigned int
+vpci_net_rx_burst(struct vpci_net *net, uint32_t queue,
+                  struct vpci_ring_buf bufs[], unsigned int n)
+{
+    struct net_worker *w = &net->rx[queue];
+    unsigned int got = 0;
+
+    if (NET_LIKELY(net_enter(net, w))) {
+        if (NET_UNLIKELY(w->generation != net->generation)) {
+            net_see_rings(net, w, queue, &rx_waiting);
+        }
+        got = receive(net, w, queue, bufs, n);
+        net_leave(w);
+    }
+    return got;
+}
+
+bool
+vpci_net_rx_wait(struct vpci_net *net, uint32_t queue, int64_t timeout_us)
+{
+    return net_wait(net, &net->rx[queue], queue, &rx_waiting, timeout_us);
+}
+
+void
+vpci_net_rx_set_polling(struct vpci_net *net, uint32_t queue, bool polling)
+{
+    net_set_polling(net, &net->rx[queue], queue, &rx_waiting, polling);
+}
