@@ -7,7 +7,10 @@ EXTRA_DIST += \
 
 # Manual pages.  PAGE.SECTION is made from PAGE.SECTION.rst.
 MAN_RST = \
+	Documentation/vpci-echo.1.rst \
+	Documentation/vpci-gen.1.rst \
 	Documentation/vpci-perf.1.rst \
+	Documentation/vpci-sink.1.rst \
 	Documentation/vpci.7.rst \
 	Documentation/vpcid.8.rst
 EXTRA_DIST += $(MAN_RST)

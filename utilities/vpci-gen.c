@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* vpci-gen: sends UDP packets into a port of vpci-net.  See vpci-gen(1). */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "perf-guest/histogram.h"
+#include "vpci-packet.h"
+#include "vpci-tool.h"
+
+#define NS INT64_C(1000000000)
+
+/* An Ethernet header and the largest packet of IP. */
+#define MAX_SIZE (14 + 65535)
+
+/* How long a reply may take, and a burst wait for room until it is looked
+ * whether to go on. */
+#define REPLY_NS NS
+#define WAIT_US 20000
+
+static struct {
+    struct tool tool;
+    struct packet_config packet;
+    uint32_t burst;
+    uint32_t n_flows;
+    double rate;
+    bool echo;
+    bool has_src_mac;
+
+    uint16_t host;
+    uint16_t first_stream;
+    uint64_t numbers[VPCI_ABI_MAX_QUEUES];
+    uint64_t n_sent;
+    uint64_t reported;          /* Packets, of the last line. */
+    double reported_at;
+
+    /* With --echo. */
+    uint64_t n_lost;
+    struct histogram interval;
+    struct histogram all;
+    uint64_t max_ns;
+} gen = {
+    .tool = { .name = "vpci-gen" },
+    .packet = {
+        .len = 64,
+        .src_mac = { 0x02, 0x76, 0x70, 0x63, 0x69, 0x01 },
+        .dst_mac = { 0x02, 0x76, 0x70, 0x63, 0x69, 0x02 },
+        .src_ip = 0x0a000001,
+        .dst_ip = 0x0a000002,
+    },
+    .burst = 32,
+    .n_flows = 1,
+};
+
+static bool
+parse_size(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, PACKET_MIN_LEN, MAX_SIZE, &n);
+
+    gen.packet.len = n;
+    return ok;
+}
+
+static bool
+parse_rate(const char *s)
+{
+    return tool_parse_double(s, 0, 1e9, &gen.rate);
+}
+
+static bool
+parse_burst(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, 1, TOOL_MAX_BURST, &n);
+
+    gen.burst = n;
+    return ok;
+}
+
+static bool
+parse_flows(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, 1, 1000000, &n);
+
+    gen.n_flows = n;
+    return ok;
+}
+
+/* MAC, IP, or both with a comma between them. */
+static bool
+parse_end(const char *s, uint8_t mac[6], uint32_t *ip)
+{
+    char copy[64], *rest;
+    struct in_addr in;
+
+    if (strlen(s) >= sizeof copy) {
+        return false;
+    }
+    strcpy(copy, s);
+    rest = copy;
+    if (strchr(copy, ':')) {
+        char *comma = strchr(copy, ',');
+
+        rest = comma ? comma + 1 : NULL;
+        if (comma) {
+            *comma = '\0';
+        }
+        if (!tool_parse_mac(copy, mac)) {
+            return false;
+        }
+    }
+    if (rest) {
+        if (inet_pton(AF_INET, rest, &in) != 1) {
+            return false;
+        }
+        *ip = ntohl(in.s_addr);
+    }
+    return true;
+}
+
+static bool
+parse_src(const char *s)
+{
+    gen.has_src_mac |= strchr(s, ':') != NULL;
+    return parse_end(s, gen.packet.src_mac, &gen.packet.src_ip);
+}
+
+static bool
+parse_dst(const char *s)
+{
+    return parse_end(s, gen.packet.dst_mac, &gen.packet.dst_ip);
+}
+
+static bool
+parse_pcp(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, 0, 7, &n);
+
+    gen.packet.tagged = true;
+    gen.packet.tci = (gen.packet.tci & 0x1fff) | n << 13;
+    return ok;
+}
+
+static bool
+parse_vlan(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, 0, 4094, &n);
+
+    gen.packet.tagged = true;
+    gen.packet.tci = (gen.packet.tci & 0xf000) | n;
+    return ok;
+}
+
+static bool
+parse_dscp(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, 0, 63, &n);
+
+    gen.packet.dscp = n;
+    return ok;
+}
+
+static bool
+parse_echo(const char *s)
+{
+    (void) s;
+    return gen.echo = true;
+}
+
+static const struct tool_option options[] = {
+    { "size", "BYTES", "of each packet, from the Ethernet header on, without\n"
+      "CRC: 60 (64 with a tag) to what the port takes\n"
+      "(default: 64)", parse_size },
+    { "rate", "PPS", "packets per second; 0: as many as possible (default)",
+      parse_rate },
+    { "burst", "N", "packets at once, 1 to 64 (default: 32)", parse_burst },
+    { "flows", "N", "UDP flows, 1 to 1000000 (default: 1)", parse_flows },
+    { "src", "MAC,IP", "source, either or both", parse_src },
+    { "dst", "MAC,IP", "destination, either or both", parse_dst },
+    { "vlan", "VID", "VLAN tag with this VID", parse_vlan },
+    { "pcp", "N", "VLAN tag with this priority, 0 to 7", parse_pcp },
+    { "dscp", "N", "DSCP, 0 to 63", parse_dscp },
+    { "echo", NULL, "send one packet at a time and wait for it to come back\n"
+      "(see vpci-echo(1))", parse_echo },
+    { NULL, NULL, NULL, NULL },
+};
+
+/* Prepares what all packets have in common. */
+static bool
+prepare(void)
+{
+    static const uint8_t none[6];
+    struct tool *t = &gen.tool;
+
+    if (gen.packet.len > t->info.max_len) {
+        fprintf(stderr, "%s: --size=%u: the port takes packets of up to %u "
+                "bytes\n", t->name, gen.packet.len, t->info.max_len);
+        return false;
+    }
+    if (!gen.has_src_mac && memcmp(t->info.mac, none, sizeof none)) {
+        memcpy(gen.packet.src_mac, t->info.mac, sizeof none);
+    }
+    gen.host = packet_host();
+    while (getrandom(&gen.first_stream, sizeof gen.first_stream, 0)
+           != sizeof gen.first_stream) {
+        continue;
+    }
+    gen.first_stream &= ~15;
+    for (int i = 0; i < TOOL_MAX_BURST; i++) {
+        packet_init(t->bufs[i].data, &gen.packet);
+        t->bufs[i].len = gen.packet.len;
+    }
+    return true;
+}
+
+static void
+stamp(unsigned int i, uint32_t queue, uint64_t number, int64_t now)
+{
+    struct packet_stamp s = {
+        .stream = gen.first_stream + queue,
+        .host = gen.host,
+        .number = number & PACKET_MASK48,
+        .time_ns = now & PACKET_MASK48,
+    };
+
+    packet_stamp(gen.tool.bufs[i].data, &gen.packet, number % gen.n_flows,
+                 &s);
+}
+
+static void
+report(const char *kind)
+{
+    bool all = !strcmp(kind, "summary");
+    double now = tool_seconds(&gen.tool), since = all ? 0 : gen.reported_at;
+    uint64_t n = gen.n_sent - (all ? 0 : gen.reported);
+    double pps = now > since ? n / (now - since) : 0;
+    const struct histogram *h = all ? &gen.all : &gen.interval;
+    struct vpci_net_stats stats;
+
+    vpci_net_get_stats(gen.tool.net, VPCI_NET_ALL, &stats);
+    const struct tool_field fields[] = {
+        { "packets", n, 0 },
+        { "bytes", (double) n * gen.packet.len, 0 },
+        { "pps", pps, 0 },
+        { "mbps", pps * gen.packet.len * 8 / 1e6, 3 },
+        { "refused", stats.tx.refused, 0 },
+        { "full", stats.tx.full, 0 },
+        { "signals", stats.tx.injected, 0 },
+        { "meetings", stats.meetings, 0 },
+        { "resets", stats.resets, 0 },
+        { "lost", gen.n_lost, 0 },
+        { "rtt_p50_us", histogram_quantile(h, 0.5) / 1e3, 1 },
+        { "rtt_p99_us", histogram_quantile(h, 0.99) / 1e3, 1 },
+        { "rtt_p999_us", histogram_quantile(h, 0.999) / 1e3, 1 },
+        { "rtt_max_us", gen.max_ns / 1e3, 1 },
+    };
+    tool_report(&gen.tool, kind, fields, gen.echo ? 14 : 9);
+    gen.reported = gen.n_sent;
+    gen.reported_at = now;
+    histogram_clear(&gen.interval);
+}
+
+/* Packets that are due now, if there is a rate: at most a burst. */
+static uint32_t
+n_due(void)
+{
+    uint32_t n = gen.burst;
+
+    if (gen.tool.count && gen.tool.count - gen.n_sent < n) {
+        n = gen.tool.count - gen.n_sent;
+    }
+    if (gen.rate > 0) {
+        double due = tool_seconds(&gen.tool) * gen.rate + 1 - gen.n_sent;
+
+        if (due < 1) {
+            tool_sleep_until(&gen.tool, gen.tool.start_ns
+                             + (int64_t) (gen.n_sent / gen.rate * NS));
+            return 0;
+        }
+        n = due < n ? due : n;
+    }
+    return n;
+}
+
+static void
+send_burst(uint32_t queue)
+{
+    uint32_t n = n_due(), sent;
+    int64_t now = tool_now_ns();
+
+    for (uint32_t i = 0; i < n; i++) {
+        stamp(i, queue, gen.numbers[queue] + i, now);
+    }
+    if (!n) {
+        return;
+    }
+    sent = vpci_net_tx_burst(gen.tool.net, queue, gen.tool.bufs, n);
+    gen.numbers[queue] += sent;
+    gen.n_sent += sent;
+    if (sent < n) {
+        vpci_net_tx_wait(gen.tool.net, queue, WAIT_US);
+    }
+}
+
+/* Waits until the switch has taken everything. */
+static void
+flush(void)
+{
+    int64_t deadline = tool_now_ns() + (int64_t) (gen.tool.wait * NS);
+
+    for (uint32_t i = 0; i < gen.tool.n_queues; i++) {
+        while (!vpci_net_tx_flush(gen.tool.net, i, WAIT_US)) {
+            if (tool_is_interrupted()) {
+                return;
+            }
+            if (tool_now_ns() > deadline) {
+                fprintf(stderr, "%s: %s: the switch has not taken all packets "
+                        "after %g seconds\n", gen.tool.name,
+                        gen.tool.address, gen.tool.wait);
+                gen.tool.failed = true;
+                return;
+            }
+        }
+    }
+}
+
+static void
+generate(void)
+{
+    for (uint32_t queue = 0; tool_goes_on(&gen.tool, gen.n_sent); ) {
+        send_burst(queue);
+        queue = (queue + 1) % gen.tool.n_queues;
+        if (tool_wants_report(&gen.tool)) {
+            report("interval");
+        }
+    }
+    flush();
+}
+
+/* Takes what has come on 'queue'.  Returns true if packet 'number' is in
+ * it. */
+static bool
+receive_reply(uint32_t queue, uint64_t number)
+{
+    struct vpci_ring_buf *bufs = &gen.tool.bufs[1];
+    uint32_t n = vpci_net_rx_burst(gen.tool.net, queue, bufs,
+                                   TOOL_MAX_BURST - 1);
+    struct packet_stamp s;
+    bool found = false;
+
+    for (uint32_t i = 0; i < n; i++) {
+        found |= (packet_read(bufs[i].data, bufs[i].len, &s)
+                  && s.stream >> 4 == gen.first_stream >> 4
+                  && s.host == gen.host && s.number == number);
+    }
+    return found;
+}
+
+static bool
+wait_for_reply(uint64_t number, int64_t deadline)
+{
+    for (;;) {
+        for (uint32_t i = 0; i < gen.tool.n_queues; i++) {
+            if (receive_reply(i, number)) {
+                return true;
+            }
+        }
+        if (tool_now_ns() > deadline || tool_is_interrupted()) {
+            return false;
+        }
+        if (gen.tool.sleeps) {
+            vpci_net_rx_wait(gen.tool.net, 0,
+                             gen.tool.n_queues > 1 ? 100 : WAIT_US);
+        }
+    }
+}
+
+/* One packet there and back. */
+static void
+exchange(uint32_t queue)
+{
+    uint64_t number = gen.numbers[queue]++;
+    int64_t start = tool_now_ns();
+
+    stamp(0, queue, number, start);
+    while (!vpci_net_tx_burst(gen.tool.net, queue, gen.tool.bufs, 1)) {
+        if (tool_is_interrupted() || !tool_goes_on(&gen.tool, gen.n_sent)) {
+            gen.numbers[queue]--;
+            return;
+        }
+        vpci_net_tx_wait(gen.tool.net, queue, WAIT_US);
+    }
+    gen.n_sent++;
+    if (wait_for_reply(number, start + REPLY_NS)) {
+        uint64_t ns = tool_now_ns() - start;
+
+        histogram_add(&gen.interval, ns);
+        histogram_add(&gen.all, ns);
+        gen.max_ns = ns > gen.max_ns ? ns : gen.max_ns;
+    } else {
+        gen.n_lost += !tool_is_interrupted();
+    }
+}
+
+static void
+exchange_all(void)
+{
+    uint32_t queue = 0;
+
+    while (tool_goes_on(&gen.tool, gen.n_sent)) {
+        if (n_due()) {
+            exchange(queue);
+            queue = (queue + 1) % gen.tool.n_queues;
+        }
+        if (tool_wants_report(&gen.tool)) {
+            report("interval");
+        }
+    }
+    if (gen.n_sent && !gen.all.n) {
+        fprintf(stderr, "%s: %s: no packet has come back: is there a "
+                "vpci-echo, and does the switch forward between the two?\n",
+                gen.tool.name, gen.tool.address);
+        gen.tool.failed = true;
+    }
+}
+
+int
+main(int argc, char *argv[])
+{
+    struct tool *t = &gen.tool;
+
+    tool_parse(t, argc, argv, "sends UDP packets into a port of vpci-net",
+               options);
+    if (gen.packet.tagged && gen.packet.len < PACKET_MIN_LEN + 4) {
+        tool_usage(t, "--size=%u: with a tag, %d bytes are the least",
+                   gen.packet.len, PACKET_MIN_LEN + 4);
+    }
+    t->failed = !tool_open(t) || !prepare();
+    if (!t->failed) {
+        if (gen.echo) {
+            exchange_all();
+        } else {
+            generate();
+        }
+        report("summary");
+    }
+    return tool_close(t);
+}
