@@ -18,6 +18,7 @@ check_PROGRAMS += \
 	tests/test-ring \
 	tests/test-spread \
 	tests/test-steer \
+	tests/test-switch \
 	tests/test-vring \
 	tests/test-wire \
 	tests/vhost-guest
@@ -93,6 +94,13 @@ $(tests_test_match_OBJECTS): $(OVS_STAMP)
 tests_test_steer_SOURCES = tests/test-steer.c tests/unit-test.h
 tests_test_steer_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_steer_LDADD = lib/libvpci.la
+
+tests_test_switch_SOURCES = \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-switch.c
+tests_test_switch_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_switch_LDADD = lib/libvpci.la
 
 tests_test_wire_SOURCES = tests/test-wire.c tests/unit-test.h
 tests_test_wire_CPPFLAGS = $(TESTS_CPPFLAGS)
@@ -214,6 +222,7 @@ TESTSUITE_AT = \
 	tests/vpci-splice.at \
 	tests/vpci-stats.at \
 	tests/vpci-traffic-macros.at \
+	tests/vpci-tools.at \
 	tests/vpci-traffic.at \
 	tests/vpci-unit.at \
 	tests/vpci-vswitchd.at \
@@ -304,7 +313,7 @@ AUTOTEST_PATH = vswitchd:vpcid:tests:utilities:$(ovs_builddir)/utilities:$(ovs_b
 
 CHECK_LOCAL += check-testsuite
 check-testsuite: tests/atconfig tests/atlocal $(TESTSUITE) $(check_PROGRAMS) \
-		 $(sbin_PROGRAMS)
+		 $(bin_PROGRAMS) $(sbin_PROGRAMS)
 	@rm -f tests/skipped.log
 	@$(SHELL) $(TESTSUITE) -C tests AUTOTEST_PATH='$(AUTOTEST_PATH)' \
 	    $(TESTSUITEFLAGS); \
