@@ -186,6 +186,11 @@ run_open(void)
     CHECK(vpci_net_open("/tmp/x", &config, &net, reason, sizeof reason)
           == EINVAL && !net);
     CHECK(!strcmp(reason, "17 queues are wanted, but 1 to 16 are possible"));
+    config = (struct vpci_net_config) { .n_queues = 1 };
+    config.reserved[sizeof config.reserved - 1] = 1;
+    CHECK(vpci_net_open("/tmp/x", &config, &net, reason, sizeof reason)
+          == EINVAL && !net);
+    CHECK(strstr(reason, "reserved bytes of struct vpci_net_config"));
     CHECK(vpci_net_open("/nowhere/x", NULL, &net, reason, sizeof reason)
           == ENOENT && !net);
     CHECK(vpci_net_open("pci:1", NULL, &net, reason, sizeof reason)

@@ -149,6 +149,7 @@ unsigned int vpci_signal_dispatch(struct vpci_device *);
 struct vpci_signal_stats {
     uint64_t injected;          /* By us. */
     uint64_t received;          /* From the other side: as often as seen. */
+    uint64_t reserved[6];       /* 0, for counters to come. */
 };
 void vpci_signal_get_stats(const struct vpci_signal *,
                            struct vpci_signal_stats *);

@@ -28,7 +28,11 @@ extern "C" {
  * vpci_net_close() closes.
  *
  * The process must ignore SIGPIPE, and leaves SIGURG as it is (see
- * vpci/doorbell.h). */
+ * vpci/doorbell.h).
+ *
+ * Structures that the caller has the memory of have reserved bytes, which later
+ * versions of the library put new fields in, so that their sizes never change.
+ * In what the library fills in, these are 0. */
 
 struct vpci_net;
 
@@ -45,6 +49,9 @@ struct vpci_net_config {
     bool drop;                  /* Packets that there is no room for, or no
                                  * switch, are dropped, as a network card does;
                                  * otherwise they stay with the caller. */
+    uint8_t reserved[40];       /* 0.  Begin with all of it 0, by = { 0 } or by
+                                 * naming fields, and those that you do not know
+                                 * are as if they did not exist. */
 };
 
 /* Opens the port at 'address' (see vpci/bus.h).  '*config' may be null, for
@@ -52,7 +59,7 @@ struct vpci_net_config {
  * positive errno, with the reason in the 'size' bytes at 'reason': that of
  * vpci_bus_open(), or
  *
- *     EINVAL        there cannot be so many queues,
+ *     EINVAL        there cannot be so many queues, or reserved bytes are not 0,
  *     ENOMEM, EMFILE, ...
  *
  * That nobody serves the port yet is no error. */
@@ -107,6 +114,7 @@ struct vpci_net_info {
     uint32_t switch_id;
     uint32_t region_id;
     int64_t silence_ms;         /* Since the switch showed that it is alive. */
+    uint64_t reserved[16];
 };
 void vpci_net_get_info(const struct vpci_net *net,
                        struct vpci_net_info *info);
@@ -126,6 +134,7 @@ struct vpci_net_queue_stats {
     uint64_t injected;          /* Signals to the switch. */
     uint64_t received;          /* Signals from it that came while, or before,
                                  * somebody waited. */
+    uint64_t reserved[9];
 };
 
 struct vpci_net_stats {
@@ -134,6 +143,7 @@ struct vpci_net_stats {
     uint64_t meetings;          /* How often the switch and we have begun. */
     uint64_t resets;            /* How often rings were made anew since the
                                  * switch broke one. */
+    uint64_t reserved[14];
 };
 
 /* Of 'queue', or of all: VPCI_NET_ALL.  'meetings' and 'resets' are of all

@@ -332,6 +332,27 @@ create(const struct vpci_net_config *config)
     return net;
 }
 
+static int
+check_config(const struct vpci_net_config *config, char *reason, size_t size)
+{
+    static const uint8_t zeros[sizeof config->reserved];
+
+    if (config->n_queues > VPCI_ABI_MAX_QUEUES) {
+        snprintf(reason, size,
+                 "%u queues are wanted, but 1 to %d are possible",
+                 config->n_queues, VPCI_ABI_MAX_QUEUES);
+        return EINVAL;
+    }
+    if (memcmp(config->reserved, zeros, sizeof zeros)) {
+        snprintf(reason, size,
+                 "reserved bytes of struct vpci_net_config are not 0: begin "
+                 "with all of it 0, and use no fields that this version of "
+                 "libvpci does not have");
+        return EINVAL;
+    }
+    return 0;
+}
+
 int
 vpci_net_open(const char *address, const struct vpci_net_config *config,
               struct vpci_net **netp, char *reason, size_t size)
@@ -342,11 +363,9 @@ vpci_net_open(const char *address, const struct vpci_net_config *config,
 
     *netp = NULL;
     config = config ? config : &none;
-    if (config->n_queues > VPCI_ABI_MAX_QUEUES) {
-        snprintf(reason, size,
-                 "%u queues are wanted, but 1 to %d are possible",
-                 config->n_queues, VPCI_ABI_MAX_QUEUES);
-        return EINVAL;
+    error = check_config(config, reason, size);
+    if (error) {
+        return error;
     }
     net = create(config);
     if (!net) {

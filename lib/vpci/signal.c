@@ -117,6 +117,8 @@ void
 vpci_signal_get_stats(const struct vpci_signal *s,
                       struct vpci_signal_stats *stats)
 {
-    stats->injected = __atomic_load_n(&s->stats.injected, __ATOMIC_RELAXED);
-    stats->received = __atomic_load_n(&s->stats.received, __ATOMIC_RELAXED);
+    *stats = (struct vpci_signal_stats) {
+        .injected = __atomic_load_n(&s->stats.injected, __ATOMIC_RELAXED),
+        .received = __atomic_load_n(&s->stats.received, __ATOMIC_RELAXED),
+    };
 }
