@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
+# What programs that use the shared library include.  What these headers declare
+# is documented in Documentation/vpci_*.3.rst and listed in lib/vpci/libvpci.map.
 vpciincludedir = $(includedir)/vpci
 vpciinclude_HEADERS = \
 	include/vpci/abi.h \
@@ -7,19 +9,22 @@ vpciinclude_HEADERS = \
 	include/vpci/channel.h \
 	include/vpci/device.h \
 	include/vpci/doorbell.h \
-	include/vpci/gate.h \
-	include/vpci/guard.h \
 	include/vpci/key.h \
 	include/vpci/layout.h \
-	include/vpci/memory.h \
 	include/vpci/net-hdr.h \
 	include/vpci/net.h \
 	include/vpci/peer.h \
 	include/vpci/projection.h \
 	include/vpci/ring.h \
+	include/vpci/steer.h \
+	include/vpci/types.h
+
+# What is for the switch alone.
+noinst_HEADERS += \
+	include/vpci/gate.h \
+	include/vpci/guard.h \
+	include/vpci/memory.h \
 	include/vpci/splice.h \
 	include/vpci/spread.h \
-	include/vpci/steer.h \
-	include/vpci/types.h \
 	include/vpci/vring.h \
 	include/vpci/wire.h

@@ -4,10 +4,9 @@
 # a header of Open vSwitch or DPDK, and has no path to them here.
 VPCI_CPPFLAGS = -I$(top_srcdir)/include
 
-noinst_LTLIBRARIES += lib/libvpci.la
-lib_libvpci_la_CPPFLAGS = $(VPCI_CPPFLAGS)
-lib_libvpci_la_LIBADD = -lpthread
-lib_libvpci_la_SOURCES = \
+# What processes and containers use, and the shared library has.  The other
+# sources, in VPCI_SWITCH_SOURCES, are for the switch and the keeper.
+VPCI_SOURCES = \
 	lib/vpci/backoff.h \
 	lib/vpci/bus.c \
 	lib/vpci/channel.c \
@@ -18,13 +17,9 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/device.c \
 	lib/vpci/doorbell.c \
 	lib/vpci/gate.c \
-	lib/vpci/guard.c \
-	lib/vpci/keeper.c \
-	lib/vpci/keeper.h \
 	lib/vpci/key.c \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \
-	lib/vpci/memory.c \
 	lib/vpci/net-class.c \
 	lib/vpci/net-private.h \
 	lib/vpci/net-region.c \
@@ -39,11 +34,17 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/ring-rx.c \
 	lib/vpci/ring-tx.c \
 	lib/vpci/signal.c \
-	lib/vpci/splice.c \
-	lib/vpci/spread.c \
 	lib/vpci/steer-lookup.c \
 	lib/vpci/steer-private.h \
-	lib/vpci/steer.c \
+	lib/vpci/steer.c
+
+VPCI_SWITCH_SOURCES = \
+	lib/vpci/guard.c \
+	lib/vpci/keeper.c \
+	lib/vpci/keeper.h \
+	lib/vpci/memory.c \
+	lib/vpci/splice.c \
+	lib/vpci/spread.c \
 	lib/vpci/vring-native.c \
 	lib/vpci/vring-packed.c \
 	lib/vpci/vring-peek.h \
@@ -52,6 +53,48 @@ lib_libvpci_la_SOURCES = \
 	lib/vpci/vring-split.c \
 	lib/vpci/vring.c \
 	lib/vpci/wire.c
+
+# The library that our own programs are linked with: a part of them, so that they
+# start anywhere, and not slower than one program made of the same sources, which
+# the switch is measured by.  It is not installed.
+noinst_LTLIBRARIES += lib/libvpci.la
+lib_libvpci_la_CPPFLAGS = $(VPCI_CPPFLAGS)
+lib_libvpci_la_LIBADD = -lpthread
+lib_libvpci_la_LIBTOOLFLAGS = --tag=disable-shared
+lib_libvpci_la_SOURCES = $(VPCI_SOURCES) $(VPCI_SWITCH_SOURCES)
+
+# The library for everybody else's programs: libvpci.so.
+#
+# VPCI_LIBTOOL_VERSION is CURRENT:REVISION:AGE, and changes with a release only:
+#
+#     only sources have changed       REVISION + 1
+#     functions or fields were added  CURRENT + 1, REVISION = 0, AGE + 1
+#     anything went or is different   CURRENT + 1, REVISION = 0, AGE = 0
+#
+# The last of these makes another library, libvpci.so.1, to be avoided; see also
+# lib/vpci/libvpci.map and tests/libvpci.abi, by which "make check" finds out.
+#
+# Calls of functions in the library itself go there directly.  It stays when a
+# program that has loaded it by dlopen() lets go, since the doorbells' watchman
+# (vpci/doorbell.h) runs in it.
+VPCI_LIBTOOL_VERSION = 0:0:0
+lib_LTLIBRARIES += lib/vpci/libvpci.la
+lib_vpci_libvpci_la_CPPFLAGS = $(VPCI_CPPFLAGS)
+lib_vpci_libvpci_la_LIBADD = -lpthread
+lib_vpci_libvpci_la_LDFLAGS = \
+	$(AM_LDFLAGS) \
+	-version-info $(VPCI_LIBTOOL_VERSION) \
+	-Wl,--version-script=$(srcdir)/lib/vpci/libvpci.map \
+	-Wl,-Bsymbolic-functions \
+	-Wl,-z,nodelete
+if !SANITIZERS
+lib_vpci_libvpci_la_LDFLAGS += -Wl,-z,defs
+endif
+lib_vpci_libvpci_la_SOURCES = $(VPCI_SOURCES)
+EXTRA_lib_vpci_libvpci_la_DEPENDENCIES = lib/vpci/libvpci.map
+EXTRA_DIST += lib/vpci/libvpci.map
+
+pkgconfig_DATA = lib/vpci/libvpci.pc
 
 # The netdev provider is not a library: it registers itself by a constructor,
 # and the linker would leave it in its archive.

@@ -207,6 +207,7 @@ TESTSUITE_AT = \
 	tests/vpci-bad-input.at \
 	tests/vpci-fidelity.at \
 	tests/vpci-hostile.at \
+	tests/vpci-library.at \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
 	tests/vpci-net.at \
@@ -233,6 +234,11 @@ OVS_TESTSUITE_AT = \
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
 	tests/perf-figures.py tests/perf-results.py tests/wire-offloads.py \
 	tests/wire-record.py
+
+## What the shared library has to offer, and what it must keep.
+EXTRA_DIST += \
+	tests/check-libvpci.py \
+	tests/libvpci.abi
 
 ## A switch and guests for the keeper.
 EXTRA_DIST += \

@@ -23,7 +23,7 @@ utilities_vpci_perf_limit_SOURCES = tests/bench/limit.c
 utilities_vpci_perf_limit_LDADD = -lpthread
 
 # What User-Mode Linux needs to attach to ports of other types, for LD_PRELOAD.
-# libtool is told to make no shared libraries, so this one is made without it.
+# It is no library, and nobody links with it: so it is made without libtool.
 nodist_pkglibexec_SCRIPTS = utilities/vpci-perf-uml.so
 EXTRA_DIST += utilities/perf-guest/uml-features.c
 CLEANFILES += utilities/vpci-perf-uml.so
