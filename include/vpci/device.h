@@ -102,7 +102,8 @@ struct vpci_device *vpci_device_ref(struct vpci_device *);
 
 /* Signals. */
 
-/* How many signals a device has each way, and signal 'i' of them. */
+/* How many signals a device has each way, and signal 'i' of them.  There may be
+ * more after vpci_device_run(): nobody says beforehand how many will come. */
 unsigned int vpci_device_n_signals(const struct vpci_device *);
 struct vpci_signal *vpci_device_signal(struct vpci_device *, unsigned int i);
 

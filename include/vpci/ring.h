@@ -153,7 +153,8 @@ uint32_t vpci_ring_said_consumed(const struct vpci_ring_tx *);
 uint32_t vpci_ring_tx_size(const struct vpci_ring_tx *);
 
 /* The producer will sleep until 'n' more slots are free than the consumer is
- * known to have left.  Returns false if that is so already: do not sleep. */
+ * known to have left; that is at most those in use, see vpci_ring_consumed(), or
+ * nobody would wake it.  Returns false if that is so already: do not sleep. */
 bool vpci_ring_tx_sleep(struct vpci_ring_tx *, unsigned int n);
 
 /* The producer is awake, and looks by itself if it wants to know.  'never' says
