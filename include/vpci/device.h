@@ -35,8 +35,11 @@ struct vpci_region {
 /* "base", or "link" and a number: unique on the device's bus. */
 const char *vpci_device_name(const struct vpci_device *);
 
-/* Connects and maps the memory, within 'timeout_ms'.  Returns 0, or a positive
- * errno, and vpci_device_reason() says why in words:
+/* Connects and maps the memory, within 'timeout_ms'.  Then the device has one
+ * signal each way at least; further ones may come later, while
+ * vpci_device_run() is called, and vpci_device_n_signals() grows until all of
+ * them are there.  Returns 0, or a positive errno, and vpci_device_reason() says
+ * why in words:
  *
  *     ENOENT, ECONNREFUSED  nobody serves the device,
  *     EBUSY        another process has it,
@@ -102,8 +105,9 @@ struct vpci_device *vpci_device_ref(struct vpci_device *);
 
 /* Signals. */
 
-/* How many signals a device has each way, and signal 'i' of them.  There may be
- * more after vpci_device_run(): nobody says beforehand how many will come. */
+/* How many signals a device has each way so far, and signal 'i' of them.  There
+ * may be more after vpci_device_run(): nobody says beforehand how many will come.
+ * One that is there stays until the device is closed. */
 unsigned int vpci_device_n_signals(const struct vpci_device *);
 struct vpci_signal *vpci_device_signal(struct vpci_device *, unsigned int i);
 
