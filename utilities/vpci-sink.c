@@ -7,9 +7,11 @@
 #define _GNU_SOURCE 1
 #endif
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "perf-guest/histogram.h"
 #include "vpci-packet.h"
@@ -217,6 +219,29 @@ receive_all(void)
     }
 }
 
+/* Says where packets may have been lost, and why: here they never are. */
+static void
+explain_losses(void)
+{
+    const struct tool *t = &sink.tool;
+    struct rusage usage;
+
+    if (!sink.all.lost) {
+        return;
+    }
+    getrusage(RUSAGE_SELF, &usage);
+    fprintf(stderr, "%s: %s: %"PRIu64" packets were lost on the way, and "
+            "counted by the switch: \"ovs-vsctl get Interface NAME "
+            "statistics\" (ovs_tx_failure_drops: the ring to us was full)\n",
+            t->name, t->address, sink.all.lost);
+    if (!t->sleeps && usage.ru_nivcsw > 0) {
+        fprintf(stderr, "%s: %s: %ld times the processor was taken away from "
+                "us, and the ring has room for %u packets: use fewer "
+                "processes that poll than there are processors, or --sleep\n",
+                t->name, t->address, usage.ru_nivcsw, t->info.ring_slots);
+    }
+}
+
 static void
 free_streams(void)
 {
@@ -237,6 +262,7 @@ main(int argc, char *argv[])
         sink.host = packet_host();
         receive_all();
         report("summary");
+        explain_losses();
     }
     free_streams();
     return tool_close(t);
