@@ -416,6 +416,25 @@ check_length(struct fixture *f, uint32_t len)
     return true;
 }
 
+static void
+set_max_len(struct fixture *f, uint32_t max_len)
+{
+    struct vpci_abi_port *port = vpci_layout_port(f->s.base);
+
+    vpci_store32(&port->max_len, max_len);
+    vpci_net_run(f->net, net_switch_now_ms());
+}
+
+static bool
+change_max_len(struct fixture *f, uint32_t max_len)
+{
+    struct vpci_net_info info;
+
+    set_max_len(f, max_len);
+    vpci_net_get_info(f->net, &info);
+    return info.state == VPCI_NET_RUNNING && info.max_len == max_len;
+}
+
 static bool
 run_lengths(void)
 {
@@ -465,6 +484,17 @@ run_lengths(void)
     f.s.words.max_len = VPCI_ABI_MAX_LEN;
     CHECK(meet(&f));
     CHECK(check_length(&f, VPCI_ABI_MAX_LEN) && check_length(&f, 9000));
+
+    /* The MTU changes while packets flow, to nonsense as well. */
+    CHECK(change_max_len(&f, 1000) && check_length(&f, 1000));
+    stats = stats_of(&f);
+    CHECK(send_one(&f, b.data[0], 1001));
+    CHECK(stats_of(&f).tx.refused == stats.tx.refused + 1);
+    CHECK(!change_max_len(&f, 13));
+    CHECK(!change_max_len(&f, VPCI_ABI_MAX_LEN + 1));
+    CHECK(check_length(&f, 1000));
+    CHECK(change_max_len(&f, 1001) && check_length(&f, 1001));
+    CHECK(stats_of(&f).meetings == 2);
     fixture_uninit(&f);
     return true;
 }
@@ -474,7 +504,7 @@ static bool
 run_offloads(void)
 {
     static uint8_t data[VPCI_ABI_MAX_LEN], got[VPCI_ABI_MAX_LEN];
-    struct vpci_net_config config = { .features = 1 << 1 | 1 << 7 };
+    struct vpci_net_config config = { .features = 1 << 1 | 1 << 11 };
     struct vpci_ring_buf buf = { .data = data, .len = 20000 };
     struct vpci_ring_pkt pkt;
     struct fixture f;

@@ -205,7 +205,8 @@ struct vpci_abi_port {
     /* Does not change while the switch runs. */
     vpci_le32 switch_id;        /* ivshmem ids. */
     vpci_le32 guest_id;
-    vpci_le32 max_len;          /* Longest packet that is not a super-packet. */
+    vpci_le32 max_len;          /* Longest packet that is not a super-packet.
+                                 * Changes, unlike its neighbours. */
     uint8_t mac[6];             /* Proposed to the guest; all 0 if none is. */
     uint8_t class_by;           /* enum vpci_abi_class_by. */
     uint8_t reserved0;

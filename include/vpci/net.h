@@ -40,8 +40,10 @@ struct vpci_net_config {
     uint32_t n_queues;          /* 1 to VPCI_ABI_MAX_QUEUES; 0: 1.  The port
                                  * may have fewer: see struct
                                  * vpci_net_info. */
-    uint64_t features;          /* Offloads of virtio-net that we take: of the
-                                 * VIRTIO_NET_F_GUEST_ ones. */
+    uint64_t features;          /* Offloads of virtio-net: what we take, of the
+                                 * VIRTIO_NET_F_GUEST_ ones, and what we would
+                                 * leave to the switch, VIRTIO_NET_F_CSUM and
+                                 * of the VIRTIO_NET_F_HOST_ ones. */
     uint8_t mac[6];             /* Said to the switch; all 0: what it proposes,
                                  * or nothing. */
     bool own_thread;            /* Somebody else than the caller shall call
@@ -92,6 +94,9 @@ enum vpci_net_state {
  * "running". */
 const char *vpci_net_state_name(enum vpci_net_state);
 
+/* An Ethernet header and a tag. */
+#define VPCI_NET_OVERHEAD 18
+
 struct vpci_net_info {
     enum vpci_net_state state;
     bool carrier;               /* Packets flow, and the port is up. */
@@ -104,7 +109,9 @@ struct vpci_net_info {
     /* While state is VPCI_NET_RUNNING. */
     uint8_t mac[6];             /* Ours: as configured, or as the port's. */
     uint32_t max_len;           /* Longest packet, in bytes, from the Ethernet
-                                 * header on, that is not a super-packet. */
+                                 * header on, that is not a super-packet.
+                                 * Changes with the MTU of the port, which is
+                                 * VPCI_NET_OVERHEAD less. */
     uint64_t features;          /* That both sides have. */
     uint32_t n_queues;          /* That both sides use. */
     uint32_t n_classes;

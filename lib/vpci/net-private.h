@@ -39,7 +39,7 @@ struct net_policy {
     uint32_t n_classes;
     enum vpci_abi_class_by class_by;
     uint8_t class_of[64];       /* All below 'n_classes'. */
-    uint32_t max_len;
+    uint32_t max_len;           /* Atomic: may change while workers run. */
     uint32_t max_gso_len;       /* Of super-packets; 0: not agreed on. */
     bool offloads;              /* Any are agreed on. */
 };

@@ -99,13 +99,13 @@ static bool
 may_send(const struct net_policy *policy, const struct vpci_ring_buf *buf)
 {
     const struct vpci_ring_offload *o = &buf->offload;
+    uint32_t max_len = __atomic_load_n(&policy->max_len, __ATOMIC_RELAXED);
 
     if (NET_LIKELY(!(o->flags | o->gso_type))) {
-        return buf->len - 1 < policy->max_len;
+        return buf->len - 1 < max_len;
     }
     return (policy->offloads
-            && buf->len - 1 < (o->gso_type ? policy->max_gso_len
-                               : policy->max_len));
+            && buf->len - 1 < (o->gso_type ? policy->max_gso_len : max_len));
 }
 
 /* Sends 'n' packets that are as they may be. */

@@ -23,9 +23,10 @@
 /* Shortest 'max_len' of a port: an Ethernet header. */
 #define MIN_MAX_LEN 14
 
-/* super-packets: VIRTIO_NET_F_GUEST_TSO4, _TSO6, _UFO, _USO4 and _USO6. */
-#define GSO_FEATURES (UINT64_C(1) << 7 | UINT64_C(1) << 8 | UINT64_C(1) << 10 \
-                      | UINT64_C(1) << 54 | UINT64_C(1) << 55)
+/* Super-packets that we may send: VIRTIO_NET_F_HOST_TSO4, _TSO6, _UFO and
+ * _USO. */
+#define GSO_FEATURES (UINT64_C(1) << 11 | UINT64_C(1) << 12 \
+                      | UINT64_C(1) << 14 | UINT64_C(1) << 56)
 
 const char *
 vpci_net_state_name(enum vpci_net_state state)
@@ -49,7 +50,13 @@ wake_workers(struct vpci_net *net)
     eventfd_write(net->wake_fd, 1);
 }
 
-/* Reads what the port says that does not change while the switch runs.
+static bool
+is_max_len(uint32_t max_len)
+{
+    return max_len >= MIN_MAX_LEN && max_len <= VPCI_ABI_MAX_LEN;
+}
+
+/* Reads what the port says, nearly all of which stays while the switch runs.
  * Returns false, with the reason in the 'size' bytes at 'reason', if that
  * makes no sense. */
 static bool
@@ -70,7 +77,7 @@ read_policy(const struct net_region *r, struct net_policy *policy,
     policy->offloads = features != 0;
     policy->max_gso_len = features & GSO_FEATURES ? VPCI_ABI_MAX_LEN : 0;
     policy->max_len = vpci_load32(&port->max_len);
-    if (policy->max_len < MIN_MAX_LEN || policy->max_len > VPCI_ABI_MAX_LEN) {
+    if (!is_max_len(policy->max_len)) {
         snprintf(reason, size, "the switch says that packets have up to %u "
                  "bytes, but %d to %d are possible", policy->max_len,
                  MIN_MAX_LEN, VPCI_ABI_MAX_LEN);
@@ -207,6 +214,17 @@ fill_in_running(const struct vpci_net *net, int64_t now_ms,
     }
 }
 
+/* Heeds that the MTU of the port has changed. */
+static void
+follow_max_len(struct vpci_net *net)
+{
+    uint32_t max_len = vpci_load32(&vpci_layout_port(net->base.base)->max_len);
+
+    if (max_len != net->policy.max_len && is_max_len(max_len)) {
+        __atomic_store_n(&net->policy.max_len, max_len, __ATOMIC_RELAXED);
+    }
+}
+
 /* Tells others how it stands.  'reason' is not empty if the switch makes no
  * sense. */
 static void
@@ -248,6 +266,9 @@ vpci_net_run(struct vpci_net *net, int64_t now_ms)
         net_region_run(base, now_ms);
     }
     follow_region(net, reason, sizeof reason);
+    if (net->n_queues) {
+        follow_max_len(net);
+    }
     update_info(net, now_ms, reason);
 }
 
