@@ -11,8 +11,8 @@
  *   --down                 the ports are down
  *   --pcap=FILE            write up to 1000 packets there
  *
- * It prints "ready" once guests may attach, and counts when SIGTERM ends
- * it.  Like any switch it may be killed: the next one goes on where it was. */
+ * It prints "ready" once guests may attach, whenever it has heard that one has
+ * come or gone, and counts when SIGTERM ends it.  Like any switch it may be killed: the next one goes on where it was. */
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -145,6 +145,9 @@ handle_event(struct vpci_keeper_msg *msg)
     for (int i = 0; i < 2; i++) {
         if (ports[i].region == region) {
             handle_peer(&ports[i].side, msg);
+            printf("%s: a guest has %s\n", ports[i].path,
+                   msg->header.type == VPCI_KEEPER_PEER_UP ? "come" : "gone");
+            fflush(stdout);
         }
     }
     vpci_keeper_msg_close_fds(msg);

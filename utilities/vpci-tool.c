@@ -20,7 +20,7 @@
 
 /* How long another process may have the port: one that was killed has it until
  * the keeper knows. */
-#define BUSY_NS NS
+#define BUSY_NS (2 * NS)
 
 /* When to say what we wait for. */
 #define QUIET_NS (NS / 2)
