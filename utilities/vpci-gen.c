@@ -27,6 +27,9 @@
 #define REPLY_NS NS
 #define WAIT_US 20000
 
+/* How long the switch may take what it was sent when a signal has come. */
+#define HURRY_NS NS
+
 static struct {
     struct tool tool;
     struct packet_config packet;
@@ -316,22 +319,33 @@ send_burst(uint32_t queue)
     }
 }
 
-/* Waits until the switch has taken everything. */
+/* True if the switch has had its time to take everything: 'waited_ns'. */
+static bool
+gives_up(int64_t waited_ns)
+{
+    struct tool *t = &gen.tool;
+
+    if (tool_is_interrupted()) {
+        return waited_ns > HURRY_NS || !vpci_net_has_carrier(t->net);
+    }
+    if (waited_ns > t->wait * NS) {
+        fprintf(stderr, "%s: %s: the switch has not taken all packets after "
+                "%g seconds\n", t->name, t->address, t->wait);
+        t->failed = true;
+    }
+    return t->failed;
+}
+
+/* Waits until the switch has taken everything: what is in a ring when we leave
+ * the port is lost. */
 static void
 flush(void)
 {
-    int64_t deadline = tool_now_ns() + (int64_t) (gen.tool.wait * NS);
+    int64_t start = tool_now_ns();
 
     for (uint32_t i = 0; i < gen.tool.n_queues; i++) {
         while (!vpci_net_tx_flush(gen.tool.net, i, WAIT_US)) {
-            if (tool_is_interrupted()) {
-                return;
-            }
-            if (tool_now_ns() > deadline) {
-                fprintf(stderr, "%s: %s: the switch has not taken all packets "
-                        "after %g seconds\n", gen.tool.name,
-                        gen.tool.address, gen.tool.wait);
-                gen.tool.failed = true;
+            if (gives_up(tool_now_ns() - start)) {
                 return;
             }
         }
