@@ -25,6 +25,9 @@
 /* When to say what we wait for. */
 #define QUIET_NS (NS / 2)
 
+/* Of a buffer: room for any packet. */
+#define BUF_SIZE (17 * VPCI_ABI_PAGE)
+
 #define MAX_OPTIONS 32
 #define FIRST_OPTION 256
 
@@ -144,7 +147,8 @@ parse_wait(const char *s)
 static bool
 parse_interval(const char *s)
 {
-    return tool_parse_double(s, 0.01, 1e9, &current->interval);
+    return (tool_parse_double(s, 0, 1e9, &current->interval)
+            && (current->interval == 0 || current->interval >= 0.01));
 }
 
 static bool
@@ -176,107 +180,179 @@ static const struct tool_option common_options[] = {
       parse_sleep },
     { "wait", "S", "wait S seconds for the switch, also later\n"
       "(default: 10)", parse_wait },
-    { "interval", "S", "print a line every S seconds (default: 1)",
+    { "interval", "S", "print a line every S seconds, 0: none (default: 1)",
       parse_interval },
     { "json", NULL, "print an object in each line", parse_json },
     { NULL, NULL, NULL, NULL },
 };
 
-static void
-print_options(const struct tool_option *options)
+/* The options that a tool has. */
+struct options {
+    const struct tool_option *all[MAX_OPTIONS];
+    unsigned int n;
+
+    /* For getopt_long(). */
+    struct option longs[MAX_OPTIONS + 3];
+    char shorts[2 * MAX_OPTIONS + 3];
+};
+
+static bool
+has_common_option(const struct tool *t, const char *name)
 {
-    for (const struct tool_option *o = options; o->name; o++) {
-        const char *help = o->help;
-        char left[40];
+    size_t len = strlen(name);
 
-        snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? "=" : "",
-                 o->value ? o->value : "");
-        for (;;) {
-            size_t n = strcspn(help, "\n");
+    for (const char *s = t->common; s && *s; s += strspn(s, " ")) {
+        size_t n = strcspn(s, " ");
 
-            printf("  %-22s  %.*s\n", left, (int) n, help);
-            if (!help[n]) {
-                break;
-            }
-            help += n + 1;
-            left[0] = '\0';
+        if (n == len && !strncmp(s, name, n)) {
+            return true;
         }
+        s += n;
     }
+    return !t->common;
+}
+
+static void
+print_option(const struct tool_option *o, char letter)
+{
+    const char *help = o->help;
+    char left[40] = "";
+
+    if (letter) {
+        snprintf(left, sizeof left, "-%c, ", letter);
+    }
+    snprintf(left + strlen(left), sizeof left - strlen(left), "--%s%s%s",
+             o->name, o->value ? "=" : "", o->value ? o->value : "");
+    for (;;) {
+        size_t n = strcspn(help, "\n");
+
+        printf("  %-22s  %.*s\n", left, (int) n, help);
+        if (!help[n]) {
+            break;
+        }
+        help += n + 1;
+        left[0] = '\0';
+    }
+}
+
+/* The one-letter name of the tool's own option 'i', or 0. */
+static char
+letter_of(const struct tool *t, unsigned int i)
+{
+    return t->letters && i < strlen(t->letters) ? t->letters[i] : '\0';
 }
 
 static void __attribute__((noreturn))
 print_help(const struct tool *t, const char *purpose,
-           const struct tool_option *options)
+           const struct options *options)
 {
     printf("%s: %s\n"
-           "usage: %s [OPTIONS] ADDRESS\n"
+           "usage: %s [OPTIONS] %s\n"
            "\n"
-           "ADDRESS is unix:PATH, or PATH: the port's ivshmem-path.\n"
-           "\n", t->name, purpose, t->name);
-    print_options(options);
-    print_options(common_options);
+           "%s\n"
+           "\n", t->name, purpose, t->name,
+           t->operands_name ? t->operands_name : "ADDRESS",
+           t->operands_name ? t->operands_help
+           : "ADDRESS is unix:PATH, or PATH: the port's ivshmem-path.");
+    for (unsigned int i = 0; i < options->n; i++) {
+        print_option(options->all[i], letter_of(t, i));
+    }
     printf("  %-22s  %s\n", "--help", "print this help");
     printf("  %-22s  %s\n", "--version", "print the version");
     exit(TOOL_OK);
 }
 
-/* Adds '*options' to those that getopt_long() is to know, whose last is
- * 'n'. */
-static unsigned int
-add_options(struct option longs[], const struct tool_option *all[],
-            unsigned int n, const struct tool_option *options)
+static void
+add_option(struct options *options, const struct tool_option *o, char letter)
 {
-    for (; options->name && n < MAX_OPTIONS; options++, n++) {
-        all[n] = options;
-        longs[n] = (struct option) {
-            .name = options->name,
-            .has_arg = options->value ? required_argument : no_argument,
-            .val = FIRST_OPTION + n,
-        };
+    unsigned int n = options->n++;
+    size_t len = strlen(options->shorts);
+
+    options->all[n] = o;
+    options->longs[n] = (struct option) {
+        .name = o->name,
+        .has_arg = o->value ? required_argument : no_argument,
+        .val = letter ? letter : (int) (FIRST_OPTION + n),
+    };
+    if (letter) {
+        snprintf(options->shorts + len, sizeof options->shorts - len, "%c%s",
+                 letter, o->value ? ":" : "");
     }
-    return n;
+}
+
+static void
+collect_options(const struct tool *t, const struct tool_option *own,
+                struct options *options)
+{
+    memset(options, 0, sizeof *options);
+    for (; own->name && options->n < MAX_OPTIONS; own++) {
+        add_option(options, own, letter_of(t, options->n));
+    }
+    for (const struct tool_option *o = common_options;
+         o->name && options->n < MAX_OPTIONS; o++) {
+        if (has_common_option(t, o->name)) {
+            add_option(options, o, '\0');
+        }
+    }
+    options->longs[options->n]
+        = (struct option) { .name = "help", .val = 'h' };
+    options->longs[options->n + 1]
+        = (struct option) { .name = "version", .val = 'V' };
+    strcat(options->shorts, "hV");
+}
+
+/* Handles what getopt_long() has found. */
+static void
+parse_option(const struct tool *t, const char *purpose,
+             const struct options *options, int c)
+{
+    if (c == 'h') {
+        print_help(t, purpose, options);
+    } else if (c == 'V') {
+        printf("%s (ovs-vpci) %s\n", t->name, VPCI_VERSION);
+        exit(TOOL_OK);
+    }
+    for (unsigned int i = 0; i < options->n; i++) {
+        if (options->longs[i].val == c) {
+            if (!options->all[i]->parse(optarg)) {
+                tool_usage(t, "--%s=%s: that cannot be",
+                           options->all[i]->name, optarg ? optarg : "");
+            }
+            return;
+        }
+    }
+    fprintf(stderr, "%s: use --help for usage\n", t->name);
+    exit(TOOL_USAGE);
 }
 
 void
 tool_parse(struct tool *t, int argc, char *argv[], const char *purpose,
-           const struct tool_option *options)
+           const struct tool_option *own)
 {
-    struct option longs[MAX_OPTIONS + 3];
-    const struct tool_option *all[MAX_OPTIONS];
-    unsigned int n;
+    struct options options;
     int c;
 
-    memset(longs, 0, sizeof longs);
     t->n_queues = 1;
     t->wait = 10;
-    t->interval = 1;
+    t->interval = !has_common_option(t, "interval") ? 0 : 1;
     current = t;
-    n = add_options(longs, all, 0, options);
-    n = add_options(longs, all, n, common_options);
-    longs[n] = (struct option) { .name = "help", .val = 'h' };
-    longs[n + 1] = (struct option) { .name = "version", .val = 'V' };
-    while ((c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
-        if (c == 'h') {
-            print_help(t, purpose, options);
-        } else if (c == 'V') {
-            printf("%s (ovs-vpci) %s\n", t->name, VPCI_VERSION);
-            exit(TOOL_OK);
-        } else if (c < FIRST_OPTION) {
-            fprintf(stderr, "%s: use --help for usage\n", t->name);
-            exit(TOOL_USAGE);
-        } else if (!all[c - FIRST_OPTION]->parse(optarg)) {
-            tool_usage(t, "--%s=%s: that cannot be",
-                       all[c - FIRST_OPTION]->name, optarg ? optarg : "");
-        }
+    collect_options(t, own, &options);
+    while ((c = getopt_long(argc, argv, options.shorts, options.longs, NULL))
+           != -1) {
+        parse_option(t, purpose, &options, c);
     }
-    if (optind != argc - 1) {
+    t->operands = argv + optind;
+    t->n_operands = argc - optind;
+    if (!t->operands_name && t->n_operands != 1) {
         tool_usage(t, "one ADDRESS is wanted: the port's ivshmem-path");
+    } else if (!t->n_operands) {
+        tool_usage(t, "%s is wanted", t->operands_name);
     }
-    t->address = argv[optind];
+    t->address = t->operands[0];
 }
 
-static void
-handle_signals(void)
+void
+tool_handle_signals(void)
 {
     struct sigaction sa = { .sa_handler = interrupt };
 
@@ -286,28 +362,35 @@ handle_signals(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
-static bool
-make_bufs(struct tool *t)
+static void
+reset_bufs(struct vpci_ring_buf bufs[TOOL_MAX_BURST], uint8_t *memory)
 {
-    t->memory = aligned_alloc(VPCI_ABI_LINE,
-                              (size_t) TOOL_MAX_BURST * (VPCI_ABI_PAGE * 17));
-    if (!t->memory) {
-        fprintf(stderr, "%s: no memory for buffers\n", t->name);
-        return false;
+    for (int i = 0; i < TOOL_MAX_BURST; i++) {
+        bufs[i] = (struct vpci_ring_buf) {
+            .data = memory + (size_t) i * BUF_SIZE,
+            .size = BUF_SIZE,
+        };
     }
-    tool_reset_bufs(t);
-    return true;
+}
+
+uint8_t *
+tool_make_bufs(const struct tool *t, struct vpci_ring_buf bufs[TOOL_MAX_BURST])
+{
+    uint8_t *memory = aligned_alloc(VPCI_ABI_LINE,
+                                    (size_t) TOOL_MAX_BURST * BUF_SIZE);
+
+    if (!memory) {
+        fprintf(stderr, "%s: no memory for buffers\n", t->name);
+        return NULL;
+    }
+    reset_bufs(bufs, memory);
+    return memory;
 }
 
 void
 tool_reset_bufs(struct tool *t)
 {
-    for (int i = 0; i < TOOL_MAX_BURST; i++) {
-        t->bufs[i] = (struct vpci_ring_buf) {
-            .data = t->memory + (size_t) i * (VPCI_ABI_PAGE * 17),
-            .size = VPCI_ABI_PAGE * 17,
-        };
-    }
+    reset_bufs(t->bufs, t->memory);
 }
 
 /* There is no use in waiting any longer, or the user does not want it. */
@@ -332,9 +415,15 @@ gives_up(struct tool *t, int64_t waited_ns)
     return true;
 }
 
-/* Waits for the carrier. */
-static bool
-wait_for_switch(struct tool *t)
+static void
+start_clock(struct tool *t)
+{
+    t->start_ns = tool_now_ns();
+    t->report_ns = t->start_ns + (int64_t) (t->interval * NS);
+}
+
+bool
+tool_wait(struct tool *t)
 {
     int64_t start = tool_now_ns();
     char said[sizeof t->info.reason] = "";
@@ -344,6 +433,7 @@ wait_for_switch(struct tool *t)
 
         vpci_net_get_info(t->net, &t->info);
         if (t->info.carrier) {
+            start_clock(t);
             return true;
         }
         if (gives_up(t, waited)) {
@@ -360,24 +450,30 @@ wait_for_switch(struct tool *t)
 }
 
 bool
-tool_open(struct tool *t)
+tool_attach(struct tool *t)
 {
     struct vpci_net_config config = {
         .n_queues = t->n_queues,
+        .features = t->features,
         .own_thread = true,
     };
     char reason[256];
 
-    handle_signals();
-    if (!make_bufs(t)) {
-        return false;
-    }
+    tool_handle_signals();
     memcpy(config.mac, t->mac, sizeof config.mac);
     if (vpci_net_open(t->address, &config, &t->net, reason, sizeof reason)) {
         fprintf(stderr, "%s: %s\n", t->name, reason);
         return false;
     }
-    if (!wait_for_switch(t)) {
+    start_clock(t);
+    return true;
+}
+
+bool
+tool_open(struct tool *t)
+{
+    t->memory = tool_make_bufs(t, t->bufs);
+    if (!t->memory || !tool_attach(t) || !tool_wait(t)) {
         return false;
     }
     if (t->info.n_queues < t->n_queues) {
@@ -390,8 +486,6 @@ tool_open(struct tool *t)
         vpci_net_tx_set_polling(t->net, i, !t->sleeps);
         vpci_net_rx_set_polling(t->net, i, !t->sleeps);
     }
-    t->start_ns = tool_now_ns();
-    t->report_ns = t->start_ns + (int64_t) (t->interval * NS);
     return true;
 }
 
@@ -436,7 +530,7 @@ tool_goes_on(struct tool *t, uint64_t n)
 bool
 tool_wants_report(struct tool *t)
 {
-    if (tool_now_ns() < t->report_ns) {
+    if (t->interval == 0 || tool_now_ns() < t->report_ns) {
         return false;
     }
     t->report_ns += (int64_t) (t->interval * NS);
@@ -447,22 +541,24 @@ void
 tool_report(const struct tool *t, const char *kind,
             const struct tool_field fields[], unsigned int n)
 {
+    FILE *out = t->output ? t->output : stdout;
+
     if (t->json) {
-        printf("{\"kind\": \"%s\", \"seconds\": %.3f", kind, tool_seconds(t));
+        fprintf(out, "{\"kind\": \"%s\", \"seconds\": %.3f", kind, tool_seconds(t));
         for (unsigned int i = 0; i < n; i++) {
-            printf(", \"%s\": %.*f", fields[i].name, fields[i].decimals,
-                   fields[i].value);
+            fprintf(out, ", \"%s\": %.*f", fields[i].name,
+                    fields[i].decimals, fields[i].value);
         }
-        printf("}\n");
+        fprintf(out, "}\n");
         return;
     }
-    printf("%s%.3f s", !strcmp(kind, "summary") ? "in all, " : "",
-           tool_seconds(t));
+    fprintf(out, "%s%.3f s", !strcmp(kind, "summary") ? "in all, " : "",
+            tool_seconds(t));
     for (unsigned int i = 0; i < n; i++) {
-        printf(", %s %.*f", fields[i].name, fields[i].decimals,
-               fields[i].value);
+        fprintf(out, ", %s %.*f", fields[i].name, fields[i].decimals,
+                fields[i].value);
     }
-    printf("\n");
+    fprintf(out, "\n");
 }
 
 int

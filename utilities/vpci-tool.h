@@ -3,10 +3,12 @@
 #ifndef VPCI_TOOL_H
 #define VPCI_TOOL_H 1
 
+#include <stdio.h>
+
 #include "vpci/net.h"
 
-/* What vpci-gen, vpci-sink and vpci-echo have in common: options, a port,
- * buffers, reports, an end.  One thread. */
+/* What the tools that attach to ports have in common: options, a port, buffers,
+ * reports, an end.  One thread, but for functions that say otherwise. */
 
 #define TOOL_MAX_BURST VPCI_RING_BURST
 
@@ -19,18 +21,36 @@ enum {
 
 struct tool {
     const char *name;
-    const char *address;
 
-    /* Options that all tools have. */
+    /* What there is beside the options, for the help text: null for an ADDRESS,
+     * else one operand or more. */
+    const char *operands_name;
+    const char *operands_help;
+
+    /* Names of the common options that there are, in one string; null: all. */
+    const char *common;
+
+    /* One-letter names of the tool's first own options, one for each. */
+    const char *letters;
+
+    char **operands;            /* As many as 'n_operands'. */
+    int n_operands;
+    const char *address;        /* The first of them, or set by the tool. */
+
+    /* Of struct vpci_net_config. */
+    uint64_t features;
+
+    /* Common options. */
     uint32_t n_queues;
     uint64_t count;             /* Packets, 0: no limit. */
     double duration;            /* Seconds, 0: no limit. */
     double wait;                /* Seconds, for the switch. */
-    double interval;            /* Seconds between reports. */
+    double interval;            /* Seconds between reports, 0: none. */
     bool json;
     bool sleeps;
     uint8_t mac[6];
 
+    FILE *output;               /* Where reports go; null: stdout. */
     struct vpci_net *net;
     struct vpci_net_info info;
     int64_t start_ns;
@@ -79,14 +99,28 @@ bool tool_parse_mac(const char *s, uint8_t mac[6]);
  * why, if they do not. */
 bool tool_open(struct tool *);
 
-/* Gives all buffers their full size. */
+/* The parts of that: opens the port; waits.  Times count from the end of
+ * either. */
+bool tool_attach(struct tool *);
+bool tool_wait(struct tool *);
+
+/* Signals that end the process are noticed by tool_is_interrupted() from now on.
+ * tool_attach() does this, too. */
+void tool_handle_signals(void);
+
+/* Makes 'bufs', with room for any packet.  Returns their memory, to be freed, or
+ * null, having said why. */
+uint8_t *tool_make_bufs(const struct tool *,
+                        struct vpci_ring_buf bufs[TOOL_MAX_BURST]);
+
+/* Gives all buffers of the tool, which tool_open() has made, their full size. */
 void tool_reset_bufs(struct tool *);
 
 /* True until it is time to end: 'n' packets of 'count' are done, time is
  * over, a signal came, or there has been no switch for too long. */
 bool tool_goes_on(struct tool *, uint64_t n);
 
-/* True when it is time for a line. */
+/* True when it is time for a line, if there are any. */
 bool tool_wants_report(struct tool *);
 
 /* Seconds since the port was open. */
@@ -105,7 +139,7 @@ int64_t tool_now_ns(void);
 /* Sleeps or, for short times, spins until 'when_ns'. */
 void tool_sleep_until(const struct tool *, int64_t when_ns);
 
-/* True once SIGINT or SIGTERM has come. */
+/* True once SIGINT or SIGTERM has come.  Any thread. */
 bool tool_is_interrupted(void);
 
 #endif /* vpci-tool.h */
