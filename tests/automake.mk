@@ -222,6 +222,7 @@ TESTSUITE_AT = \
 	tests/vpci-offload-pairs.at \
 	tests/vpci-splice.at \
 	tests/vpci-stats.at \
+	tests/vpci-tap.at \
 	tests/vpci-traffic-macros.at \
 	tests/vpci-tools.at \
 	tests/vpci-traffic.at \
@@ -232,8 +233,8 @@ OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
-	tests/perf-figures.py tests/perf-results.py tests/wire-offloads.py \
-	tests/wire-record.py
+	tests/perf-figures.py tests/perf-results.py tests/tap-traffic.py \
+	tests/wire-offloads.py tests/wire-record.py
 
 ## What the shared library has to offer, and what it must keep.
 EXTRA_DIST += \

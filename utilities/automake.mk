@@ -79,27 +79,43 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/vpci_flow.py \
 	utilities/vpci_perf/systems/vpci_splice.py
 
-# A sender, a receiver and an echo for ports of vpci-net.
+# Tools that attach to ports of vpci-net.
 bin_PROGRAMS += \
 	utilities/vpci-echo \
 	utilities/vpci-gen \
-	utilities/vpci-sink
+	utilities/vpci-sink \
+	utilities/vpci-tap
 VPCI_TOOL_CPPFLAGS = \
 	$(VPCI_CPPFLAGS) \
 	-I$(top_srcdir)/utilities \
 	-DVPCI_VERSION='"$(VERSION)"'
 VPCI_TOOL_SOURCES = \
-	utilities/perf-guest/histogram.h \
-	utilities/vpci-packet.c \
-	utilities/vpci-packet.h \
 	utilities/vpci-tool.c \
 	utilities/vpci-tool.h
+VPCI_PACKET_TOOL_SOURCES = \
+	$(VPCI_TOOL_SOURCES) \
+	utilities/perf-guest/histogram.h \
+	utilities/vpci-packet.c \
+	utilities/vpci-packet.h
 utilities_vpci_echo_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
 utilities_vpci_echo_LDADD = lib/libvpci.la
-utilities_vpci_echo_SOURCES = $(VPCI_TOOL_SOURCES) utilities/vpci-echo.c
+utilities_vpci_echo_SOURCES = \
+	$(VPCI_PACKET_TOOL_SOURCES) \
+	utilities/vpci-echo.c
 utilities_vpci_gen_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
 utilities_vpci_gen_LDADD = lib/libvpci.la
-utilities_vpci_gen_SOURCES = $(VPCI_TOOL_SOURCES) utilities/vpci-gen.c
+utilities_vpci_gen_SOURCES = \
+	$(VPCI_PACKET_TOOL_SOURCES) \
+	utilities/vpci-gen.c
 utilities_vpci_sink_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
 utilities_vpci_sink_LDADD = lib/libvpci.la
-utilities_vpci_sink_SOURCES = $(VPCI_TOOL_SOURCES) utilities/vpci-sink.c
+utilities_vpci_sink_SOURCES = \
+	$(VPCI_PACKET_TOOL_SOURCES) \
+	utilities/vpci-sink.c
+utilities_vpci_tap_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
+utilities_vpci_tap_LDADD = lib/libvpci.la
+utilities_vpci_tap_SOURCES = \
+	$(VPCI_TOOL_SOURCES) \
+	utilities/vpci-tap-device.c \
+	utilities/vpci-tap-device.h \
+	utilities/vpci-tap.c
