@@ -7,6 +7,7 @@ vpciinclude_HEADERS = \
 	include/vpci/abi.h \
 	include/vpci/bus.h \
 	include/vpci/channel.h \
+	include/vpci/classes.h \
 	include/vpci/device.h \
 	include/vpci/doorbell.h \
 	include/vpci/key.h \

@@ -10,6 +10,7 @@ VPCI_SOURCES = \
 	lib/vpci/backoff.h \
 	lib/vpci/bus.c \
 	lib/vpci/channel.c \
+	lib/vpci/classes.c \
 	lib/vpci/connector-loop.c \
 	lib/vpci/connector-unix.c \
 	lib/vpci/connector-unix.h \
@@ -20,7 +21,6 @@ VPCI_SOURCES = \
 	lib/vpci/key.c \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \
-	lib/vpci/net-class.c \
 	lib/vpci/net-private.h \
 	lib/vpci/net-region.c \
 	lib/vpci/net-region.h \

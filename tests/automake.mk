@@ -7,6 +7,7 @@ TESTS_CPPFLAGS = $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib/vpci -I$(top_srcdir)/tests
 check_PROGRAMS += \
 	tests/fuzz-vring-standalone \
 	tests/test-channel \
+	tests/test-classes \
 	tests/test-device \
 	tests/test-doorbell \
 	tests/test-gate \
@@ -26,6 +27,10 @@ check_PROGRAMS += \
 tests_test_channel_SOURCES = tests/test-channel.c tests/unit-test.h
 tests_test_channel_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_channel_LDADD = lib/libvpci.la
+
+tests_test_classes_SOURCES = tests/test-classes.c tests/unit-test.h
+tests_test_classes_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_classes_LDADD = lib/libvpci.la
 
 tests_test_device_SOURCES = tests/test-device.c tests/unit-test.h
 tests_test_device_CPPFLAGS = $(TESTS_CPPFLAGS)

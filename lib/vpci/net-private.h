@@ -7,6 +7,7 @@
 
 #include "net-region.h"
 #include "vpci/bus.h"
+#include "vpci/classes.h"
 #include "vpci/gate.h"
 #include "vpci/net.h"
 
@@ -36,9 +37,7 @@ struct net_worker {
 
 /* How packets of a port get their class, and which there may be. */
 struct net_policy {
-    uint32_t n_classes;
-    enum vpci_abi_class_by class_by;
-    uint8_t class_of[64];       /* All below 'n_classes'. */
+    struct vpci_classes classes;
     uint32_t max_len;           /* Atomic: may change while workers run. */
     uint32_t max_gso_len;       /* Of super-packets; 0: not agreed on. */
     bool offloads;              /* Any are agreed on. */
@@ -74,10 +73,6 @@ struct vpci_net {
     struct net_worker tx[VPCI_ABI_MAX_QUEUES];
     struct net_worker rx[VPCI_ABI_MAX_QUEUES];
 };
-
-/* Class of the packet with the 'len' bytes at 'data'. */
-uint32_t net_class(const struct net_policy *, const uint8_t *data,
-                   uint32_t len);
 
 /* Counters have one writer. */
 static inline void

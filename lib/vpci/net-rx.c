@@ -57,7 +57,7 @@ receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
 {
     unsigned int got = 0, tell = 0;
 
-    for (uint32_t i = net->policy.n_classes; i-- > 0 && got < n; ) {
+    for (uint32_t i = net->policy.classes.n; i-- > 0 && got < n; ) {
         uint32_t ring = net_ring(net, queue, i);
         bool told;
         unsigned int m = vpci_ring_rx_burst(
@@ -79,7 +79,7 @@ rx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     bool ready = false;
 
     (void) w;
-    for (uint32_t i = 0; i < net->policy.n_classes; i++) {
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
         ready |= vpci_ring_is_ready(vpci_channel_rx(net->base.channel,
                                                     net_ring(net, queue, i)));
     }
@@ -92,7 +92,7 @@ rx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     bool sleeps = true;
 
     (void) w;
-    for (uint32_t i = 0; i < net->policy.n_classes && sleeps; i++) {
+    for (uint32_t i = 0; i < net->policy.classes.n && sleeps; i++) {
         sleeps = vpci_ring_rx_sleep(vpci_channel_rx(net->base.channel,
                                                     net_ring(net, queue, i)),
                                     1);
@@ -103,7 +103,7 @@ rx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 static void
 rx_awake(struct vpci_net *net, uint32_t queue, bool never)
 {
-    for (uint32_t i = 0; i < net->policy.n_classes; i++) {
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
         vpci_ring_rx_awake(vpci_channel_rx(net->base.channel,
                                            net_ring(net, queue, i)), never);
     }

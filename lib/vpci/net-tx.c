@@ -66,7 +66,8 @@ send_classes(struct vpci_net *net, struct net_worker *w, uint32_t queue,
 
     for (i = 0; i < n; i++) {
         const struct vpci_ring_buf *buf = &bufs[i];
-        uint32_t class_ = net_class(&net->policy, buf->data, buf->len);
+        uint32_t class_ = vpci_classes_choose(&net->policy.classes,
+                                              buf->data, buf->len);
         uint32_t ring = net_ring(net, queue, class_);
         struct vpci_ring_tx *tx = vpci_channel_tx(channel, ring);
         void *p = vpci_ring_reserve(tx, buf->len);
@@ -79,7 +80,7 @@ send_classes(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         vpci_ring_submit(tx, buf->len, &buf->offload);
         used |= 1u << class_;
     }
-    for (uint32_t j = net->policy.n_classes; j-- > 0; ) {
+    for (uint32_t j = net->policy.classes.n; j-- > 0; ) {
         if (used & 1u << j
             && vpci_ring_publish(
                 vpci_channel_tx(channel, net_ring(net, queue, j)))) {
@@ -113,7 +114,7 @@ static unsigned int
 send_good(struct vpci_net *net, struct net_worker *w, uint32_t queue,
           const struct vpci_ring_buf bufs[], unsigned int n)
 {
-    unsigned int sent = (net->policy.n_classes > 1
+    unsigned int sent = (net->policy.classes.n > 1
                          ? send_classes(net, w, queue, bufs, n)
                          : send_one_class(net, w, queue, bufs, n));
     uint64_t bytes = 0;
@@ -187,7 +188,7 @@ tx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 static void
 tx_awake(struct vpci_net *net, uint32_t queue, bool never)
 {
-    for (uint32_t i = 0; i < net->policy.n_classes; i++) {
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
         vpci_ring_tx_awake(vpci_channel_tx(net->base.channel,
                                            net_ring(net, queue, i)), never);
     }
@@ -204,7 +205,7 @@ static const struct net_waiting tx_waiting = {
 static struct vpci_ring_tx *
 find_unconsumed(struct vpci_net *net, uint32_t queue, uint32_t *n)
 {
-    for (uint32_t i = 0; i < net->policy.n_classes; i++) {
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
         struct vpci_ring_tx *tx = vpci_channel_tx(net->base.channel,
                                                   net_ring(net, queue, i));
 

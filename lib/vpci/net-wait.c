@@ -63,7 +63,7 @@ void
 net_worker_watch(struct vpci_net *net, struct net_worker *w, uint32_t queue,
                  bool on)
 {
-    for (uint32_t i = 0; i < net->policy.n_classes; i++) {
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
         struct vpci_signal *signal
             = net_region_signal(&net->base, net_ring(net, queue, i));
         struct epoll_event event = { .events = EPOLLIN | EPOLLET };

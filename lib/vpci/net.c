@@ -65,15 +65,8 @@ read_policy(const struct net_region *r, struct net_policy *policy,
 {
     const struct vpci_abi_port *port = vpci_layout_port(r->base);
     uint64_t features = vpci_channel_features(r->channel);
-    uint8_t highest = r->layout.shape.n_classes - 1;
 
-    policy->n_classes = r->layout.shape.n_classes;
-    policy->class_by = (enum vpci_abi_class_by) port->class_by;
-    for (int i = 0; i < 64; i++) {
-        uint8_t class_ = port->class_of[i];
-
-        policy->class_of[i] = class_ < highest ? class_ : highest;
-    }
+    vpci_classes_read(&policy->classes, port, r->layout.shape.n_classes);
     policy->offloads = features != 0;
     policy->max_gso_len = features & GSO_FEATURES ? VPCI_ABI_MAX_LEN : 0;
     policy->max_len = vpci_load32(&port->max_len);
@@ -199,9 +192,9 @@ fill_in_running(const struct vpci_net *net, int64_t now_ms,
     info->max_len = net->policy.max_len;
     info->features = vpci_channel_features(r->channel);
     info->n_queues = net->n_queues;
-    info->n_classes = net->policy.n_classes;
+    info->n_classes = net->policy.classes.n;
     info->ring_slots = 1u << r->layout.shape.slots_log2;
-    info->class_by = net->policy.class_by;
+    info->class_by = net->policy.classes.by;
     info->guest_id = vpci_device_id(r->device);
     info->switch_id = vpci_device_peer(r->device);
     info->region_id = r->region_id;
