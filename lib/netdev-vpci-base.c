@@ -27,6 +27,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_base);
 #define SLOTS_LOG2 9
 #define DATA_LOG2 19
 
+/* A guest can be woken for urgent classes apart from the others. */
+#define VECTORS_PER_QUEUE 2
+
 /* Work that a guest may leave undone, and may have left for it. */
 #define FEATURES (UINT64_C(1) << VIRTIO_NET_F_CSUM                      \
                   | UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM              \
@@ -44,6 +47,7 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_base);
 struct private {
     uint32_t guest;             /* ivshmem id of the guest whose channel it
                                  * is, or 0. */
+    uint32_t class_by;          /* enum vpci_abi_class_by, as it was told. */
 } OVS_ALIGNED_VAR(VPCI_ABI_LINE);
 
 struct vpci_base {
@@ -138,7 +142,7 @@ write_port(struct netdev_vpci *dev)
     vpci_store32(&port->switch_id, base->guest.self);
     vpci_store32(&port->guest_id, base->guest.peer);
     vpci_store32(&port->max_len, dev->mtu + ETH_HEADER_LEN + VLAN_HEADER_LEN);
-    port->class_by = VPCI_ABI_CLASS_NONE;
+    vpci_classes_write(&dev->classes, port);
     vpci_store32_release(&port->link_state, (dev->flags & NETDEV_UP) != 0);
 }
 
@@ -233,9 +237,12 @@ open_channel(struct netdev_vpci *dev)
         .aux = base,
     };
 
+    /* A guest reads how to choose classes when it begins. */
     if (base->private->guest != base->guest.peer
+        || base->private->class_by != dev->classes.by
         || !vpci_channel_resume(channel, &config)) {
         base->private->guest = 0;
+        base->private->class_by = dev->classes.by;
         vpci_channel_begin(channel, &config, random_uint32());
         base->private->guest = base->guest.peer;
     }
@@ -307,21 +314,35 @@ static const struct vpci_region_user_class base_class = {
     .guest_left = guest_left,
 };
 
+/* Gives the port 'classes' of priority, while it has no region. */
+static void
+set_classes(struct netdev_vpci *dev, const struct vpci_classes *classes)
+    OVS_REQUIRES(dev->mutex)
+{
+    vpci_rings_pause(dev);
+    vpci_rings_stop_all(dev);
+    vpci_rings_set_classes(dev, classes);
+    vpci_rings_resume(dev);
+}
+
 int
 vpci_base_register(struct netdev_vpci *dev, char **errp)
 {
+    uint32_t n_queues = vpci_config_max_pairs(&dev->config);
+    struct vpci_classes classes;
     struct vpci_shape shape = {
         .kind = VPCI_ABI_BASE,
-        .n_queues = vpci_config_max_pairs(&dev->config),
-        .n_classes = 1,
+        .n_queues = n_queues,
         .slots_log2 = SLOTS_LOG2,
         .data_log2 = DATA_LOG2,
-        .n_vectors = vpci_config_max_pairs(&dev->config),
     };
     struct vpci_layout_report reason;
     struct vpci_base *base = xzalloc(sizeof *base);
     char text[200];
 
+    vpci_config_get_classes(&dev->config, &classes);
+    shape.n_classes = classes.n;
+    shape.n_vectors = n_queues * MIN(classes.n, VECTORS_PER_QUEUE);
     if (!vpci_layout_init(&base->layout, &shape, &reason)) {
         *errp = xstrdup(vpci_layout_format(&reason, text, sizeof text));
         free(base);
@@ -338,6 +359,7 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
         .n_vectors = shape.n_vectors,
     };
     ovs_mutex_lock(&dev->mutex);
+    set_classes(dev, &classes);
     dev->base = base;
     atomic_store_relaxed(&dev->n_abuses, 0);
     ovs_mutex_unlock(&dev->mutex);
@@ -349,13 +371,16 @@ void
 vpci_base_unregister(struct netdev_vpci *dev)
 {
     struct vpci_base *base = dev->base;
+    struct vpci_classes one;
 
+    vpci_classes_init(&one, 1, VPCI_ABI_CLASS_NONE);
     vpci_keeper_unregister(&base->user);
     ovs_mutex_lock(&dev->mutex);
     vpci_rings_pause(dev);
     vpci_rings_stop_all(dev);
     unmap_region(dev);
     dev->base = NULL;
+    vpci_rings_set_classes(dev, &one);
     vpci_rings_resume(dev);
     ovs_mutex_unlock(&dev->mutex);
     free(base->user.path);
@@ -405,7 +430,7 @@ bool
 vpci_base_get_guest(const struct netdev_vpci *dev, struct vpci_guest *guest)
 {
     const struct vpci_base *base = dev->base;
-    uint32_t n_queues;
+    uint32_t n_rings;
 
     memset(guest, 0, sizeof *guest);
     guest->numa = -1;
@@ -413,11 +438,11 @@ vpci_base_get_guest(const struct netdev_vpci *dev, struct vpci_guest *guest)
         || vpci_shut_reason(dev)) {
         return false;
     }
-    n_queues = vpci_channel_n_queues(base->channel);
+    n_rings = 2 * vpci_channel_n_queues(base->channel) * dev->classes.n;
     guest->started = guest->usable = guest->carrier = true;
     guest->features = vpci_channel_features(base->channel);
-    guest->rings_ready = (n_queues < VPCI_MAX_QUEUE_PAIRS
-                          ? (UINT32_C(1) << 2 * n_queues) - 1 : UINT32_MAX);
+    guest->rings_ready = (n_rings < VPCI_MAX_RINGS
+                          ? (UINT64_C(1) << n_rings) - 1 : UINT64_MAX);
     return true;
 }
 
@@ -425,7 +450,7 @@ int
 vpci_base_start_ring(struct netdev_vpci *dev, unsigned int index)
 {
     struct vpci_base *base = dev->base;
-    uint32_t ring = vpci_layout_ring_index(&base->layout, index / 2, 0);
+    uint32_t ring = index / 2;
     uint32_t vector = vpci_layout_vector(&base->layout, ring);
     struct vpci_vring_native native = {
         .channel = base->channel,

@@ -76,6 +76,15 @@ vpci_config_max_pairs(const struct vpci_config *config)
            : config->mode == VPCI_MODE_CONNECT ? VPCI_MAX_QUEUE_PAIRS : 1;
 }
 
+void
+vpci_config_get_classes(const struct vpci_config *config,
+                        struct vpci_classes *classes)
+{
+    vpci_classes_init(classes, MAX(config->n_classes, 1),
+                      config->class_by ? config->class_by
+                      : VPCI_ABI_CLASS_PCP);
+}
+
 const char *
 vpci_config_path_key(const struct vpci_config *config)
 {
@@ -208,6 +217,44 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
 }
 
 static char *
+parse_class_by(const char *value, enum vpci_abi_class_by *by)
+{
+    if (!strcmp(value, "pcp")) {
+        *by = VPCI_ABI_CLASS_PCP;
+    } else if (!strcmp(value, "dscp")) {
+        *by = VPCI_ABI_CLASS_DSCP;
+    } else {
+        return xasprintf("options:priority-by=%s: must be pcp, for the "
+                         "priority of VLAN tags, or dscp, for that of IP",
+                         value);
+    }
+    return NULL;
+}
+
+/* Checks options of 'config' that do not go with each other. */
+static char *
+check_classes(const struct vpci_config *config)
+{
+    uint32_t n_rings = vpci_config_max_pairs(config) * config->n_classes;
+
+    if (config->mode != VPCI_MODE_IVSHMEM
+        && (config->n_classes || config->class_by)) {
+        return xasprintf("options:%s goes only with options:ivshmem-path: a "
+                         "guest with device virtio-net has no classes of "
+                         "priority; remove it",
+                         config->n_classes ? "priority-classes"
+                         : "priority-by");
+    } else if (n_rings > VPCI_ABI_MAX_RINGS) {
+        return xasprintf("options:n_rxq=%"PRIu32" times "
+                         "options:priority-classes=%"PRIu32" is %"PRIu32", "
+                         "but there can be %d rings each way: make one of "
+                         "them smaller", vpci_config_max_pairs(config),
+                         config->n_classes, n_rings, VPCI_ABI_MAX_RINGS);
+    }
+    return NULL;
+}
+
+static char *
 parse_option(const char *key, const char *value, struct vpci_config *config)
 {
     if (!strcmp(key, "vhost-server-path")) {
@@ -224,10 +271,16 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
     } else if (!strcmp(key, "tx-retries-max")) {
         return parse_number(key, value, 0, TX_RETRIES_MAX,
                             &config->tx_retries_max);
+    } else if (!strcmp(key, "priority-classes")) {
+        return parse_number(key, value, 1, VPCI_ABI_MAX_CLASSES,
+                            &config->n_classes);
+    } else if (!strcmp(key, "priority-by")) {
+        return parse_class_by(value, &config->class_by);
     }
     return xasprintf("unknown option options:%s; type 'vpci' knows "
                      "vhost-server-path, vhost-listen-path, ivshmem-path, "
-                     "vhost-features-off, n_rxq and tx-retries-max", key);
+                     "vhost-features-off, n_rxq, tx-retries-max, "
+                     "priority-classes and priority-by", key);
 }
 
 /* Parses 'args' into 'config', which the caller frees with
@@ -254,7 +307,7 @@ parse_config(const struct smap *args, struct vpci_config *config)
                        "options:ivshmem-path=PATH to share memory with a "
                        "guest");
     }
-    return NULL;
+    return check_classes(config);
 }
 
 static struct netdev_vpci *
@@ -434,7 +487,9 @@ config_needs_reconnect(const struct vpci_config *a,
     return a->mode != b->mode
            || !nullable_string_is_equal(a->path, b->path)
            || a->features_off != b->features_off
-           || a->max_pairs != b->max_pairs;
+           || a->max_pairs != b->max_pairs
+           || a->n_classes != b->n_classes
+           || a->class_by != b->class_by;
 }
 
 void
@@ -528,6 +583,14 @@ netdev_vpci_get_config(const struct netdev *netdev, struct smap *args)
     }
     if (config->max_pairs) {
         smap_add_format(args, "n_rxq", "%"PRIu32, config->max_pairs);
+    }
+    if (config->n_classes) {
+        smap_add_format(args, "priority-classes", "%"PRIu32,
+                        config->n_classes);
+    }
+    if (config->class_by) {
+        smap_add(args, "priority-by",
+                 config->class_by == VPCI_ABI_CLASS_DSCP ? "dscp" : "pcp");
     }
     if (config->features_off) {
         struct ds s = DS_EMPTY_INITIALIZER;

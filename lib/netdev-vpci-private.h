@@ -65,6 +65,7 @@
 #include "ovs-atomic.h"
 #include "ovs-rcu.h"
 #include "util.h"
+#include "vpci/classes.h"
 #include "vpci/gate.h"
 #include "vpci/guard.h"
 #include "vpci/memory.h"
@@ -76,10 +77,12 @@
 BUILD_ASSERT_DECL(offsetof(struct dp_packet, mbuf) == 0);
 
 #define VPCI_MAX_QUEUE_PAIRS 16
-#define VPCI_MAX_RINGS (2 * VPCI_MAX_QUEUE_PAIRS)
+#define VPCI_MAX_RINGS (2 * VPCI_ABI_MAX_RINGS)
+BUILD_ASSERT_DECL(VPCI_MAX_RINGS >= 2 * VPCI_MAX_QUEUE_PAIRS);
 
 /* Rings come in pairs (virtio 1.1, section 5.1.2): an even one that the guest
- * receives from, an odd one that it transmits on. */
+ * receives from, an odd one that it transmits on.  A queue pair with classes
+ * of priority has a pair of rings for each. */
 #define VPCI_RING_TO_GUEST(PAIR) ((PAIR) * 2)
 #define VPCI_RING_FROM_GUEST(PAIR) ((PAIR) * 2 + 1)
 
@@ -108,6 +111,10 @@ struct vpci_config {
     uint32_t max_pairs;         /* options:n_rxq, or 0 if not given. */
     uint64_t features_off;      /* options:vhost-features-off */
     uint32_t tx_retries_max;    /* options:tx-retries-max */
+    uint32_t n_classes;         /* options:priority-classes, or 0 if not
+                                 * given. */
+    enum vpci_abi_class_by class_by; /* options:priority-by, or
+                                 * VPCI_ABI_CLASS_NONE if not given. */
 };
 
 /* Frames by length, as RFC 2819 has them. */
@@ -156,6 +163,10 @@ struct vpci_counters {
     uint64_t retries;           /* Pushes repeated for a full ring. */
     uint64_t no_mbufs;          /* Bursts left in the ring: no mbufs. */
     uint64_t notifies;          /* Doorbells rung. */
+
+    /* Of those above, by class, if there are several. */
+    uint64_t class_packets[VPCI_ABI_MAX_CLASSES];
+    uint64_t class_bytes[VPCI_ABI_MAX_CLASSES];
 };
 
 /* What is counted of frames, of a burst.  A super-packet counts as what it would
@@ -213,6 +224,8 @@ struct vpci_ring {
     struct vpci_peer peer;
     struct netdev_vpci *dev;
     uint16_t index;
+    uint8_t class_;             /* Of priority.  Changes only while the ring is
+                                 * stopped. */
 
     /* Serializes senders. */
     struct ovs_spin tx_lock;
@@ -233,11 +246,18 @@ struct vpci_ring {
     char *fault;
 };
 
-/* A receive queue of the port: serves one ring from the guest. */
+/* A receive queue of the port: serves one ring from the guest, or one for each
+ * class of priority. */
 struct vpci_rxq {
     struct vpci_gate gate;
-    struct vpci_ring *ring;     /* Never changes. */
-    bool running;               /* 'ring' runs; read by PMD threads. */
+    struct vpci_ring *ring;     /* The one at hand: with several classes each
+                                 * in its turn.  Belongs to whoever has passed
+                                 * the gate. */
+    bool running;               /* Its rings run; read by PMD threads. */
+    uint8_t n_classes;          /* This and 'rings' change only while the gate
+                                 * is shut. */
+    struct vpci_ring *rings[VPCI_ABI_MAX_CLASSES]; /* By class; null if there
+                                 * cannot be so many queues. */
 
     /* What splices from here, or null.  Changed only while the gate is
      * shut. */
@@ -311,7 +331,7 @@ struct vpci_guest {
     bool usable;                /* Rings may run that are ready. */
     bool carrier;
     bool disturbed;             /* Rings rest for a moment only. */
-    uint32_t rings_ready;       /* Bit N: ring N may run. */
+    uint64_t rings_ready;       /* Bit N: ring N may run. */
     uint64_t features;          /* Negotiated. */
     int numa;                   /* Node of its memory, or -1. */
 };
@@ -376,9 +396,12 @@ struct netdev_vpci {
     struct vpci_rxq *rxqs;          /* VPCI_MAX_QUEUE_PAIRS of them. */
     struct vpci_txq *txqs;          /* 'n_txqs' of them. */
     int n_txqs;
-    struct vpci_ring *to_guest[VPCI_MAX_QUEUE_PAIRS]; /* Those that run. */
+    struct vpci_ring *to_guest[VPCI_MAX_RINGS / 2]; /* Those that run: of each
+                                     * queue all classes. */
     int n_to_guest;
-    struct vpci_spread spread;      /* Flows over them. */
+    struct vpci_classes classes;    /* Of what is sent and received.  Changes
+                                     * only while rings are stopped. */
+    struct vpci_spread spread;      /* Flows over queues. */
     bool splice_open;               /* Others may splice to here.  Read by PMD
                                      * threads, with atomics. */
     int paused;                     /* Nesting of vpci_rings_pause(). */
@@ -436,6 +459,10 @@ void vpci_config_uninit(struct vpci_config *);
 
 /* The number of queue pairs that a guest may use. */
 uint32_t vpci_config_max_pairs(const struct vpci_config *);
+
+/* The classes of priority of the port. */
+void vpci_config_get_classes(const struct vpci_config *,
+                             struct vpci_classes *classes);
 int netdev_vpci_set_config(struct netdev *, const struct smap *args,
                            char **errp);
 int netdev_vpci_get_config(const struct netdev *, struct smap *args);
@@ -537,6 +564,11 @@ void vpci_rings_stop_all(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
 /* Stops ring 'index', if it runs.  Only while paused. */
 void vpci_rings_stop(struct netdev_vpci *dev, unsigned int index)
     OVS_REQUIRES(dev->mutex);
+
+/* Gives the port 'classes' of priority.  Only while paused, with all rings
+ * stopped and, unless nobody else knows the port yet, its mutex held. */
+void vpci_rings_set_classes(struct netdev_vpci *dev,
+                            const struct vpci_classes *classes);
 
 /* Gives the port 'n' transmit queues.  Only while paused. */
 void vpci_rings_set_n_txq(struct netdev_vpci *dev, int n)
@@ -710,6 +742,16 @@ vpci_tally_pkt(struct vpci_tally *t, const struct vpci_pkt *frame)
     } else {
         vpci_tally_super(t, dst, frame);
     }
+}
+
+/* Counts, for 'class_', what has been counted in '*c' since it had 'packets'
+ * and 'bytes'.  The thread that owns 'c'. */
+static inline void
+vpci_counters_add_class(struct vpci_counters *c, unsigned int class_,
+                        uint64_t packets, uint64_t bytes)
+{
+    vpci_counter_add(&c->class_packets[class_], c->packets - packets);
+    vpci_counter_add(&c->class_bytes[class_], c->bytes - bytes);
 }
 
 /* Adds all of 'src' to 'dst', which no other thread writes. */

@@ -25,7 +25,8 @@ vpci_queues_epoch(void)
  * paused. */
 void vpci_queues_update(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
 
-/* Chooses a queue for each of 'frames[0..n)', at least one.  A frame has a head
+/* Chooses a queue, of which each class of priority is one, for each of
+ * 'frames[0..n)', at least one.  A frame has a head
  * of VPCI_SPREAD_HEADERS bytes or more, or is short and all head, or has no
  * head and is one piece of private memory.  Returns their ring if it is one
  * for all.  Otherwise stores the number of each in 'queues' and returns
@@ -42,6 +43,11 @@ vpci_queues_choose(struct netdev_vpci *dev, const struct vpci_pkt *frames,
     return (OVS_LIKELY(dev->n_to_guest == 1) ? dev->to_guest[0]
             : vpci_queues_choose_all(dev, frames, n, queues));
 }
+
+/* Returns the classes that 'frames[0..n)', as above, go to: bit N is that of
+ * class N. */
+uint32_t vpci_queues_classes(const struct netdev_vpci *dev,
+                             const struct vpci_pkt *frames, int n);
 
 /* Copies the first of 'frames', and all others for its queue, to 'some',
  * leaving out those whose bit in '*left' is 0, and sets theirs to 0.  Returns

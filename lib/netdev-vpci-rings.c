@@ -71,6 +71,8 @@ ring_report(void *ring, const struct vpci_fault *fault)
 int
 vpci_rings_init(struct netdev_vpci *dev)
 {
+    struct vpci_classes one;
+
     dev->paused = 1;
     dev->rxqs = xzalloc_cacheline(VPCI_MAX_QUEUE_PAIRS
                                   * sizeof *dev->rxqs);
@@ -89,9 +91,44 @@ vpci_rings_init(struct netdev_vpci *dev)
     }
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
         vpci_gate_init(&dev->rxqs[i].gate);
-        dev->rxqs[i].ring = &dev->rings[VPCI_RING_FROM_GUEST(i)];
     }
+    vpci_classes_init(&one, 1, VPCI_ABI_CLASS_NONE);
+    vpci_rings_set_classes(dev, &one);
     return 0;
+}
+
+void
+vpci_rings_set_classes(struct netdev_vpci *dev,
+                       const struct vpci_classes *classes)
+{
+    dev->classes = *classes;
+    for (int i = 0; i < VPCI_MAX_RINGS; i++) {
+        dev->rings[i].class_ = i / 2 % classes->n;
+    }
+    for (unsigned int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
+        struct vpci_rxq *rxq = &dev->rxqs[i];
+        unsigned int first = i * classes->n;
+
+        memset(rxq->rings, 0, sizeof rxq->rings);
+        for (unsigned int c = 0; c < classes->n
+             && first + classes->n <= VPCI_MAX_RINGS / 2; c++) {
+            rxq->rings[c] = &dev->rings[VPCI_RING_FROM_GUEST(first + c)];
+        }
+        rxq->ring = rxq->rings[0];
+        rxq->n_classes = classes->n;
+    }
+}
+
+/* True if all rings of 'rxq' run. */
+static bool
+rxq_can_run(const struct vpci_rxq *rxq)
+{
+    for (int c = 0; c < rxq->n_classes; c++) {
+        if (!rxq->rings[c] || !vpci_vring_is_running(rxq->rings[c]->vring)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void
@@ -300,7 +337,7 @@ prepare_rxq(struct netdev_vpci *dev, unsigned int index, uint64_t features,
             uint32_t size)
 {
     if (index % 2) {
-        struct vpci_rxq *rxq = &dev->rxqs[index / 2];
+        struct vpci_rxq *rxq = &dev->rxqs[index / 2 / dev->classes.n];
 
         vpci_super_prepare(rxq, features);
         rxq->max_untold = MAX(MIN(size / 4, VPCI_VRING_BURST), 1);
@@ -409,7 +446,7 @@ update_rings(struct netdev_vpci *dev)
     bool started = false;
 
     for (unsigned int i = 0; i < VPCI_MAX_RINGS; i++) {
-        bool ready = guest.rings_ready & (1u << i);
+        bool ready = guest.rings_ready & (UINT64_C(1) << i);
         bool running = vpci_vring_is_running(dev->rings[i].vring);
 
         if (running && (!usable || !ready)) {
@@ -437,7 +474,7 @@ update_rxqs(struct netdev_vpci *dev)
 
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
         struct vpci_rxq *rxq = &dev->rxqs[i];
-        bool running = vpci_vring_is_running(rxq->ring->vring);
+        bool running = rxq_can_run(rxq);
 
         if (running != rxq->running) {
             __atomic_store_n(&rxq->running, running, __ATOMIC_RELAXED);
@@ -462,7 +499,7 @@ open_gates(struct netdev_vpci *dev)
         dev->guest_features = guest.features;
     }
     for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
-        if (vpci_vring_is_running(dev->rxqs[i].ring->vring)) {
+        if (rxq_can_run(&dev->rxqs[i])) {
             vpci_gate_open(&dev->rxqs[i].gate);
         }
     }
@@ -480,9 +517,9 @@ vpci_rings_n_pairs(const struct netdev_vpci *dev)
     int n = 1;
 
     get_guest(dev, &guest);
-    for (int i = 0; i < VPCI_MAX_QUEUE_PAIRS; i++) {
-        if (guest.rings_ready & (1u << VPCI_RING_FROM_GUEST(i))) {
-            n = i + 1;
+    for (int i = 0; i < VPCI_MAX_RINGS / 2; i++) {
+        if (guest.rings_ready & (UINT64_C(1) << VPCI_RING_FROM_GUEST(i))) {
+            n = i / dev->classes.n + 1;
         }
     }
     return n;

@@ -116,8 +116,10 @@ vpci_rxq_tell(struct vpci_rxq *rxq)
 {
     if (rxq->untold_frames) {
         rxq->untold_frames = rxq->untold_bytes = 0;
-        if (vpci_vring_notify(rxq->ring->vring)) {
-            vpci_counter_add(&rxq->counters.notifies, 1);
+        for (int i = rxq->n_classes - 1; i >= 0; i--) {
+            if (vpci_vring_notify(rxq->rings[i]->vring)) {
+                vpci_counter_add(&rxq->counters.notifies, 1);
+            }
         }
     }
 }
@@ -155,15 +157,15 @@ release_frames(struct vpci_rxq *rxq, int n, uint64_t bytes)
 }
 
 /* Receives 'frame', a super-packet, the first one in the ring.  Returns the
- * number of packets. */
+ * number of packets, at most 'max'. */
 static int
 receive_super(struct netdev_vpci *dev, struct vpci_rxq *rxq,
-              const struct vpci_pkt *frame, struct dp_packet **pkts)
+              const struct vpci_pkt *frame, struct dp_packet **pkts, int max)
 {
     bool ok = vpci_super_start(dev, rxq, frame) == VPCI_N_DROPS;
 
     release_frames(rxq, 1, frame->len);
-    return ok ? vpci_super_continue(dev, rxq, pkts) : 0;
+    return ok ? vpci_super_continue(dev, rxq, pkts, max) : 0;
 }
 
 /* Returns the number of frames in front of the first super-packet. */
@@ -178,15 +180,16 @@ n_before_super(const struct vpci_pkt *frames, int n)
     return n;
 }
 
-/* Receives a burst from the ring of 'rxq' into 'pkts', while its gate is
- * passed.  Frames for which there is no mbuf stay in the ring.  Returns the
- * number of packets. */
+/* Receives a burst of up to 'max' frames, at most VPCI_VRING_BURST, from the
+ * ring of 'rxq' that is at hand into 'pkts', while its gate is passed.  Frames
+ * for which there is no mbuf stay in the ring.  Returns the number of
+ * packets. */
 static int
 receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
-              struct dp_packet **pkts)
+              struct dp_packet **pkts, int max)
 {
     struct vpci_pkt frames[VPCI_VRING_BURST];
-    int n = vpci_vring_peek(rxq->ring->vring, frames, VPCI_VRING_BURST);
+    int n = vpci_vring_peek(rxq->ring->vring, frames, max);
     uint64_t drops[VPCI_N_DROPS] = { 0 };
     uint64_t bytes = 0;
     int n_pkts;
@@ -195,7 +198,7 @@ receive_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
     if (!n) {
         return 0;
     } else if (OVS_UNLIKELY(vpci_is_super(&frames[0]))) {
-        return receive_super(dev, rxq, &frames[0], pkts);
+        return receive_super(dev, rxq, &frames[0], pkts, max);
     }
     n = n_before_super(frames, n);
     for (int i = 0; i < n; i++) {
@@ -235,6 +238,7 @@ account_received(struct netdev_vpci *dev, unsigned int pair,
     struct vpci_rxq *rxq = &dev->rxqs[pair];
     struct vpci_policer *policer
         = ovsrcu_get(struct vpci_policer *, &dev->ingress);
+    uint64_t packets = rxq->counters.packets, bytes = rxq->counters.bytes;
 
     if (n) {
         vpci_queues_learn(dev, pair, dp_packet_data(pkts[0]),
@@ -248,7 +252,42 @@ account_received(struct netdev_vpci *dev, unsigned int pair,
         n = n_passed;
     }
     vpci_counters_add_packets(&rxq->counters, pkts, n);
+    if (OVS_UNLIKELY(rxq->n_classes > 1)) {
+        vpci_counters_add_class(&rxq->counters, rxq->ring->class_, packets,
+                                bytes);
+    }
     return n;
+}
+
+/* Receives a burst from the rings of all classes of 'rxq': from one only what
+ * those above leave room for.  Polices and counts it.  Returns the number of
+ * packets. */
+static int
+receive_classes(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+                struct dp_packet **pkts)
+{
+    int n = 0;
+
+    for (int i = rxq->n_classes - 1; i >= 0 && n < VPCI_VRING_BURST
+                                     && !vpci_super_is_pending(rxq->super);
+         i--) {
+        int n_new;
+
+        rxq->ring = rxq->rings[i];
+        n_new = receive_burst(dev, rxq, pkts + n, VPCI_VRING_BURST - n);
+        n += account_received(dev, rxq - dev->rxqs, pkts + n, n_new);
+    }
+    return n;
+}
+
+/* Goes on with the super-packet of 'rxq' that is not finished. */
+static int
+receive_rest(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+             struct dp_packet **pkts)
+{
+    int n = vpci_super_continue(dev, rxq, pkts, NETDEV_MAX_BURST);
+
+    return account_received(dev, rxq - dev->rxqs, pkts, n);
 }
 
 int
@@ -270,12 +309,13 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
         n = receive_rarp(dev, vpci_mempool_rte(dev->mempool), pkts);
         n = account_received(dev, rxq_->queue_id, pkts, n);
     } else if (OVS_UNLIKELY(vpci_super_is_pending(rxq->super))) {
-        n = vpci_super_continue(dev, rxq, pkts);
-        n = account_received(dev, rxq_->queue_id, pkts, n);
+        n = receive_rest(dev, rxq, pkts);
     } else if (rxq->splicer) {
         n = vpci_splice(dev, rxq, pkts, &moved);
+    } else if (OVS_UNLIKELY(rxq->n_classes > 1)) {
+        n = receive_classes(dev, rxq, pkts);
     } else {
-        n = receive_burst(dev, rxq, pkts);
+        n = receive_burst(dev, rxq, pkts, VPCI_VRING_BURST);
         n = account_received(dev, rxq_->queue_id, pkts, n);
     }
     if (qfill) {
@@ -357,23 +397,35 @@ all_sent(const struct vpci_pkt *frames, int n)
     return !others;
 }
 
-int
-vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *counters,
-               struct vpci_pkt *frames, int n, const struct vpci_tally *t)
+/* Counts 'frames[0..n)', which have been dealt with. */
+static void
+count_pushed(struct vpci_counters *counters, const struct vpci_pkt *frames,
+             int n)
 {
-    int done = push_frames(ring, counters, frames, n);
-
-    if (OVS_LIKELY(t && done == n && all_sent(frames, n))) {
-        vpci_counters_add_tally(counters, t);
-        return done;
-    }
-    for (int i = 0; i < done; i++) {
+    for (int i = 0; i < n; i++) {
         if (OVS_LIKELY(frames[i].fate == VPCI_PKT_SENT)) {
             vpci_counters_add_frames(counters, &frames[i], 1);
         } else {
             vpci_counter_add(&counters->drops[VPCI_DROP_TX_TOO_BIG],
                              vpci_frame_packets(&frames[i]));
         }
+    }
+}
+
+int
+vpci_ring_push(struct vpci_ring *ring, struct vpci_counters *counters,
+               struct vpci_pkt *frames, int n, const struct vpci_tally *t)
+{
+    uint64_t packets = counters->packets, bytes = counters->bytes;
+    int done = push_frames(ring, counters, frames, n);
+
+    if (OVS_LIKELY(t && done == n && all_sent(frames, n))) {
+        vpci_counters_add_tally(counters, t);
+    } else {
+        count_pushed(counters, frames, done);
+    }
+    if (OVS_UNLIKELY(ring->dev->classes.n > 1)) {
+        vpci_counters_add_class(counters, ring->class_, packets, bytes);
     }
     return done;
 }

@@ -21,8 +21,12 @@ show_ring(const struct vpci_ring *ring, struct ds *s)
     if (!state.running && !ring->fault) {
         return;
     }
-    ds_put_format(s, "    ring %u (%s guest): ", (unsigned int) ring->index,
+    ds_put_format(s, "    ring %u (%s guest", (unsigned int) ring->index,
                   ring->index % 2 ? "from" : "to");
+    if (ring->dev->classes.n > 1) {
+        ds_put_format(s, ", class %u", (unsigned int) ring->class_);
+    }
+    ds_put_cstr(s, "): ");
     if (state.running) {
         ds_put_format(s, "size %"PRIu16", avail %"PRIu16", used %"PRIu16,
                       state.size, state.base.avail_idx, state.base.used_idx);
@@ -60,6 +64,27 @@ show_counters(const char *name, int id, const struct vpci_counters *c,
         }
     }
     ds_put_char(s, '\n');
+}
+
+/* Packets and bytes of each class, if there are several. */
+static void
+show_classes(const struct netdev_vpci *dev, struct ds *s)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_counters rx, tx;
+
+    if (dev->classes.n == 1) {
+        return;
+    }
+    vpci_sum_counters(dev, &rx, &tx);
+    ds_put_format(s, "  classes: %"PRIu32", by %s\n", dev->classes.n,
+                  dev->classes.by == VPCI_ABI_CLASS_DSCP ? "DSCP" : "PCP");
+    for (unsigned int i = 0; i < dev->classes.n; i++) {
+        ds_put_format(s, "    class %u: packets received %"PRIu64", sent %"
+                      PRIu64"; bytes received %"PRIu64", sent %"PRIu64"\n",
+                      i, rx.class_packets[i], tx.class_packets[i],
+                      rx.class_bytes[i], tx.class_bytes[i]);
+    }
 }
 
 static void
@@ -182,6 +207,7 @@ show_port(const struct netdev_vpci *dev, struct ds *s)
                   dev->n_txqs, dev->flags & NETDEV_UP ? "" : ", down");
     show_connection(dev, s);
     show_paths(dev, s);
+    show_classes(dev, s);
     for (int i = 0; i < VPCI_MAX_RINGS; i++) {
         show_ring(&dev->rings[i], s);
     }

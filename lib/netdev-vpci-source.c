@@ -40,7 +40,9 @@ vpci_source_init(struct vpci_source *source)
 
         source->splicers[i] = s;
         s->source = source;
-        s->max = VPCI_VRING_BURST;
+        for (int j = 0; j < VPCI_ABI_MAX_CLASSES; j++) {
+            s->lanes[j].max = VPCI_VRING_BURST;
+        }
         s->reader = vpci_steer_reader_create(source->table, i);
         if (!s->reader) {
             free_splicers(source);

@@ -34,6 +34,7 @@ static const struct vpci_program dropped;
 /* A burst. */
 struct burst {
     struct vpci_splicer *splicer;
+    struct vpci_lane *lane;
     uint64_t now;               /* TSC. */
     int n;
     bool policed;               /* What leaves the ring is. */
@@ -539,10 +540,29 @@ may_wait(const struct burst *b, const struct netdev_vpci *from,
         = __atomic_load_n(&b->splicer->source->sole, __ATOMIC_ACQUIRE);
 
     return (sole && vpci_target_dev(sole) == dev
-            && (b->now - b->splicer->last_other
+            && (b->now - b->lane->last_other
                 >= rte_get_tsc_hz() / 1000 * SOLE_MS)
             && !ovsrcu_get(struct vpci_policer *, &from->ingress)
             && vpci_splice_passes(dev, t));
+}
+
+/* Notes which classes of 'to' the burst goes to.  If there are several, packets
+ * wait for none, so that nobody waits behind them for another. */
+static void
+note_classes(const struct burst *b, const struct netdev_vpci *to)
+{
+    struct vpci_lane *lane = b->lane;
+    uint32_t classes;
+
+    if (!__atomic_load_n(&to->splice_open, __ATOMIC_ACQUIRE)
+        || OVS_LIKELY(to->classes.n == 1)) {
+        return;
+    }
+    classes = vpci_queues_classes(to, b->frames, b->n);
+    if (!is_pow2(classes) || (lane->classes && classes != lane->classes)) {
+        lane->last_other = b->now;
+    }
+    lane->classes = classes;
 }
 
 /* Counts the burst, of which 't' is what is spliced, for the port. */
@@ -622,6 +642,9 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     bool wait;
 
     tally_spliced(b, &t);
+    if (to) {
+        note_classes(b, to);
+    }
     wait = to && may_wait(b, dev, to, &t);
     if (wait) {
         int n = b->n;
@@ -633,7 +656,7 @@ deal_with(struct burst *b, struct netdev_vpci *dev, struct vpci_rxq *rxq,
     }
     count_received(b, &rxq->counters, &t);
     count_entries(b);
-    vpci_splicer_note_where(b->splicer, to, b->now);
+    vpci_splicer_note_where(b->splicer, b->lane, to, b->now);
     if (to && !wait) {
         vpci_splice_send(to, b->frames, b->n, &t, false, b->now);
     } else if (!to) {
@@ -659,13 +682,15 @@ leave_super(struct vpci_splicer *s, struct netdev_vpci *dev,
 {
     vpci_super_start(dev, rxq, frame);
     vpci_vring_release(rxq->ring->vring, 1);
-    vpci_splicer_note_where(s, NULL, rte_get_tsc_cycles());
+    vpci_splicer_note_where(s, &s->lanes[rxq->ring->class_], NULL,
+                            rte_get_tsc_cycles());
     unsettle(s);
 }
 
 int
-vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
-                  struct dp_packet **pkts, int *n_up)
+vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
+                  unsigned int max, uint64_t now, struct dp_packet **pkts,
+                  int *n_up)
 {
     struct vpci_splicer *s = rxq->splicer;
     struct vpci_policer *policer
@@ -677,9 +702,10 @@ vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
 
     *n_up = 0;
     b.splicer = s;
+    b.lane = &s->lanes[rxq->ring->class_];
     b.now = now;
     b.odd = false;
-    b.n = vpci_vring_peek(rxq->ring->vring, b.frames, s->max);
+    b.n = vpci_vring_peek(rxq->ring->vring, b.frames, MIN(max, b.lane->max));
     if (!b.n) {
         return 0;
     }
@@ -709,7 +735,7 @@ vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     if (OVS_UNLIKELY(b.odd)) {
         unsettle(s);
     }
-    s->max = b.n ? VPCI_VRING_BURST : 1;
+    b.lane->max = b.n ? VPCI_VRING_BURST : 1;
     vpci_vring_release(rxq->ring->vring, b.n);
     return b.n;
 }

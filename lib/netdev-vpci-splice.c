@@ -8,6 +8,7 @@
 
 #include "netdev-vpci-actions.h"
 #include "netdev-vpci-queues.h"
+#include "netdev-vpci-wire.h"
 #include "vpci/splice.h"
 #include "vpci/steer.h"
 
@@ -40,6 +41,7 @@ easy_target(const struct netdev_vpci *dev, const struct vpci_splicer *s,
     }
     to = vpci_target_dev(program->ops[0].target);
     if (!to || !__atomic_load_n(&to->splice_open, __ATOMIC_ACQUIRE)
+        || to->classes.n > 1
         || ovsrcu_get(struct vpci_policer *, &to->egress)
         || ovsrcu_get(struct vpci_policer *, &dev->ingress)) {
         return NULL;
@@ -209,7 +211,7 @@ splice_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
                           stopped));
     if (n) {
         s->bytes += t.bytes;
-        vpci_splicer_note_where(s, to, now);
+        vpci_splicer_note_where(s, &s->lanes[0], to, now);
         vpci_count_spliced(&rxq->counters, &t);
         vpci_counter_add(&rxq->counters.splice_bursts, 1);
         vpci_steer_count(s->reader, plain.entry, n, t.bytes,
@@ -278,31 +280,74 @@ try_easy(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
     return n;
 }
 
+/* Takes bursts from the one ring of 'rxq'.  Returns how many frames it has
+ * lost, and stores in '*n_up' how many packets are in 'pkts'. */
+static int
+splice_bursts(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
+              struct dp_packet **pkts, int *n_up)
+{
+    int n_moved = 0;
+
+    *n_up = 0;
+    for (int i = 0; i < MAX_BURSTS; i++) {
+        bool stopped;
+        int n = try_easy(dev, rxq, now, &stopped);
+
+        if (!n && stopped) {
+            n = vpci_splice_burst(dev, rxq, VPCI_VRING_BURST, now, pkts,
+                                  n_up);
+            stopped = false;
+        }
+        n_moved += n;
+        if ((n < VPCI_VRING_BURST && !stopped) || *n_up
+            || rxq->splicer->bytes >= VPCI_SPLICE_BYTES) {
+            break;
+        }
+    }
+    return n_moved;
+}
+
+/* Like splice_bursts(), for 'rxq' with several classes: from one only what
+ * those above leave room for in a burst.  It is one burst, so that what is
+ * urgent on another queue of the thread need not wait for more. */
+static int
+splice_classes(struct netdev_vpci *dev, struct vpci_rxq *rxq, uint64_t now,
+               struct dp_packet **pkts, int *n_up)
+{
+    struct vpci_counters *c = &rxq->counters;
+    int n_moved = 0;
+
+    *n_up = 0;
+    for (int i = rxq->n_classes - 1;
+         i >= 0 && n_moved < VPCI_VRING_BURST
+         && rxq->splicer->bytes < VPCI_SPLICE_BYTES
+         && !vpci_super_is_pending(rxq->super); i--) {
+        uint64_t packets = c->packets, bytes = c->bytes;
+        int n_new_up;
+
+        rxq->ring = rxq->rings[i];
+        n_moved += vpci_splice_burst(dev, rxq, VPCI_VRING_BURST - n_moved,
+                                     now, pkts + *n_up, &n_new_up);
+        *n_up += n_new_up;
+        vpci_counters_add_class(c, i, packets, bytes);
+    }
+    return n_moved;
+}
+
 int
 vpci_splice(struct netdev_vpci *dev, struct vpci_rxq *rxq,
             struct dp_packet **pkts, bool *moved)
 {
     struct vpci_steer_reader *reader = rxq->splicer->reader;
     uint64_t start = rte_get_tsc_cycles();
-    int n_up = 0, n_moved = 0;
+    int n_up, n_moved;
 
     settle(rxq->splicer, start);
     rxq->splicer->bytes = 0;
     vpci_steer_enter(reader);
-    for (int i = 0; i < MAX_BURSTS; i++) {
-        bool stopped;
-        int n = try_easy(dev, rxq, start, &stopped);
-
-        if (!n && stopped) {
-            n = vpci_splice_burst(dev, rxq, start, pkts, &n_up);
-            stopped = false;
-        }
-        n_moved += n;
-        if ((n < VPCI_VRING_BURST && !stopped) || n_up
-            || rxq->splicer->bytes >= VPCI_SPLICE_BYTES) {
-            break;
-        }
-    }
+    n_moved = (OVS_LIKELY(rxq->n_classes == 1)
+               ? splice_bursts(dev, rxq, start, pkts, &n_up)
+               : splice_classes(dev, rxq, start, pkts, &n_up));
     vpci_steer_leave(reader);
     *moved = n_moved;
     if (n_moved) {

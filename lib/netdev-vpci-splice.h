@@ -42,14 +42,22 @@ struct vpci_source {
  * dealt with as a call takes. */
 #define VPCI_SPLICE_BYTES (128 * 1024)
 
+/* What one ring of a receive queue, that of a class, needs. */
+struct vpci_lane {
+    uint64_t last_other;        /* TSC when something last went elsewhere than
+                                 * to the sole target, or to another class of
+                                 * it. */
+    uint32_t classes;           /* Of the target that the last burst went to:
+                                 * bit N is class N.  0: of none so far. */
+    unsigned int max;           /* How many frames are looked at next. */
+};
+
 /* What a receive queue needs.  Everything is its PMD thread's alone. */
 struct vpci_splicer {
     struct vpci_source *source;
     struct vpci_steer_reader *reader;
-    uint64_t last_other;        /* TSC when something last went elsewhere than
-                                 * to the sole target. */
+    struct vpci_lane lanes[VPCI_ABI_MAX_CLASSES];
     uint32_t bytes;             /* That this call has dealt with. */
-    unsigned int max;           /* How many frames are looked at next. */
     unsigned int not_easy;      /* Bursts for which it is not worth while to
                                  * look for easy frames. */
 
@@ -73,17 +81,17 @@ void vpci_target_kill(struct vpci_target *);
 /* Waits until no PMD thread splices that did so when this was called. */
 void vpci_splice_synchronize(void);
 
-/* Notes that something went to 'to', or, if that is null, to several places or
- * to the datapath. */
+/* Notes that something from 'lane' went to 'to', or, if that is null, to
+ * several places or to the datapath. */
 static inline void
-vpci_splicer_note_where(struct vpci_splicer *s, const struct netdev_vpci *to,
-                        uint64_t now)
+vpci_splicer_note_where(const struct vpci_splicer *s, struct vpci_lane *lane,
+                        const struct netdev_vpci *to, uint64_t now)
 {
     const struct vpci_target *sole
         = __atomic_load_n(&s->source->sole, __ATOMIC_ACQUIRE);
 
     if (OVS_UNLIKELY(!to || !sole || vpci_target_dev(sole) != to)) {
-        s->last_other = now;
+        lane->last_other = now;
     }
 }
 
@@ -142,11 +150,13 @@ void vpci_splice_send_all(struct netdev_vpci *dev, struct vpci_pkt *frames,
 
 /* netdev-vpci-splice-burst.c */
 
-/* Takes up to one burst from the ring of 'rxq', at 'now' (TSC), and deals with
- * each frame.  Returns how many frames the ring has lost, and stores in
- * '*n_up' how many of them went to the datapath, in 'pkts'. */
+/* Takes up to one burst, of at most 'max' frames, from the ring of 'rxq' that
+ * is at hand, at 'now' (TSC), and deals with each frame.  Returns how many
+ * frames the ring has lost, and stores in '*n_up' how many of them went to the
+ * datapath, in 'pkts'. */
 int vpci_splice_burst(struct netdev_vpci *dev, struct vpci_rxq *rxq,
-                      uint64_t now, struct dp_packet **pkts, int *n_up);
+                      unsigned int max, uint64_t now, struct dp_packet **pkts,
+                      int *n_up);
 
 /* netdev-vpci-splice.c */
 

@@ -200,6 +200,20 @@ add_queue_stats(const struct netdev_vpci *dev,
     }
 }
 
+/* Adds the counters of each class, if there are several. */
+static void
+add_class_stats(const struct netdev_vpci *dev, const struct vpci_counters *rx,
+                const struct vpci_counters *tx,
+                struct netdev_custom_stats *stats)
+{
+    for (unsigned int i = 0; dev->classes.n > 1 && i < dev->classes.n; i++) {
+        add_custom(stats, rx->class_packets[i], "rx_class%u_good_packets", i);
+        add_custom(stats, rx->class_bytes[i], "rx_class%u_good_bytes", i);
+        add_custom(stats, tx->class_packets[i], "tx_class%u_good_packets", i);
+        add_custom(stats, tx->class_bytes[i], "tx_class%u_good_bytes", i);
+    }
+}
+
 int
 netdev_vpci_get_custom_stats(const struct netdev *netdev,
                              struct netdev_custom_stats *stats)
@@ -211,7 +225,8 @@ netdev_vpci_get_custom_stats(const struct netdev *netdev,
 
     stats->size = 0;
     stats->counters = xcalloc(VPCI_N_DROPS + N_OTHERS
-                              + 2 * VPCI_MAX_QUEUE_PAIRS,
+                              + 2 * VPCI_MAX_QUEUE_PAIRS
+                              + 4 * VPCI_ABI_MAX_CLASSES,
                               sizeof *stats->counters);
 
     ovs_mutex_lock(&dev->mutex);
@@ -228,6 +243,7 @@ netdev_vpci_get_custom_stats(const struct netdev *netdev,
     add_custom(stats, tx.notifies, "vpci_tx_notifications");
     add_custom(stats, dev->n_connects, "vpci_connects");
     add_queue_stats(dev, stats);
+    add_class_stats(dev, &rx, &tx, stats);
     ovs_mutex_unlock(&dev->mutex);
     return 0;
 }

@@ -181,10 +181,10 @@ drop_rest(struct vpci_rxq *rxq, enum vpci_drop reason)
 
 int
 vpci_super_continue(struct netdev_vpci *dev, struct vpci_rxq *rxq,
-                    struct dp_packet **pkts)
+                    struct dp_packet **pkts, int max)
 {
     struct vpci_super *s = rxq->super;
-    int n = MIN(vpci_super_n_left(s), NETDEV_MAX_BURST);
+    int n = MIN(vpci_super_n_left(s), max);
 
     /* The MTU, and with it the room, may have changed since the first. */
     if (vpci_wire_longest(&s->segments.wire, s->segments.len)

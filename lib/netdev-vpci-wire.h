@@ -94,11 +94,11 @@ enum vpci_drop vpci_super_check(struct netdev_vpci *,
 enum vpci_drop vpci_super_start(struct netdev_vpci *, struct vpci_rxq *rxq,
                                 const struct vpci_pkt *frame);
 
-/* Makes the next packets of the super-packet of 'rxq', at most
- * NETDEV_MAX_BURST, in 'pkts', or takes it as it is if the datapath does.
+/* Makes the next packets of the super-packet of 'rxq', at most 'max', which is
+ * 1 to NETDEV_MAX_BURST, in 'pkts', or takes it as it is if the datapath does.
  * Returns their number: 0 if there are no mbufs, for now. */
 int vpci_super_continue(struct netdev_vpci *, struct vpci_rxq *rxq,
-                        struct dp_packet **pkts);
+                        struct dp_packet **pkts, int max);
 
 /* Counts, as dropped, what is left of the super-packet of 'rxq', whose guest
  * is gone, while its gate is shut. */
