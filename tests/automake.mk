@@ -216,6 +216,7 @@ TESTSUITE_AT = \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
 	tests/vpci-net.at \
+	tests/vpci-priority.at \
 	tests/vpci-perf.at \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \

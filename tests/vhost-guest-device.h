@@ -139,6 +139,8 @@ struct guest {
     uint64_t features;          /* Negotiated; 0 before. */
     uint32_t hdr_len;           /* Of the virtio header. */
     uint8_t rx_hdr[GUEST_MAX_HDR]; /* That of the last frame received. */
+    unsigned int n_classes;     /* Of native rings, once known: each is a queue
+                                 * pair. */
     bool running;               /* The back end has the rings. */
     bool enabled[GUEST_MAX_PAIRS];
     struct guest_log log;

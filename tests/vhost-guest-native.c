@@ -97,12 +97,35 @@ read_layout(struct guest *g, int64_t deadline)
         }
         usleep(RUN_INTERVAL_US);
     }
-    if (n->layout.shape.n_queues < g->cfg.n_pairs) {
-        return guest_fail(g, EINVAL, "the region has %u queues, not %u",
-                    n->layout.shape.n_queues, g->cfg.n_pairs);
-    }
     n->ch = aligned_alloc(VPCI_ABI_LINE, vpci_channel_bytes(&n->layout));
     return n->ch ? 0 : guest_fail(g, ENOMEM, "no memory");
+}
+
+/* Makes a queue pair of each class of each of the region's queues. */
+static int
+make_queues(struct guest *g)
+{
+    const struct vpci_shape *shape = &g->native->layout.shape;
+    unsigned int n_wanted = g->cfg.n_pairs / (g->n_classes ? g->n_classes : 1);
+
+    if (shape->n_queues < n_wanted) {
+        return guest_fail(g, EINVAL, "the region has %u queues, not %u",
+                    shape->n_queues, n_wanted);
+    } else if (n_wanted * shape->n_classes > GUEST_MAX_PAIRS) {
+        return guest_fail(g, EINVAL, "%u queues with %u classes are more than "
+                          "%d pairs of rings", n_wanted, shape->n_classes,
+                          GUEST_MAX_PAIRS);
+    }
+    g->n_classes = shape->n_classes;
+    g->cfg.n_pairs = n_wanted * g->n_classes;
+    g->n_queues = 2 * g->cfg.n_pairs;
+    for (unsigned int i = 0; i < g->n_queues; i++) {
+        g->queues[i].index = i;
+        g->queues[i].is_rx = !(i % 2);
+        g->queues[i].kick_fd = g->queues[i].call_fd = -1;
+        g->enabled[i / 2] |= g->n_classes > 1;
+    }
+    return 0;
 }
 
 int
@@ -114,14 +137,9 @@ guest_native_open(struct guest *g)
     g->native = calloc(1, sizeof *g->native);
     g->running = false;
     g->hdr_len = HDR_LEN;
-    g->n_queues = 2 * g->cfg.n_pairs;
-    for (unsigned int i = 0; i < g->n_queues; i++) {
-        g->queues[i].index = i;
-        g->queues[i].is_rx = !(i % 2);
-        g->queues[i].kick_fd = g->queues[i].call_fd = -1;
-    }
     error = open_device(g, deadline);
     error = error ? error : read_layout(g, deadline);
+    error = error ? error : make_queues(g);
     if (error) {
         guest_native_close(g);
     }
@@ -129,28 +147,28 @@ guest_native_open(struct guest *g)
 }
 
 static uint32_t
-ring_index(const struct guest *g, const struct guest_queue *q)
+ring_index(const struct guest_queue *q)
 {
-    return vpci_layout_ring_index(&g->native->layout, q->index / 2, 0);
+    return q->index / 2;
 }
 
 static struct vpci_ring_tx *
 ring_tx(const struct guest *g, const struct guest_queue *q)
 {
-    return vpci_channel_tx(g->native->ch, ring_index(g, q));
+    return vpci_channel_tx(g->native->ch, ring_index(q));
 }
 
 static struct vpci_ring_rx *
 ring_rx(const struct guest *g, const struct guest_queue *q)
 {
-    return vpci_channel_rx(g->native->ch, ring_index(g, q));
+    return vpci_channel_rx(g->native->ch, ring_index(q));
 }
 
 static void
 inject(struct guest *g, const struct guest_queue *q)
 {
     uint32_t vector = vpci_layout_vector(&g->native->layout,
-                                         ring_index(g, q));
+                                         ring_index(q));
     struct vpci_signal *s = vpci_device_signal(g->native->dev, vector);
 
     g->counts.kicks++;
@@ -199,7 +217,7 @@ run(struct guest *g)
         for (unsigned int i = 0; i < g->n_queues; i++) {
             g->queues[i].signal = vpci_device_signal(
                 n->dev, vpci_layout_vector(&n->layout,
-                                           ring_index(g, &g->queues[i])));
+                                           ring_index(&g->queues[i])));
         }
         guest_wake(g);
     }
@@ -248,7 +266,7 @@ guest_native_start(struct guest *g)
         .base = n->region.base,
         .side = 1,
         .features = g->cfg.features & FEATURES,
-        .n_queues = g->cfg.n_pairs,
+        .n_queues = g->cfg.n_pairs / g->n_classes,
     };
     if (getrandom(&epoch, sizeof epoch, 0) != sizeof epoch) {
         return guest_fail(g, errno, "no random number");
@@ -470,7 +488,7 @@ forge_ring(struct guest *g, const struct guest_queue *q, uint32_t number)
     uint32_t r = random32();
 
     vpci_layout_ring(&g->native->layout, g->native->region.base,
-                     !q->is_rx, ring_index(g, q), &m);
+                     !q->is_rx, ring_index(q), &m);
     if (q->is_rx) {
         vpci_store32(&m.consumer->consumed,
                      vpci_load32(&m.producer->produced) - r % 3);
@@ -499,7 +517,7 @@ guest_native_forge(struct guest *g, unsigned int ms)
             uint32_t next;
 
             vpci_layout_ring(&g->native->layout, g->native->region.base,
-                             !q->is_rx, ring_index(g, q), &m);
+                             !q->is_rx, ring_index(q), &m);
             next = vpci_load32(&m.consumer->consumed);
             for (uint32_t j = 0; j < 64; j++) {
                 forge_ring(g, q, next + j);

@@ -105,6 +105,7 @@ parse_traffic(struct session *s, const struct args *args,
     cfg->burst = arg_number(args, "burst", cfg->burst);
     cfg->stream = arg_number(args, "stream", cfg->stream);
     cfg->pair = arg_number(args, "pair", cfg->pair);
+    cfg->from = arg_number(args, "from", cfg->from);
     cfg->max_ms = arg_ms(args, "time", 0);
     cfg->timeout_ms = arg_ms(args, "timeout", 0);
     if (!parse_template(args, &cfg->template)) {
@@ -157,7 +158,7 @@ run_sending(struct session *s, struct traffic_config *cfg)
     begin(s, cfg);
     traffic_run(t);
     end(s);
-    if (t->timed_out || t->unsent) {
+    if (t->timed_out || (t->unsent && !cfg->leave)) {
         return failed(s, "sent=%"PRIu64" but %"PRIu64" not given back",
                       t->sent, t->unsent);
     }
@@ -173,6 +174,7 @@ run_send(struct session *s, const struct args *args)
         return false;
     }
     cfg.source = TRAFFIC_PATTERN;
+    cfg.leave = arg_has(args, "leave");
     cfg.count = args->n > 1 ? strtoull(args->words[1], NULL, 0) : 1;
     return cfg.count ? run_sending(s, &cfg) : failed(s, "say how many frames");
 }
@@ -525,14 +527,16 @@ run_assert(struct session *s, const struct args *args)
     "[dport=N] [flows=N] [hdr=HEX]"
 
 const struct command traffic_commands[] = {
-    { "send", "N "SENDING" [timeout=S]", "send test frames and wait until the "
-      "device has given all buffers back", run_send },
+    { "send", "N "SENDING" [timeout=S] [leave]", "send test frames and wait "
+      "until the device has given all buffers back, or only until it has got "
+      "them all if so asked", run_send },
     { "send-hex", "HEX [count=N] [pair=N] [hdr=HEX]", "send this frame",
       run_send_hex },
     { "send-pcap", "FILE [pair=N] [hdr=HEX]", "send what a file has",
       run_send_pcap },
-    { "recv", "N [any] [print|print-hdr|print-pair] [pcap=FILE] [timeout=S]",
-      "receive N frames, and show them, behind the virtio header or the "
+    { "recv", "N [any] [print|print-hdr|print-pair] [from=N] [pcap=FILE] "
+      "[timeout=S]", "receive N frames, from one queue pair if so asked, and "
+      "show them, behind the virtio header or the "
       "number of the queue pair if so asked; fails if one is damaged, left "
       "out, late or, unless any, not a test frame", run_recv },
     { "drain", "[S]", "receive until nothing comes for S seconds (0.1), or "

@@ -45,7 +45,7 @@ traffic_config_init(struct traffic_config *cfg)
     cfg->template = template;
     cfg->min_size = cfg->max_size = 64;
     cfg->burst = 32;
-    cfg->pair = -1;
+    cfg->pair = cfg->from = -1;
 }
 
 void
@@ -278,7 +278,8 @@ turn(struct traffic *t)
     pthread_mutex_lock(&g->lock);
     for (unsigned int pair = 0; pair < g->cfg.n_pairs && !g->frozen; pair++) {
         n += guest_reap_tx(g, &g->queues[2 * pair + 1]);
-        if (t->cfg.receive) {
+        if (t->cfg.receive
+            && (t->cfg.from < 0 || (unsigned int) t->cfg.from == pair)) {
             n += receive_burst(t, pair);
         }
         if (may_send_on(t, pair)) {
@@ -319,7 +320,7 @@ has_ended(const struct traffic *t)
     pthread_mutex_lock(&t->g->lock);
     unsent = count_unsent(t->g);
     pthread_mutex_unlock(&t->g->lock);
-    return !unsent;
+    return !unsent || t->cfg.leave;
 }
 
 /* The longest time to sleep, in ms. */

@@ -36,6 +36,8 @@ struct traffic_config {
     uint64_t rate;              /* Frames per second; 0: as many as go. */
     unsigned int burst;         /* Posted before one publish, at most. */
     int pair;                   /* Send on this queue pair alone, or -1. */
+    int from;                   /* Receive from this one alone, or -1. */
+    bool leave;                 /* What is sent need not come back. */
     const uint8_t *fixed;
     uint32_t fixed_len;
     FILE *pcap_in;
