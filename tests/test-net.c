@@ -395,8 +395,80 @@ run_strict_priority(void)
         CHECK(!vpci_net_rx_burst(f.net, 1, b.bufs, 7));
         CHECK(!vpci_net_rx_burst(f.net, 2, b.bufs, 7));
     }
+    for (uint32_t i = 0; i < 4; i++) {
+        struct vpci_net_class_stats stats;
+
+        vpci_net_get_class_stats(f.net, 0, i, &stats);
+        CHECK(stats.rx_packets == 250 && !stats.tx_packets);
+    }
     fixture_uninit(&f);
     return true;
+}
+
+/* A packet that goes to the last class if 'urgent', otherwise to the first. */
+static void
+make_tagged(struct vpci_ring_buf *buf, bool urgent, uint8_t number)
+{
+    uint8_t *p = buf->data;
+
+    memset(p, number, 60);
+    p[12] = 0x81;
+    p[13] = 0;
+    p[14] = urgent ? 0xe0 : 0;
+    buf->len = 60;
+}
+
+static uint64_t
+sent_of_class(const struct fixture *f, uint32_t class_)
+{
+    struct vpci_net_class_stats stats;
+
+    vpci_net_get_class_stats(f->net, VPCI_NET_ALL, class_, &stats);
+    return stats.tx_packets;
+}
+
+/* 30 packets, every third of which is urgent: there is room for 16 others. */
+static bool
+check_full_class(bool drop)
+{
+    struct vpci_net_config config = { .n_queues = 1, .drop = drop };
+    unsigned int n_wanted = drop ? 30 : 24, n_urgent = 0;
+    static struct burst b;
+    struct vpci_net_stats stats;
+    uint8_t got[60];
+    struct fixture f;
+
+    burst_init(&b);
+    CHECK(fixture_init(&f, &with_classes, &config));
+    f.s.words.class_by = VPCI_ABI_CLASS_PCP;
+    f.s.words.class_of[7] = 3;
+    CHECK(meet(&f));
+    for (int i = 0; i < 30; i++) {
+        make_tagged(&b.bufs[i], i % 3 == 2, i);
+    }
+    CHECK(vpci_net_tx_burst(f.net, 0, b.bufs, 30) == n_wanted);
+    while (switch_port_take(&f.s.port, 3, got, sizeof got)) {
+        CHECK(got[0] == 3 * n_urgent + 2);
+        n_urgent++;
+    }
+    CHECK(n_urgent == (drop ? 10 : 8));
+    CHECK(sent_of_class(&f, 0) == 16 && sent_of_class(&f, 3) == n_urgent);
+    for (int i = 0; i < 16; i++) {
+        CHECK(switch_port_take(&f.s.port, 0, got, sizeof got) == 60);
+        CHECK(got[0] == 3 * (i / 2) + i % 2);
+    }
+    stats = stats_of(&f);
+    CHECK(stats.tx.packets == 16 + n_urgent
+          && stats.tx.bytes == 60 * stats.tx.packets
+          && stats.tx.dropped == (drop ? 4 : 0) && stats.tx.full == 1);
+    fixture_uninit(&f);
+    return true;
+}
+
+static bool
+run_full_class(void)
+{
+    return check_full_class(false) && check_full_class(true);
 }
 
 static bool
@@ -1121,6 +1193,7 @@ main(int argc, char *argv[])
         { "states", run_states },
         { "classes", run_classes },
         { "strict-priority", run_strict_priority },
+        { "full-class", run_full_class },
         { "lengths", run_lengths },
         { "offloads", run_offloads },
         { "full", run_full },

@@ -164,6 +164,26 @@ receive(uint32_t queue)
     return n;
 }
 
+/* Adds the packets of each class, if the port has several, to the 'n' fields.
+ * Returns how many there are now. */
+static unsigned int
+add_classes(struct tool_field fields[], unsigned int n)
+{
+    static const char *const names[VPCI_ABI_MAX_CLASSES] = {
+        "class0", "class1", "class2", "class3",
+        "class4", "class5", "class6", "class7",
+    };
+    uint32_t n_classes = sink.tool.info.n_classes;
+
+    for (uint32_t i = 0; n_classes > 1 && i < n_classes; i++) {
+        struct vpci_net_class_stats stats;
+
+        vpci_net_get_class_stats(sink.tool.net, VPCI_NET_ALL, i, &stats);
+        fields[n++] = (struct tool_field) { names[i], stats.rx_packets, 0 };
+    }
+    return n;
+}
+
 static void
 report(const char *kind)
 {
@@ -176,7 +196,7 @@ report(const char *kind)
     struct vpci_net_stats stats;
 
     vpci_net_get_stats(sink.tool.net, VPCI_NET_ALL, &stats);
-    const struct tool_field fields[] = {
+    struct tool_field fields[16 + VPCI_ABI_MAX_CLASSES] = {
         { "packets", c->packets - old->packets, 0 },
         { "bytes", c->bytes - old->bytes, 0 },
         { "pps", (c->packets - old->packets) / seconds, 0 },
@@ -194,7 +214,8 @@ report(const char *kind)
         { "latency_p999_us", histogram_quantile(h, 0.999) / 1e3, 1 },
         { "latency_max_us", sink.max_ns / 1e3, 1 },
     };
-    tool_report(&sink.tool, kind, fields, sink.total.n ? 16 : 12);
+    tool_report(&sink.tool, kind, fields,
+                add_classes(fields, sink.total.n ? 16 : 12));
     sink.reported = sink.all;
     sink.reported_at = now;
     histogram_clear(&sink.interval);

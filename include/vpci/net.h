@@ -49,7 +49,8 @@ struct vpci_net_config {
     bool own_thread;            /* Somebody else than the caller shall call
                                  * vpci_net_run(). */
     bool drop;                  /* Packets that there is no room for, or no
-                                 * switch, are dropped, as a network card does;
+                                 * switch, are dropped, as a network card does,
+                                 * and those of other classes are not;
                                  * otherwise they stay with the caller. */
     uint8_t reserved[40];       /* 0.  Begin with all of it 0, by = { 0 } or by
                                  * naming fields, and those that you do not know
@@ -158,6 +159,16 @@ struct vpci_net_stats {
 #define VPCI_NET_ALL UINT32_MAX
 void vpci_net_get_stats(const struct vpci_net *net, uint32_t queue,
                         struct vpci_net_stats *stats);
+
+/* Packets of 'class_', below VPCI_ABI_MAX_CLASSES, on 'queue' or on all, that
+ * were sent and received while the port had several classes. */
+struct vpci_net_class_stats {
+    uint64_t tx_packets;
+    uint64_t rx_packets;
+};
+void vpci_net_get_class_stats(const struct vpci_net *net, uint32_t queue,
+                              uint32_t class_,
+                              struct vpci_net_class_stats *stats);
 
 /* Packets.  Queues are numbered from 0, below VPCI_ABI_MAX_QUEUES. */
 

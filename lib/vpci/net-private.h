@@ -33,6 +33,7 @@ struct net_worker {
     uint32_t stuck_consumed;
 
     struct vpci_net_queue_stats stats;
+    uint64_t class_packets[VPCI_ABI_MAX_CLASSES]; /* With several classes. */
 } __attribute__((aligned(VPCI_ABI_LINE)));
 
 /* How packets of a port get their class, and which there may be. */

@@ -65,7 +65,11 @@ receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
             &told);
 
         tell |= (unsigned int) told << i;
-        got += m ? finish(net, w, &bufs[got], m) : 0;
+        m = m ? finish(net, w, &bufs[got], m) : 0;
+        if (net->policy.classes.n > 1) {
+            net_count(&w->class_packets[i], m);
+        }
+        got += m;
     }
     if (NET_UNLIKELY(tell)) {
         net_inject(net, w, queue, tell);

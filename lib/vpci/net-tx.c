@@ -43,6 +43,7 @@ send_one_class(struct vpci_net *net, struct net_worker *w, uint32_t queue,
                const struct vpci_ring_buf bufs[], unsigned int n)
 {
     uint32_t ring = net_ring(net, queue, 0);
+    uint64_t bytes = 0;
     bool tell;
     unsigned int sent = vpci_ring_tx_burst(
         vpci_channel_tx(net->base.channel, ring), bufs, n, &tell);
@@ -53,16 +54,48 @@ send_one_class(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     if (NET_UNLIKELY(sent < n)) {
         stop_at(net, w, ring);
     }
+    for (unsigned int i = 0; i < sent; i++) {
+        bytes += bufs[i].len;
+    }
+    net_count(&w->stats.packets, sent);
+    net_count(&w->stats.bytes, bytes);
     return sent;
 }
 
+/* Makes what was put into the rings of 'queue', 'counts[I]' packets of class I,
+ * visible. */
+static void
+publish_classes(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+                const unsigned int counts[])
+{
+    unsigned int tell = 0;
+
+    for (uint32_t i = net->policy.classes.n; i-- > 0; ) {
+        struct vpci_ring_tx *tx = vpci_channel_tx(net->base.channel,
+                                                  net_ring(net, queue, i));
+
+        if (counts[i] && vpci_ring_publish(tx)) {
+            tell |= 1u << i;
+        }
+        net_count(&w->stats.packets, counts[i]);
+        net_count(&w->class_packets[i], counts[i]);
+    }
+    if (tell) {
+        net_inject(net, w, queue, tell);
+    }
+}
+
+/* A class that is full stops the burst, unless what there is no room for is
+ * dropped. */
 static unsigned int
 send_classes(struct vpci_net *net, struct net_worker *w, uint32_t queue,
              const struct vpci_ring_buf bufs[], unsigned int n)
 {
     struct vpci_channel *channel = net->base.channel;
-    unsigned int used = 0, tell = 0, i;
+    unsigned int counts[VPCI_ABI_MAX_CLASSES] = { 0 };
     uint32_t full = UINT32_MAX;
+    uint64_t bytes = 0;
+    unsigned int i;
 
     for (i = 0; i < n; i++) {
         const struct vpci_ring_buf *buf = &bufs[i];
@@ -72,24 +105,21 @@ send_classes(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         struct vpci_ring_tx *tx = vpci_channel_tx(channel, ring);
         void *p = vpci_ring_reserve(tx, buf->len);
 
-        if (!p) {
-            full = ring;
+        if (p) {
+            memcpy(p, buf->data, buf->len);
+            vpci_ring_submit(tx, buf->len, &buf->offload);
+            bytes += buf->len;
+            counts[class_]++;
+            continue;
+        }
+        full = ring;
+        if (!net->config.drop) {
             break;
         }
-        memcpy(p, buf->data, buf->len);
-        vpci_ring_submit(tx, buf->len, &buf->offload);
-        used |= 1u << class_;
+        net_count(&w->stats.dropped, 1);
     }
-    for (uint32_t j = net->policy.classes.n; j-- > 0; ) {
-        if (used & 1u << j
-            && vpci_ring_publish(
-                vpci_channel_tx(channel, net_ring(net, queue, j)))) {
-            tell |= 1u << j;
-        }
-    }
-    if (tell) {
-        net_inject(net, w, queue, tell);
-    }
+    publish_classes(net, w, queue, counts);
+    net_count(&w->stats.bytes, bytes);
     if (full != UINT32_MAX) {
         stop_at(net, w, full);
     }
@@ -114,17 +144,9 @@ static unsigned int
 send_good(struct vpci_net *net, struct net_worker *w, uint32_t queue,
           const struct vpci_ring_buf bufs[], unsigned int n)
 {
-    unsigned int sent = (net->policy.classes.n > 1
-                         ? send_classes(net, w, queue, bufs, n)
-                         : send_one_class(net, w, queue, bufs, n));
-    uint64_t bytes = 0;
-
-    for (unsigned int i = 0; i < sent; i++) {
-        bytes += bufs[i].len;
-    }
-    net_count(&w->stats.packets, sent);
-    net_count(&w->stats.bytes, bytes);
-    return sent;
+    return (net->policy.classes.n > 1
+            ? send_classes(net, w, queue, bufs, n)
+            : send_one_class(net, w, queue, bufs, n));
 }
 
 /* Returns how many packets are done with. */

@@ -500,6 +500,19 @@ vpci_net_get_stats(const struct vpci_net *net_, uint32_t queue,
 }
 
 void
+vpci_net_get_class_stats(const struct vpci_net *net, uint32_t queue,
+                         uint32_t class_, struct vpci_net_class_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
+        if (queue == VPCI_NET_ALL || i == queue) {
+            stats->tx_packets += load(&net->tx[i].class_packets[class_]);
+            stats->rx_packets += load(&net->rx[i].class_packets[class_]);
+        }
+    }
+}
+
+void
 vpci_net_wake(struct vpci_net *net)
 {
     __atomic_add_fetch(&net->n_wakes, 1, __ATOMIC_RELEASE);
