@@ -415,6 +415,9 @@ struct netdev_vpci {
     /* Null unless Open vSwitch offloads flows. */
     OVSRCU_TYPE(struct vpci_offload *) offload;
 
+    /* When to say once more that something has changed. */
+    ATOMIC(long long int) say_again_at;
+
     /* A guest that was migrated here: the address to announce (RARP). */
     ATOMIC(bool) rarp_pending;
     struct eth_addr rarp_mac;

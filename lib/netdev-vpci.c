@@ -6,15 +6,18 @@
 #include "netdev-vpci-private.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #include "connectivity.h"
 #include "dpdk.h"
 #include "netdev-vpci-keeper.h"
 #include "netdev-vpci-tso.h"
+#include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
 #include "packets.h"
 #include "seq.h"
+#include "timeval.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci);
 
@@ -30,8 +33,8 @@ is_netdev_vpci(const struct netdev *netdev)
     return netdev->netdev_class->construct == netdev_vpci_construct;
 }
 
-void
-vpci_changed(struct netdev_vpci *dev)
+static void
+say_changed(struct netdev_vpci *dev)
 {
     /* This wakes the main thread first and changes the port's sequence number
      * afterwards, so that the main thread may look too early... */
@@ -39,6 +42,41 @@ vpci_changed(struct netdev_vpci *dev)
 
     /* ...and has to look again. */
     seq_change(connectivity_seq_get());
+}
+
+/* For how long after the process began to say everything twice, and when to say
+ * it again, in ms.
+ *
+ * Open vSwitch may have skipped it.  What it finds while it configures itself it
+ * writes to the database by one transaction; what changes before that is complete,
+ * by another one, which leaves out what is in the database already: from the
+ * process that was killed before this one began. */
+#define TWICE_MS 60000
+#define AGAIN_MS 1000
+
+void
+vpci_changed(struct netdev_vpci *dev)
+{
+    long long int now = time_msec();
+
+    if (now - time_boot_msec() < TWICE_MS) {
+        atomic_store_relaxed(&dev->say_again_at, now + AGAIN_MS);
+    }
+    say_changed(dev);
+}
+
+/* Says once more that something has changed, if it is time to. */
+static void
+say_again(struct netdev_vpci *dev)
+{
+    long long int at;
+
+    atomic_read_relaxed(&dev->say_again_at, &at);
+    if (time_msec() >= at
+        && atomic_compare_exchange_strong(&dev->say_again_at, &at,
+                                          LLONG_MAX)) {
+        say_changed(dev);
+    }
 }
 
 static int
@@ -64,6 +102,7 @@ netdev_vpci_run(const struct netdev_class *class)
 
         vpci_vhost_run(netdev_vpci_cast(netdev));
         vpci_base_run(netdev_vpci_cast(netdev));
+        say_again(netdev_vpci_cast(netdev));
         netdev_close(netdev);
     }
     shash_destroy(&ports);
@@ -77,8 +116,14 @@ netdev_vpci_wait(const struct netdev_class *class OVS_UNUSED)
 
     ovs_mutex_lock(&vpci_mutex);
     LIST_FOR_EACH (dev, node, &vpci_list) {
+        long long int at;
+
         vpci_vhost_wait(dev);
         vpci_base_wait(dev);
+        atomic_read_relaxed(&dev->say_again_at, &at);
+        if (at != LLONG_MAX) {
+            poll_timer_wait_until(at);
+        }
     }
     ovs_mutex_unlock(&vpci_mutex);
     vpci_keeper_wait();
@@ -137,6 +182,7 @@ netdev_vpci_construct(struct netdev *netdev)
     eth_addr_random(&dev->hwaddr);
     atomic_init(&dev->tx_retries_max, 0);
     atomic_init(&dev->rarp_pending, false);
+    atomic_init(&dev->say_again_at, LLONG_MAX);
     ovsrcu_init(&dev->ingress, NULL);
     ovsrcu_init(&dev->egress, NULL);
     dev->flags = NETDEV_UP | NETDEV_PROMISC;
