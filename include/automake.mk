@@ -7,7 +7,6 @@ vpciinclude_HEADERS = \
 	include/vpci/abi.h \
 	include/vpci/bus.h \
 	include/vpci/channel.h \
-	include/vpci/classes.h \
 	include/vpci/device.h \
 	include/vpci/doorbell.h \
 	include/vpci/key.h \
@@ -20,8 +19,9 @@ vpciinclude_HEADERS = \
 	include/vpci/steer.h \
 	include/vpci/types.h
 
-# What is for the switch alone.
+# What is for the switch, and for the library itself.
 noinst_HEADERS += \
+	include/vpci/classes.h \
 	include/vpci/gate.h \
 	include/vpci/guard.h \
 	include/vpci/memory.h \
