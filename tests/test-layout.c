@@ -63,6 +63,40 @@ mark_ring(const struct vpci_layout *layout, uint8_t *marks, uint8_t *base,
     return true;
 }
 
+/* What there is for links. */
+static bool
+mark_links(const struct vpci_layout *layout, uint8_t *marks, uint8_t *base)
+{
+    uint64_t control = layout->sections[VPCI_ABI_CONTROL].size;
+    uint64_t guest = layout->sections[VPCI_ABI_SIDE1].offset;
+    uint64_t end = guest + layout->sections[VPCI_ABI_SIDE1].size;
+    size_t bytes = vpci_layout_projection_bytes(layout);
+
+    CHECK(mark(marks, base, vpci_layout_hints(layout, base), bytes, 0,
+               control));
+    for (uint32_t i = 0; i < layout->shape.n_links; i++) {
+        uint8_t *acceptances = vpci_layout_acceptances(layout, base, i);
+
+        CHECK(!((uintptr_t) acceptances % VPCI_ABI_PAGE));
+        CHECK(mark(marks, base, acceptances, bytes, 0, control));
+        CHECK(mark(marks, base, vpci_layout_link(layout, base, i),
+                   sizeof(struct vpci_abi_link), 0, control));
+    }
+    for (uint32_t q = 0; q < layout->shape.n_queues; q++) {
+        CHECK(mark(marks, base, vpci_layout_queue(layout, base, q),
+                   sizeof(struct vpci_abi_queue), guest, end));
+        for (uint32_t i = 0; i < layout->shape.n_links; i++) {
+            CHECK(mark(marks, base, vpci_layout_link_count(layout, base, q, i),
+                       sizeof(struct vpci_abi_link_count), guest, end));
+        }
+        for (uint32_t i = 0; i < layout->shape.n_entries; i++) {
+            CHECK(mark(marks, base, vpci_layout_flow_count(layout, base, q, i),
+                       sizeof(struct vpci_abi_flow_count), guest, end));
+        }
+    }
+    return true;
+}
+
 /* Nothing overlaps, and each side's things are in its own section. */
 static bool
 is_apart(const struct vpci_shape *shape)
@@ -91,6 +125,7 @@ is_apart(const struct vpci_shape *shape)
                    layout.sections[VPCI_ABI_CONTROL].size));
         CHECK(mark_ring(&layout, marks, base, 0, VPCI_LAYOUT_CALLS));
         CHECK(mark_ring(&layout, marks, base, 1, VPCI_LAYOUT_CALLS));
+        CHECK(!shape->n_links || mark_links(&layout, marks, base));
     }
     for (int i = 0; i < 2; i++) {
         uint64_t begin = layout.sections[VPCI_ABI_SIDE0 + i].offset;
@@ -182,7 +217,7 @@ run_shapes(void)
     REFUSED(n_links, 65, VPCI_LAYOUT_LINKS,
             "number of links is 65, but 0 to 64 are possible");
     REFUSED(n_entries, 4097, VPCI_LAYOUT_ENTRIES,
-            "number of entries is 4097, but 0 to 4096 are possible");
+            "number of entries is 4097, but 1 to 4096 are possible");
     REFUSED(n_vectors, 0, VPCI_LAYOUT_VECTORS,
             "number of vectors is 0, but 1 to 32 are possible");
     REFUSED(kind, VPCI_ABI_LINK, VPCI_LAYOUT_LINKS,

@@ -100,9 +100,14 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_consumer) == 2 * VPCI_ABI_LINE);
  * A region is one piece of shared memory that three or two may write: the
  * switch, and one side or two.  Its sections are, in this order:
  *
- *     control      written by the switch
+ *     control      written by the switch: what it says of the port and, in a base
+ *                  region, of links
  *     side 0       the switch in a base region, guest 0 of a link
  *     side 1       the guest in a base region, guest 1 of a link
+ *
+ * A side's section has what it says of itself, the words of its rings, and the
+ * rings that it produces; in a base region that of the guest also has what it says
+ * of links.
  *
  * Where everything is in them follows from the region's shape alone: see
  * vpci/layout.h.  In a base region the guest takes the shape from the header,
@@ -193,10 +198,13 @@ struct vpci_abi_state {
     vpci_le64 features;         /* Of virtio-net: what the side takes... */
     vpci_le32 n_queues;         /* ...and would use, 1 to those of the shape. */
     uint8_t mac[6];             /* Of a guest; all 0 if it does not say. */
-    uint8_t reserved0[38];
+    uint8_t reserved0[2];
+    vpci_le32 n_links;          /* Of a guest, in its base region: links that
+                                 * it would use. */
+    uint8_t reserved1[32];
 
     vpci_le32 heartbeat;        /* Changes at least once in VPCI_ABI_BEAT_MS. */
-    uint8_t reserved1[60];
+    uint8_t reserved2[60];
 };
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_state) == 2 * VPCI_ABI_LINE);
 
@@ -221,5 +229,75 @@ struct vpci_abi_port {
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port) == 3 * VPCI_ABI_LINE);
 
 #define VPCI_ABI_BEAT_MS 100
+
+/* Links
+ * -----
+ *
+ * A base region with room for links has, in its control section:
+ *
+ *     links         an array of n_links structs vpci_abi_link
+ *     hints         a projection (vpci/projection.h): which packets that the
+ *                   guest sends belong on a link.  All others go to the switch.
+ *     acceptances   a projection for each link: which packets of that link the
+ *                   guest may receive.  No others.
+ *
+ * and in the guest's section, for each of its queues, what is said below.
+ *
+ * The guest that sends looks its packets up as they are.  The one that receives
+ * copies what it looks up first, and refuses, and counts, what is not accepted.
+ *
+ * No packet overtakes another one of its flow and queue.  When packets have come
+ * through the switch so far, the acceptance is VPCI_ABI_WAIT for a while: packets
+ * stay in the link, with those behind them, until those before them have come.
+ * When packets have come by the link so far, the receiver itself puts them first:
+ * of what the switch has sent, it takes no packet before those that it saw in its
+ * links at that time, unless they wait. */
+
+/* Of a link, to one of its guests. */
+struct vpci_abi_link {
+    vpci_le32 id;               /* Of its region; 0: there is no link.  Written
+                                 * last, never used for another link. */
+    vpci_le32 side;             /* The guest's: 0 or 1. */
+    struct vpci_abi_shape shape;
+    uint8_t reserved[88];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_link) == 128);
+
+/* Verdicts of hints: a link's place in the array, and its id << 32. */
+#define VPCI_ABI_HINT_ID_SHIFT 32
+
+/* Verdicts of acceptances: the place of the packet's counters, in the array of
+ * n_entries, and one of these << 32. */
+#define VPCI_ABI_ACCEPTANCE_SHIFT 32
+enum vpci_abi_acceptance {
+    VPCI_ABI_ACCEPT = 1,
+    VPCI_ABI_WAIT = 2           /* Not yet: look again when there is another
+                                 * generation. */
+};
+
+/* What a guest says of a queue. */
+struct vpci_abi_queue {
+    vpci_le32 hints;            /* Everything that the queue sends from now on
+                                 * goes by this generation, or a later one. */
+    uint8_t reserved[60];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_queue) == VPCI_ABI_LINE);
+
+/* What it has received from a link, in a queue.  Never fall. */
+struct vpci_abi_link_count {
+    vpci_le64 refused;          /* Packets. */
+    uint8_t reserved[24];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_link_count) == 32);
+
+/* What it has received of an acceptance, in a queue.  Never fall. */
+struct vpci_abi_flow_count {
+    vpci_le64 packets;          /* A super-packet counts as what it would be on
+                                 * a wire. */
+    vpci_le64 bytes;
+    vpci_le64 tcp_flags;        /* Of all packets, in network byte order. */
+    uint8_t reserved[8];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_flow_count) == 32);
 
 #endif /* vpci/abi.h */

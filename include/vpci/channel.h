@@ -45,6 +45,7 @@ struct vpci_channel_config {
     unsigned int side;          /* 0 or 1. */
     uint64_t features;          /* What we take. */
     uint32_t n_queues;          /* What we would use. */
+    uint32_t n_links;           /* As well, if we are a guest. */
     uint8_t mac[6];             /* What we say; all 0: nothing. */
 
     /* Called when a ring is found to be broken, as struct vpci_peer's; not if
@@ -90,6 +91,10 @@ bool vpci_channel_is_current(const struct vpci_channel *ch);
 /* While it runs: what both sides take, and the queues that both would use. */
 uint64_t vpci_channel_features(const struct vpci_channel *ch);
 uint32_t vpci_channel_n_queues(const struct vpci_channel *ch);
+
+/* While it runs: the links that the other side would use, as far as there may
+ * be any. */
+uint32_t vpci_channel_n_links(const struct vpci_channel *ch);
 
 /* While it runs: the other side's address.  Returns false if it does not say. */
 bool vpci_channel_peer_mac(const struct vpci_channel *ch, uint8_t mac[6]);

@@ -64,6 +64,12 @@ struct vpci_shape {
     uint32_t n_vectors;
 };
 
+/* To and from shared memory, where each number is loaded once. */
+void vpci_layout_put_shape(const struct vpci_shape *shape,
+                           struct vpci_abi_shape *shared);
+void vpci_layout_get_shape(const struct vpci_abi_shape *shared,
+                           struct vpci_shape *shape);
+
 struct vpci_layout {
     struct vpci_shape shape;
     uint32_t n_rings;           /* Each way, without that of calls. */
@@ -120,8 +126,29 @@ uint32_t vpci_layout_vector(const struct vpci_layout *layout, uint32_t index);
 struct vpci_abi_state *vpci_layout_state(const struct vpci_layout *layout,
                                          void *base, unsigned int side);
 
+/* Vector that wakes a side for everything but packets. */
+uint32_t vpci_layout_control_vector(const struct vpci_layout *layout);
+
 /* Of a base region. */
 struct vpci_abi_port *vpci_layout_port(void *base);
+
+/* Of a base region with room for links: link 'i', where the projections are and
+ * how many bytes each has, and what the guest says of a queue.  All arguments are
+ * below what the shape says. */
+struct vpci_abi_link *vpci_layout_link(const struct vpci_layout *layout,
+                                       void *base, uint32_t i);
+size_t vpci_layout_projection_bytes(const struct vpci_layout *layout);
+void *vpci_layout_hints(const struct vpci_layout *layout, void *base);
+void *vpci_layout_acceptances(const struct vpci_layout *layout, void *base,
+                              uint32_t link);
+struct vpci_abi_queue *vpci_layout_queue(const struct vpci_layout *layout,
+                                         void *base, uint32_t queue);
+struct vpci_abi_link_count *vpci_layout_link_count(
+    const struct vpci_layout *layout, void *base, uint32_t queue,
+    uint32_t link);
+struct vpci_abi_flow_count *vpci_layout_flow_count(
+    const struct vpci_layout *layout, void *base, uint32_t queue,
+    uint32_t entry);
 
 #ifdef __cplusplus
 }

@@ -21,6 +21,7 @@ struct vpci_channel {
     uint32_t peer_epoch;        /* For which the rings were made, or 0. */
     uint64_t peer_features;
     uint32_t peer_n_queues;
+    uint32_t peer_n_links;
     uint8_t peer_mac[6];
     bool runs;
 
@@ -198,6 +199,7 @@ introduce(struct vpci_channel *ch)
 {
     vpci_store64(&ch->own->features, ch->config.features);
     vpci_store32(&ch->own->n_queues, ch->config.n_queues);
+    vpci_store32(&ch->own->n_links, ch->config.n_links);
     memcpy(ch->own->mac, ch->config.mac, sizeof ch->own->mac);
 }
 
@@ -250,11 +252,14 @@ static void
 learn_peer(struct vpci_channel *ch)
 {
     uint32_t n_queues = vpci_load32(&ch->other->n_queues);
+    uint32_t n_links = vpci_load32(&ch->other->n_links);
 
     ch->peer_features = vpci_load64(&ch->other->features);
     ch->peer_n_queues = (n_queues < 1 ? 1
                          : n_queues > ch->shape.n_queues ? ch->shape.n_queues
                          : n_queues);
+    ch->peer_n_links = (n_links < ch->shape.n_links ? n_links
+                        : ch->shape.n_links);
     memcpy(ch->peer_mac, ch->other->mac, sizeof ch->peer_mac);
 }
 
@@ -327,6 +332,12 @@ vpci_channel_n_queues(const struct vpci_channel *ch)
 {
     return (ch->config.n_queues < ch->peer_n_queues ? ch->config.n_queues
             : ch->peer_n_queues);
+}
+
+uint32_t
+vpci_channel_n_links(const struct vpci_channel *ch)
+{
+    return ch->peer_n_links;
 }
 
 bool

@@ -2,6 +2,8 @@
 
 #include "vpci/layout.h"
 
+#include "vpci/projection.h"
+
 #ifndef __KERNEL__
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,6 +16,10 @@
 
 /* Behind the header, in the control section. */
 #define PORT_OFS sizeof(struct vpci_abi_header)
+
+/* Links, in the control section. */
+#define LINKS_OFS round_up(PORT_OFS + sizeof(struct vpci_abi_port), \
+                           VPCI_ABI_PAGE)
 
 /* At the beginning of each side's section. */
 #define STATE_BYTES VPCI_ABI_PAGE
@@ -60,8 +66,9 @@ shape_is_valid(const struct vpci_shape *s, struct vpci_layout_report *report)
                        VPCI_ABI_MIN_DATA_LOG2, VPCI_ABI_MAX_DATA_LOG2)
              || is_bad(report, VPCI_LAYOUT_LINKS, s->n_links, 0,
                        base ? VPCI_ABI_MAX_LINKS : 0)
-             || is_bad(report, VPCI_LAYOUT_ENTRIES, s->n_entries, 0,
-                       base ? VPCI_ABI_MAX_ENTRIES : 0)
+             || is_bad(report, VPCI_LAYOUT_ENTRIES, s->n_entries,
+                       s->n_links ? 1 : 0,
+                       base && s->n_links ? VPCI_ABI_MAX_ENTRIES : 0)
              || is_bad(report, VPCI_LAYOUT_VECTORS, s->n_vectors, 1,
                        VPCI_ABI_MAX_VECTORS));
 }
@@ -80,12 +87,31 @@ has_calls(const struct vpci_layout *layout)
     return layout->shape.kind == VPCI_ABI_BASE;
 }
 
+static bool
+has_links(const struct vpci_shape *shape)
+{
+    return shape->n_links && shape->n_entries;
+}
+
+/* The array of links takes whole pages. */
+static uint64_t
+links_bytes(const struct vpci_shape *shape)
+{
+    return round_up(shape->n_links * sizeof(struct vpci_abi_link),
+                    VPCI_ABI_PAGE);
+}
+
 static uint64_t
 control_bytes(const struct vpci_shape *shape)
 {
-    return round_up(PORT_OFS + (shape->kind == VPCI_ABI_BASE
-                                ? sizeof(struct vpci_abi_port) : 0),
-                    VPCI_ABI_PAGE);
+    if (shape->kind != VPCI_ABI_BASE) {
+        return round_up(PORT_OFS, VPCI_ABI_PAGE);
+    }
+    return LINKS_OFS + (has_links(shape)
+                        ? (links_bytes(shape)
+                           + ((1 + (uint64_t) shape->n_links)
+                              * vpci_projection_bytes(shape->n_entries)))
+                        : 0);
 }
 
 /* The words of a side's rings take whole pages. */
@@ -109,6 +135,16 @@ side_bytes(const struct vpci_layout *layout)
                     + calls, VPCI_ABI_PAGE);
 }
 
+/* Bytes of what a guest says of a queue. */
+static uint64_t
+queue_bytes(const struct vpci_shape *shape)
+{
+    return round_up(sizeof(struct vpci_abi_queue)
+                    + shape->n_links * sizeof(struct vpci_abi_link_count)
+                    + shape->n_entries * sizeof(struct vpci_abi_flow_count),
+                    VPCI_ABI_PAGE);
+}
+
 bool
 vpci_layout_init(struct vpci_layout *layout, const struct vpci_shape *shape,
                  struct vpci_layout_report *report)
@@ -127,6 +163,10 @@ vpci_layout_init(struct vpci_layout *layout, const struct vpci_shape *shape,
     for (int i = VPCI_ABI_SIDE0; i <= VPCI_ABI_SIDE1; i++) {
         layout->sections[i].offset = end;
         layout->sections[i].size = side_bytes(layout);
+        if (i == VPCI_ABI_SIDE1 && has_links(shape)) {
+            layout->sections[i].size += (shape->n_queues
+                                         * queue_bytes(shape));
+        }
         end += layout->sections[i].size;
     }
     for (layout->size = VPCI_ABI_MIN_REGION; layout->size < end; ) {
@@ -135,28 +175,47 @@ vpci_layout_init(struct vpci_layout *layout, const struct vpci_shape *shape,
     return !is_bad(report, VPCI_LAYOUT_SIZE, end, 0, VPCI_ABI_MAX_REGION);
 }
 
+void
+vpci_layout_put_shape(const struct vpci_shape *shape,
+                      struct vpci_abi_shape *shared)
+{
+    vpci_store32(&shared->kind, shape->kind);
+    vpci_store32(&shared->n_queues, shape->n_queues);
+    vpci_store32(&shared->n_classes, shape->n_classes);
+    vpci_store32(&shared->slots_log2, shape->slots_log2);
+    vpci_store32(&shared->data_log2, shape->data_log2);
+    vpci_store32(&shared->n_links, shape->n_links);
+    vpci_store32(&shared->n_entries, shape->n_entries);
+    vpci_store32(&shared->n_vectors, shape->n_vectors);
+}
+
+void
+vpci_layout_get_shape(const struct vpci_abi_shape *shared,
+                      struct vpci_shape *shape)
+{
+    uint32_t kind = vpci_load32(&shared->kind);
+
+    shape->kind = (enum vpci_abi_kind) kind;
+    shape->n_queues = vpci_load32(&shared->n_queues);
+    shape->n_classes = vpci_load32(&shared->n_classes);
+    shape->slots_log2 = vpci_load32(&shared->slots_log2);
+    shape->data_log2 = vpci_load32(&shared->data_log2);
+    shape->n_links = vpci_load32(&shared->n_links);
+    shape->n_entries = vpci_load32(&shared->n_entries);
+    shape->n_vectors = vpci_load32(&shared->n_vectors);
+}
+
 static void
 make_header(const struct vpci_layout *layout, uint32_t region_id,
             struct vpci_abi_header *h)
 {
-    const struct vpci_shape *s = &layout->shape;
-
     memset(h, 0, sizeof *h);
     h->version = VPCI_LE16(VPCI_ABI_VERSION);
     h->version_min = VPCI_LE16(VPCI_ABI_VERSION_MIN);
     h->header_size = VPCI_LE32((uint32_t) sizeof *h);
     h->size = VPCI_LE64(layout->size);
     h->region_id = VPCI_LE32(region_id);
-    h->shape = (struct vpci_abi_shape) {
-        .kind = VPCI_LE32(s->kind),
-        .n_queues = VPCI_LE32(s->n_queues),
-        .n_classes = VPCI_LE32(s->n_classes),
-        .slots_log2 = VPCI_LE32(s->slots_log2),
-        .data_log2 = VPCI_LE32(s->data_log2),
-        .n_links = VPCI_LE32(s->n_links),
-        .n_entries = VPCI_LE32(s->n_entries),
-        .n_vectors = VPCI_LE32(s->n_vectors),
-    };
+    vpci_layout_put_shape(&layout->shape, &h->shape);
     for (int i = 0; i < VPCI_ABI_N_SECTIONS; i++) {
         h->sections[i].offset = VPCI_LE64(layout->sections[i].offset);
         h->sections[i].size = VPCI_LE64(layout->sections[i].size);
@@ -234,16 +293,7 @@ vpci_layout_read(struct vpci_layout *layout, const void *base, uint64_t size,
         || !read_header(base, &h, report)) {
         return false;
     }
-    shape = (struct vpci_shape) {
-        .kind = (enum vpci_abi_kind) VPCI_LE32(h.shape.kind),
-        .n_queues = VPCI_LE32(h.shape.n_queues),
-        .n_classes = VPCI_LE32(h.shape.n_classes),
-        .slots_log2 = VPCI_LE32(h.shape.slots_log2),
-        .data_log2 = VPCI_LE32(h.shape.data_log2),
-        .n_links = VPCI_LE32(h.shape.n_links),
-        .n_entries = VPCI_LE32(h.shape.n_entries),
-        .n_vectors = VPCI_LE32(h.shape.n_vectors),
-    };
+    vpci_layout_get_shape(&h.shape, &shape);
     return (vpci_layout_init(layout, &shape, report)
             && !is_bad(report, VPCI_LAYOUT_SIZE, size, layout->size,
                        layout->size)
@@ -304,8 +354,71 @@ vpci_layout_state(const struct vpci_layout *layout, void *base,
     return (void *) side_at(layout, base, side);
 }
 
+uint32_t
+vpci_layout_control_vector(const struct vpci_layout *layout)
+{
+    return layout->shape.n_vectors - 1;
+}
+
 struct vpci_abi_port *
 vpci_layout_port(void *base)
 {
     return (void *) ((uint8_t *) base + PORT_OFS);
+}
+
+struct vpci_abi_link *
+vpci_layout_link(const struct vpci_layout *layout, void *base, uint32_t i)
+{
+    (void) layout;
+    return (void *) ((uint8_t *) base + LINKS_OFS
+                     + i * sizeof(struct vpci_abi_link));
+}
+
+size_t
+vpci_layout_projection_bytes(const struct vpci_layout *layout)
+{
+    return vpci_projection_bytes(layout->shape.n_entries);
+}
+
+void *
+vpci_layout_hints(const struct vpci_layout *layout, void *base)
+{
+    return (uint8_t *) base + LINKS_OFS + links_bytes(&layout->shape);
+}
+
+void *
+vpci_layout_acceptances(const struct vpci_layout *layout, void *base,
+                        uint32_t link)
+{
+    return ((uint8_t *) vpci_layout_hints(layout, base)
+            + (1 + (uint64_t) link) * vpci_layout_projection_bytes(layout));
+}
+
+/* Behind the rings. */
+struct vpci_abi_queue *
+vpci_layout_queue(const struct vpci_layout *layout, void *base,
+                  uint32_t queue)
+{
+    return (void *) (side_at(layout, base, 1) + side_bytes(layout)
+                     + queue * queue_bytes(&layout->shape));
+}
+
+struct vpci_abi_link_count *
+vpci_layout_link_count(const struct vpci_layout *layout, void *base,
+                       uint32_t queue, uint32_t link)
+{
+    struct vpci_abi_link_count *first
+        = (void *) (vpci_layout_queue(layout, base, queue) + 1);
+
+    return first + link;
+}
+
+struct vpci_abi_flow_count *
+vpci_layout_flow_count(const struct vpci_layout *layout, void *base,
+                       uint32_t queue, uint32_t entry)
+{
+    struct vpci_abi_flow_count *first = (void *) vpci_layout_link_count(
+        layout, base, queue, layout->shape.n_links);
+
+    return first + entry;
 }
