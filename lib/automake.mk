@@ -116,6 +116,12 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-filter.c \
 	lib/netdev-vpci-keeper.c \
 	lib/netdev-vpci-keeper.h \
+	lib/netdev-vpci-link-life.c \
+	lib/netdev-vpci-link-move.c \
+	lib/netdev-vpci-link-private.h \
+	lib/netdev-vpci-link-show.c \
+	lib/netdev-vpci-link.c \
+	lib/netdev-vpci-link.h \
 	lib/netdev-vpci-match.c \
 	lib/netdev-vpci-match.h \
 	lib/netdev-vpci-megaflow.c \

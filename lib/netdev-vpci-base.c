@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "netdev-vpci-keeper.h"
+#include "netdev-vpci-link.h"
 #include "openvswitch/poll-loop.h"
 #include "random.h"
 #include "timeval.h"
@@ -48,6 +49,7 @@ struct private {
     uint32_t guest;             /* ivshmem id of the guest whose channel it
                                  * is, or 0. */
     uint32_t class_by;          /* enum vpci_abi_class_by, as it was told. */
+    struct vpci_links_past links;
 } OVS_ALIGNED_VAR(VPCI_ABI_LINE);
 
 struct vpci_base {
@@ -70,6 +72,7 @@ struct vpci_base {
     struct vpci_channel *channel;       /* Null if there is no guest. */
     enum vpci_channel_state state;
     char *problem;              /* Why there is no region, or null. */
+    struct vpci_linker *linker;
 };
 
 static struct vpci_base *
@@ -105,6 +108,7 @@ forget_guest(struct netdev_vpci *dev)
 {
     struct vpci_base *base = dev->base;
 
+    vpci_linker_stop(base->linker);
     for (unsigned int i = 0; i < base->n_call_fds; i++) {
         close(base->call_fds[i]);
     }
@@ -325,6 +329,15 @@ set_classes(struct netdev_vpci *dev, const struct vpci_classes *classes)
     vpci_rings_resume(dev);
 }
 
+/* As many for each queue, and one for everything else. */
+static uint32_t
+n_vectors(uint32_t n_queues, uint32_t n_classes)
+{
+    uint32_t n = MIN(n_classes, VECTORS_PER_QUEUE);
+
+    return n_queues * MIN(n, (VPCI_ABI_MAX_VECTORS - 1) / n_queues) + 1;
+}
+
 int
 vpci_base_register(struct netdev_vpci *dev, char **errp)
 {
@@ -335,6 +348,8 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
         .n_queues = n_queues,
         .slots_log2 = SLOTS_LOG2,
         .data_log2 = DATA_LOG2,
+        .n_links = VPCI_LINKS_MAX,
+        .n_entries = VPCI_LINK_ENTRIES,
     };
     struct vpci_layout_report reason;
     struct vpci_base *base = xzalloc(sizeof *base);
@@ -342,7 +357,7 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
 
     vpci_config_get_classes(&dev->config, &classes);
     shape.n_classes = classes.n;
-    shape.n_vectors = n_queues * MIN(classes.n, VECTORS_PER_QUEUE);
+    shape.n_vectors = n_vectors(n_queues, classes.n);
     if (!vpci_layout_init(&base->layout, &shape, &reason)) {
         *errp = xstrdup(vpci_layout_format(&reason, text, sizeof text));
         free(base);
@@ -358,9 +373,11 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
                                  VPCI_KEEPER_PRIVATE_PAGE),
         .n_vectors = shape.n_vectors,
     };
+    base->linker = vpci_linker_create(dev);
     ovs_mutex_lock(&dev->mutex);
     set_classes(dev, &classes);
     dev->base = base;
+    vpci_linker_update(base->linker);
     atomic_store_relaxed(&dev->n_abuses, 0);
     ovs_mutex_unlock(&dev->mutex);
     vpci_keeper_register(&base->user);
@@ -383,9 +400,34 @@ vpci_base_unregister(struct netdev_vpci *dev)
     vpci_rings_set_classes(dev, &one);
     vpci_rings_resume(dev);
     ovs_mutex_unlock(&dev->mutex);
+    vpci_linker_destroy(base->linker);
     free(base->user.path);
     free(base->problem);
     free(base);
+}
+
+/* Lets the guest have links, or not any more, as the state of its channel
+ * says. */
+static void
+update_linker(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_base *base = dev->base;
+    uint32_t vector = vpci_layout_control_vector(&base->layout);
+    struct vpci_linker_guest guest = {
+        .layout = &base->layout,
+        .memory = base->memory,
+        .region = base->region,
+        .channel = base->channel,
+        .past = &base->private->links,
+        .control_fd = vector < base->n_call_fds ? base->call_fds[vector] : -1,
+    };
+
+    if (base->state == VPCI_CHANNEL_RUNNING) {
+        vpci_linker_start(base->linker, &guest);
+    } else {
+        vpci_linker_stop(base->linker);
+    }
 }
 
 void
@@ -403,6 +445,7 @@ vpci_base_run(struct netdev_vpci *dev)
         vpci_rings_pause(dev);
         vpci_rings_stop_all(dev);
         base->state = state;
+        update_linker(dev);
         vpci_rings_resume(dev);
         vpci_changed(dev);
         poll_immediate_wake();
@@ -421,8 +464,11 @@ vpci_base_wait(struct netdev_vpci *dev)
 void
 vpci_base_update(struct netdev_vpci *dev)
 {
-    if (dev->base && dev->base->memory) {
-        write_port(dev);
+    if (dev->base) {
+        vpci_linker_update(dev->base->linker);
+        if (dev->base->memory) {
+            write_port(dev);
+        }
     }
 }
 
@@ -480,6 +526,15 @@ vpci_base_wake_guest(struct netdev_vpci *dev)
             vpci_filter_note_abuse(dev);
             break;
         }
+    }
+}
+
+void
+vpci_base_add_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
+                       struct vpci_counters *tx)
+{
+    if (dev->base) {
+        vpci_linker_add_counters(dev->base->linker, rx, tx);
     }
 }
 

@@ -29,6 +29,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_config);
 #define TX_RETRIES_DEFAULT 8
 #define TX_RETRIES_MAX 32
 
+/* Packets a second. */
+#define LINKS_MIN_RATE_DEFAULT 1000
+
 /* Virtio features that an operator may turn off, under the names that QEMU's
  * virtio-net device has for them. */
 static const struct {
@@ -98,6 +101,7 @@ vpci_config_uninit(struct vpci_config *config)
 {
     free(config->path);
     free(config->real_path);
+    free(config->links);
     memset(config, 0, sizeof *config);
 }
 
@@ -216,6 +220,19 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
     return NULL;
 }
 
+/* Lists of ports are not looked at: these may come later. */
+static char *
+parse_links(const char *value, struct vpci_config *config)
+{
+    if (!value[0]) {
+        return xstrdup("options:links is empty: use off, auto, or a "
+                       "comma-separated list of ports that the guest may "
+                       "have links with");
+    }
+    config->links = strcmp(value, "off") ? xstrdup(value) : NULL;
+    return NULL;
+}
+
 static char *
 parse_class_by(const char *value, enum vpci_abi_class_by *by)
 {
@@ -276,11 +293,17 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
                             &config->n_classes);
     } else if (!strcmp(key, "priority-by")) {
         return parse_class_by(value, &config->class_by);
+    } else if (!strcmp(key, "links")) {
+        return parse_links(value, config);
+    } else if (!strcmp(key, "links-min-rate")) {
+        return parse_number(key, value, 1, UINT32_MAX,
+                            &config->links_min_rate);
     }
     return xasprintf("unknown option options:%s; type 'vpci' knows "
                      "vhost-server-path, vhost-listen-path, ivshmem-path, "
                      "vhost-features-off, n_rxq, tx-retries-max, "
-                     "priority-classes and priority-by", key);
+                     "priority-classes, priority-by, links and "
+                     "links-min-rate", key);
 }
 
 /* Parses 'args' into 'config', which the caller frees with
@@ -292,6 +315,7 @@ parse_config(const struct smap *args, struct vpci_config *config)
 
     memset(config, 0, sizeof *config);
     config->tx_retries_max = TX_RETRIES_DEFAULT;
+    config->links_min_rate = LINKS_MIN_RATE_DEFAULT;
 
     SMAP_FOR_EACH (node, args) {
         char *error = parse_option(node->key, node->value, config);
@@ -306,6 +330,11 @@ parse_config(const struct smap *args, struct vpci_config *config)
                        "options:vhost-listen-path=PATH to listen for one, or "
                        "options:ivshmem-path=PATH to share memory with a "
                        "guest");
+    }
+    if (config->links && config->mode != VPCI_MODE_IVSHMEM) {
+        return xasprintf("options:links=%s: links are for device vpci-net: "
+                         "use options:ivshmem-path, or remove options:links",
+                         config->links);
     }
     return check_classes(config);
 }
@@ -502,6 +531,22 @@ vpci_config_unregister(struct netdev_vpci *dev)
     }
 }
 
+/* Takes over from '*config' what needs no new connection. */
+static void
+change_config(struct netdev_vpci *dev, struct vpci_config *config)
+{
+    char *links;
+
+    ovs_mutex_lock(&dev->mutex);
+    dev->config.tx_retries_max = config->tx_retries_max;
+    dev->config.links_min_rate = config->links_min_rate;
+    links = dev->config.links;
+    dev->config.links = config->links;
+    config->links = links;
+    vpci_base_update(dev);
+    ovs_mutex_unlock(&dev->mutex);
+}
+
 /* Makes '*config', whose contents it takes over, the configuration of
  * 'dev'. */
 static char *
@@ -512,7 +557,7 @@ apply_config(struct netdev_vpci *dev, struct vpci_config *config)
     atomic_store_relaxed(&dev->tx_retries_max, config->tx_retries_max);
     if ((dev->registered || dev->base)
         && !config_needs_reconnect(&dev->config, config)) {
-        dev->config.tx_retries_max = config->tx_retries_max;
+        change_config(dev, config);
         vpci_config_uninit(config);
         return NULL;
     }
@@ -580,6 +625,11 @@ netdev_vpci_get_config(const struct netdev *netdev, struct smap *args)
         smap_add(args, vpci_config_path_key(config), config->path);
         smap_add_format(args, "tx-retries-max", "%"PRIu32,
                         config->tx_retries_max);
+    }
+    if (config->mode == VPCI_MODE_IVSHMEM) {
+        smap_add(args, "links", config->links ? config->links : "off");
+        smap_add_format(args, "links-min-rate", "%"PRIu32,
+                        config->links_min_rate);
     }
     if (config->max_pairs) {
         smap_add_format(args, "n_rxq", "%"PRIu32, config->max_pairs);

@@ -52,6 +52,7 @@ static enum state state;
 static long long int connect_at;        /* When to try (again). */
 static uint32_t last_xid;
 static struct vpci_region_user *users;
+static struct vpci_link_user *link_users;
 static struct orphan *orphans;
 static bool started;                    /* Orphans of before were seen. */
 static bool send_blocked;
@@ -75,6 +76,17 @@ find_user(uint32_t region)
     struct vpci_region_user *u = users;
 
     while (u && u->region != region) {
+        u = u->next;
+    }
+    return u;
+}
+
+static struct vpci_link_user *
+find_link(uint32_t region)
+{
+    struct vpci_link_user *u = link_users;
+
+    while (u && (!region || u->region != region)) {
         u = u->next;
     }
     return u;
@@ -138,6 +150,11 @@ disconnected(const char *why)
         u->xid = 0;
         u->ask_at = 0;
         u->class->refused(u, why);
+    }
+    for (struct vpci_link_user *u = link_users; u; u = u->next) {
+        u->xid = 0;
+        u->due = true;
+        u->listed = false;
     }
 }
 
@@ -209,6 +226,29 @@ ask(struct vpci_region_user *u)
     }
 }
 
+/* Asks for a link, or for what is to be known of one that there is. */
+static void
+ask_link(struct vpci_link_user *u)
+{
+    uint16_t type = u->region ? VPCI_KEEPER_LINK_GET : VPCI_KEEPER_LINK_ADD;
+    struct vpci_keeper_msg msg;
+    uint32_t xid = next_xid();
+
+    vpci_keeper_msg_init(&msg, type, xid);
+    if (u->region) {
+        msg.body.id.region = u->region;
+    } else {
+        msg.body.link_add.size = u->size;
+        msg.body.link_add.n_vectors = u->n_vectors;
+        msg.body.link_add.base[0] = u->base[0];
+        msg.body.link_add.base[1] = u->base[1];
+    }
+    if (send_msg(&msg)) {
+        u->xid = xid;
+        u->due = false;
+    }
+}
+
 static bool
 delete_region(uint32_t region)
 {
@@ -241,7 +281,11 @@ is_listed(const struct vpci_keeper_region *r)
 {
     long long int linger = started ? LINGER_MS : LINGER_AT_START_MS;
 
-    if (r->kind == VPCI_KEEPER_BASE) {
+    struct vpci_link_user *link = find_link(r->id);
+
+    if (link) {
+        link->listed = true;
+    } else {
         add_orphan(r->id, r->path[0], time_msec() + linger);
     }
     for (struct vpci_region_user *u = users; u; u = u->next) {
@@ -295,14 +339,57 @@ delete_if_refused(const struct vpci_keeper_region *r)
     }
 }
 
+static struct vpci_link_user *
+find_link_asker(uint32_t xid)
+{
+    struct vpci_link_user *u = link_users;
+
+    while (u && u->xid != xid) {
+        u = u->next;
+    }
+    return u;
+}
+
+/* The reply to a request of 'u'. */
+static void
+handle_link(struct vpci_link_user *u, struct vpci_keeper_msg *msg)
+{
+    u->xid = 0;
+    if (msg->header.error) {
+        u->class->refused(u, msg->body.error.text);
+        return;
+    }
+    u->region = msg->body.region.id;
+    u->class->given(u, msg->fds[0]);
+    msg->header.n_fds = 0;
+}
+
+/* All regions have been listed: links that were not are no more. */
+static void
+find_lost_links(void)
+{
+    struct vpci_link_user *next;
+
+    for (struct vpci_link_user *u = link_users; u; u = next) {
+        next = u->next;
+        if (u->region && !u->listed) {
+            u->due = false;
+            u->class->refused(u, "the keeper of regions has lost it");
+        }
+    }
+}
+
 static void
 handle_reply(struct vpci_keeper_msg *msg)
 {
     uint16_t type = msg->header.type & ~VPCI_KEEPER_REPLY;
     struct vpci_region_user *u = find_asker(msg->header.xid);
+    struct vpci_link_user *link = find_link_asker(msg->header.xid);
 
     if (u) {
         handle_base(u, msg);
+    } else if (link) {
+        handle_link(link, msg);
     } else if (msg->header.error && state != READY) {
         VLOG_WARN_RL(&rl, "the keeper of regions refuses us: %s",
                      msg->body.error.text);
@@ -315,27 +402,39 @@ handle_reply(struct vpci_keeper_msg *msg)
     } else if (msg->header.type == VPCI_KEEPER_LIST_END) {
         state = READY;
         started = true;
+        find_lost_links();
     } else if (type == VPCI_KEEPER_LIST) {
         is_listed(&msg->body.region);
         delete_if_refused(&msg->body.region);
+    } else if (type == VPCI_KEEPER_LINK_ADD && !msg->header.error) {
+        /* Whoever asked for it does not want it any more. */
+        delete_region(msg->body.region.id);
     }
 }
 
 static void
 handle_event(struct vpci_keeper_msg *msg)
 {
+    const struct vpci_keeper_peer_down *down = &msg->body.peer_down;
+    const struct vpci_keeper_peer_up *up = &msg->body.peer_up;
     struct vpci_region_user *u;
+    struct vpci_link_user *link;
 
     if (msg->header.type == VPCI_KEEPER_PEER_UP) {
-        u = find_user(msg->body.peer_up.region);
+        u = find_user(up->region);
+        link = find_link(up->region);
         if (u) {
-            u->class->guest_came(u, &msg->body.peer_up, msg->fds,
-                                 msg->header.n_fds);
+            u->class->guest_came(u, up, msg->fds, msg->header.n_fds);
+        } else if (link) {
+            link->class->guest_came(link, up);
         }
     } else if (msg->header.type == VPCI_KEEPER_PEER_DOWN) {
-        u = find_user(msg->body.peer_down.region);
+        u = find_user(down->region);
+        link = find_link(down->region);
         if (u) {
-            u->class->guest_left(u, msg->body.peer_down.text);
+            u->class->guest_left(u, down->text);
+        } else if (link && down->end < 2) {
+            link->class->guest_left(link, down->end, down->text);
         }
     }
 }
@@ -422,6 +521,55 @@ vpci_keeper_unregister(struct vpci_region_user *u)
 }
 
 void
+vpci_keeper_register_link(struct vpci_link_user *u)
+{
+    u->xid = 0;
+    u->due = true;
+    u->listed = false;
+    u->next = link_users;
+    link_users = u;
+    for (struct orphan **p = &orphans; *p; ) {
+        if ((*p)->region == u->region) {
+            free_orphan(p);
+        } else {
+            p = &(*p)->next;
+        }
+    }
+}
+
+void
+vpci_keeper_unregister_link(struct vpci_link_user *u, bool delete)
+{
+    struct vpci_link_user **p;
+
+    for (p = &link_users; *p != u; p = &(*p)->next) {
+        continue;
+    }
+    *p = u->next;
+    if (delete && u->region && state != AWAY) {
+        add_orphan(u->region, "a link", time_msec());
+    }
+}
+
+/* Sends what is due. */
+static void
+run_users(void)
+{
+    for (struct vpci_region_user *u = users;
+         u && state == READY && !send_blocked; u = u->next) {
+        if (time_msec() >= u->ask_at) {
+            ask(u);
+        }
+    }
+    for (struct vpci_link_user *u = link_users;
+         u && state == READY && !send_blocked; u = u->next) {
+        if (u->due) {
+            ask_link(u);
+        }
+    }
+}
+
+void
 vpci_keeper_run(void)
 {
     if (state == AWAY) {
@@ -432,12 +580,7 @@ vpci_keeper_run(void)
     }
     send_blocked = false;
     receive();
-    for (struct vpci_region_user *u = users;
-         u && state == READY && !send_blocked; u = u->next) {
-        if (time_msec() >= u->ask_at) {
-            ask(u);
-        }
-    }
+    run_users();
     if (state == READY) {
         run_orphans();
     }
@@ -456,6 +599,11 @@ vpci_keeper_wait(void)
     for (const struct vpci_region_user *u = users; u; u = u->next) {
         if (u->ask_at != LLONG_MAX && state == READY && !send_blocked) {
             poll_timer_wait_until(u->ask_at);
+        }
+    }
+    for (const struct vpci_link_user *u = link_users; u; u = u->next) {
+        if (u->due && state == READY && !send_blocked) {
+            poll_immediate_wake();
         }
     }
     for (const struct orphan *o = orphans; o; o = o->next) {

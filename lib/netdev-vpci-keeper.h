@@ -57,6 +57,45 @@ void vpci_keeper_register(struct vpci_region_user *);
  * registers for the same path soon, or the process ends soon. */
 void vpci_keeper_unregister(struct vpci_region_user *);
 
+/* Somebody who wants a link between two base regions, embedded in a structure of
+ * its own. */
+struct vpci_link_user {
+    const struct vpci_link_user_class *class;
+    uint32_t base[2];           /* Ids of the regions of ends 0 and 1. */
+    uint64_t size;              /* In bytes. */
+    uint32_t n_vectors;         /* Of each end. */
+    uint32_t region;            /* Id of the link's own, or 0.  It is one that
+                                 * the keeper has already if it is not 0 when
+                                 * the user is registered. */
+
+    /* The connection's own. */
+    struct vpci_link_user *next;
+    uint32_t xid;               /* Of the request under way, or 0. */
+    bool due;                   /* It is to be sent. */
+    bool listed;                /* The keeper has it. */
+};
+
+/* What the user is told.  None of these may register or forget a user. */
+struct vpci_link_user_class {
+    /* There is a link, with 'memory', which is the user's now.  Also when the
+     * keeper is back. */
+    void (*given)(struct vpci_link_user *, int memory);
+
+    /* There is none, or none any more, for the reason 'why'. */
+    void (*refused)(struct vpci_link_user *, const char *why);
+
+    /* Guests: */
+    void (*guest_came)(struct vpci_link_user *,
+                       const struct vpci_keeper_peer_up *);
+    void (*guest_left)(struct vpci_link_user *, unsigned int end,
+                       const char *why);
+};
+
+/* From now on '*user' is told of its link, soon; or not any more, and the link is
+ * deleted if 'delete' is true. */
+void vpci_keeper_register_link(struct vpci_link_user *);
+void vpci_keeper_unregister_link(struct vpci_link_user *, bool delete);
+
 void vpci_keeper_run(void);
 void vpci_keeper_wait(void);
 

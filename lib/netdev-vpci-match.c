@@ -222,3 +222,9 @@ vpci_match_to_key(const struct match *match, union vpci_key *mask,
     }
     return name_of_rest(&t.rest);
 }
+
+unsigned int
+vpci_max_vlans(void)
+{
+    return MIN(flow_vlan_limit, VPCI_KEY_VLANS);
+}

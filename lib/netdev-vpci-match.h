@@ -15,4 +15,7 @@ union vpci_key;
 const char *vpci_match_to_key(const struct match *match,
                               union vpci_key *mask, union vpci_key *key);
 
+/* Tags that Open vSwitch takes for tags, as far as keys have them. */
+unsigned int vpci_max_vlans(void);
+
 #endif /* netdev-vpci-match.h */

@@ -9,6 +9,7 @@
 #include "hash.h"
 #include "netdev-offload-provider.h"
 #include "netdev-vpci-actions.h"
+#include "netdev-vpci-link.h"
 #include "timeval.h"
 
 /* How many programs send to a port. */
@@ -115,6 +116,15 @@ count_offloaded(struct vpci_offload *o, const struct vpci_flow *flow, int n)
     o->n_offloaded[netdev_offload_ufid_to_thread_id(flow->ufid)] += n;
 }
 
+static void
+add_stats(struct vpci_steer_stats *sum, const struct vpci_steer_stats *stats)
+{
+    sum->packets += stats->packets;
+    sum->bytes += stats->bytes;
+    sum->used = MAX(sum->used, stats->used);
+    sum->tcp_flags |= stats->tcp_flags;
+}
+
 /* Adds what was counted for 'entry', which has been removed, to 'past'. */
 static void
 keep_stats(struct vpci_offload *o, uint32_t entry,
@@ -126,10 +136,7 @@ keep_stats(struct vpci_offload *o, uint32_t entry,
     /* The place is not used again before the next insertion. */
     vpci_steer_synchronize(o->source.table);
     vpci_steer_get_stats(o->source.table, entry, &stats);
-    past->packets += stats.packets;
-    past->bytes += stats.bytes;
-    past->used = MAX(past->used, stats.used);
-    past->tcp_flags |= stats.tcp_flags;
+    add_stats(past, &stats);
 }
 
 /* Gives up the program of 'flow', which has one, that is not found any
@@ -138,6 +145,7 @@ static void
 release_program(struct vpci_offload *o, struct vpci_flow *flow)
     OVS_REQUIRES(o->mutex)
 {
+    vpci_link_flow_changed(flow);
     count_offloaded(o, flow, -1);
     unuse_targets(o, flow->program);
     ovsrcu_postpone(vpci_program_destroy, flow->program);
@@ -189,6 +197,7 @@ vpci_flow_remove(struct vpci_offload *o, struct vpci_flow *flow)
     OVS_REQUIRES(o->mutex)
 {
     vpci_flow_remove_entry(o, flow, false);
+    vpci_link_flow_gone(flow);
     hmap_remove(&o->flows, &flow->node);
     free_flow(flow);
 }
@@ -318,10 +327,8 @@ get_totals(const struct vpci_offload *o, const struct vpci_flow *flow,
     if (flow->entry != VPCI_STEER_NONE) {
         vpci_steer_get_stats(o->source.table, flow->entry, stats);
     }
-    stats->packets += flow->past.packets;
-    stats->bytes += flow->past.bytes;
-    stats->used = MAX(stats->used, flow->past.used);
-    stats->tcp_flags |= flow->past.tcp_flags;
+    add_stats(stats, &flow->past);
+    add_stats(stats, &flow->linked);
 }
 
 /* Offloads 'flow' with 'match', which is that of 'copy'. */

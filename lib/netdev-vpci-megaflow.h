@@ -22,6 +22,7 @@
 
 struct dpif_flow_stats;
 struct nlattr;
+struct vpci_link_flow;
 struct vpci_program;
 
 /* A megaflow. */
@@ -38,6 +39,12 @@ struct vpci_flow {
     uint32_t entry;             /* VPCI_STEER_NONE if it never had one. */
 
     struct vpci_steer_stats past; /* Of entries that it had before. */
+
+    /* See netdev-vpci-link.h. */
+    struct vpci_link_flow *link; /* Or null. */
+    struct vpci_steer_stats linked; /* Packets that took it. */
+    uint64_t n_looked;          /* Packets, when links were looked for. */
+
     struct vpci_copies copies;
 };
 

@@ -9,6 +9,7 @@
  *     netdev-vpci-config.c   options: parsing, checking, reporting
  *     netdev-vpci-base.c     device vpci-net: a region shared with the guest
  *     netdev-vpci-keeper.c   the keeper, which has the regions
+ *     netdev-vpci-link*.c    links: from guest to guest without the switch
  *     netdev-vpci-vhost.c    librte_vhost: sockets, connections, messages
  *     netdev-vpci-fds.c      descriptors that come with messages
  *     netdev-vpci-filter.c   what of their messages the library may see
@@ -34,7 +35,9 @@
  *     vpci_mutex      the list of ports and connections
  *     dev->mutex      everything in one port that has no other rule
  *     librte_vhost    its own
- *     offload->mutex  the megaflows of one port; none of the above with it
+ *     links_mutex     all links
+ *     offload->mutex  the megaflows of one port; of the above, only
+ *                     links_mutex with it
  *     sources_mutex   which ports splice; innermost
  *
  * No function of librte_vhost that registers, starts or unregisters a socket
@@ -115,6 +118,8 @@ struct vpci_config {
                                  * given. */
     enum vpci_abi_class_by class_by; /* options:priority-by, or
                                  * VPCI_ABI_CLASS_NONE if not given. */
+    char *links;                /* options:links, or null: off. */
+    uint32_t links_min_rate;    /* options:links-min-rate */
 };
 
 /* Frames by length, as RFC 2819 has them. */
@@ -258,6 +263,8 @@ struct vpci_rxq {
                                  * is shut. */
     struct vpci_ring *rings[VPCI_ABI_MAX_CLASSES]; /* By class; null if there
                                  * cannot be so many queues. */
+    uint64_t n_polls;           /* How often they were looked at.  Written by
+                                 * its PMD thread. */
 
     /* What splices from here, or null.  Changed only while the gate is
      * shut. */
@@ -520,6 +527,12 @@ int vpci_base_start_ring(struct netdev_vpci *dev, unsigned int index)
     OVS_REQUIRES(dev->mutex);
 void vpci_base_wake_guest(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
 void vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
+    OVS_REQUIRES(dev->mutex);
+
+/* Adds what has come and gone by links. */
+void vpci_base_add_counters(const struct netdev_vpci *dev,
+                            struct vpci_counters *rx,
+                            struct vpci_counters *tx)
     OVS_REQUIRES(dev->mutex);
 
 /* netdev-vpci-filter.c */

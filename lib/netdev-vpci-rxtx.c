@@ -304,6 +304,8 @@ netdev_vpci_rxq_recv(struct netdev_rxq *rxq_, struct dp_packet_batch *batch,
     if (OVS_UNLIKELY(!vpci_gate_enter(&rxq->gate))) {
         return EAGAIN;
     }
+    /* Whatever was received before has been dealt with. */
+    __atomic_store_n(&rxq->n_polls, rxq->n_polls + 1, __ATOMIC_RELEASE);
     atomic_read_relaxed(&dev->rarp_pending, &rarp_pending);
     if (OVS_UNLIKELY(rarp_pending && !rxq_->queue_id)) {
         n = receive_rarp(dev, vpci_mempool_rte(dev->mempool), pkts);

@@ -9,6 +9,7 @@
 
 #include "flow.h"
 #include "netdev-vpci-actions.h"
+#include "netdev-vpci-match.h"
 #include "netdev-vpci-queues.h"
 #include "netdev-vpci-wire.h"
 #include "packets.h"
@@ -257,13 +258,6 @@ police(struct burst *b, struct vpci_policer *policer, struct dp_packet **pkts)
     return n_left;
 }
 
-/* Tags that Open vSwitch takes for tags. */
-static unsigned int
-max_vlans(void)
-{
-    return MIN(flow_vlan_limit, VPCI_KEY_VLANS);
-}
-
 /* Frame 'i' goes to the datapath by itself, though perhaps it belongs to a
  * megaflow of which others are spliced: so that it is not overtaken, the burst
  * ends with it. */
@@ -279,7 +273,7 @@ static void
 make_keys(struct burst *b)
 {
     enum vpci_key_depth depth = vpci_steer_depth(b->splicer->reader);
-    unsigned int n_vlans = max_vlans();
+    unsigned int n_vlans = vpci_max_vlans();
     int n = 0;
 
     for (int k = 0; k < b->n_keys; k++) {
@@ -330,7 +324,7 @@ can_edit(const struct burst *b, const struct vpci_program *program, int k)
 
     return (!program->n_edits
             || vpci_key_parse(frame->head, frame->head_len, frame->len,
-                              max_vlans(), VPCI_DEPTH_L4, &key));
+                              vpci_max_vlans(), VPCI_DEPTH_L4, &key));
 }
 
 /* True if the guest of 'dev' takes 'frame', which may become longer by 'growth',

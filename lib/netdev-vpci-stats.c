@@ -107,6 +107,7 @@ vpci_sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
     for (int i = 0; i < VPCI_MAX_RINGS; i++) {
         vpci_counters_accumulate(tx, &dev->rings[i].spliced);
     }
+    vpci_base_add_counters(dev, rx, tx);
 }
 
 uint64_t

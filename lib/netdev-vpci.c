@@ -11,6 +11,7 @@
 #include "connectivity.h"
 #include "dpdk.h"
 #include "netdev-vpci-keeper.h"
+#include "netdev-vpci-link.h"
 #include "netdev-vpci-tso.h"
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
@@ -84,6 +85,7 @@ netdev_vpci_init(void)
 {
     vpci_show_init();
     vpci_steering_init();
+    vpci_links_show_init();
     return 0;
 }
 
@@ -96,6 +98,7 @@ netdev_vpci_run(const struct netdev_class *class)
     /* The references keep the ports, without any of our mutexes. */
     netdev_get_devices(class, &ports);
     vpci_tso_run(&ports);
+    vpci_links_run();
     vpci_keeper_run();
     SHASH_FOR_EACH (node, &ports) {
         struct netdev *netdev = node->data;
@@ -126,6 +129,7 @@ netdev_vpci_wait(const struct netdev_class *class OVS_UNUSED)
         }
     }
     ovs_mutex_unlock(&vpci_mutex);
+    vpci_links_wait();
     vpci_keeper_wait();
 }
 

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef NETDEV_VPCI_LINK_PRIVATE_H
+#define NETDEV_VPCI_LINK_PRIVATE_H 1
+
+/* What the files about links share: see netdev-vpci-link.h. */
+
+#include "netdev-vpci-megaflow.h"
+#include "netdev-vpci-keeper.h"
+#include "netdev-vpci-link.h"
+#include "vpci/layout.h"
+#include "vpci/projection.h"
+
+extern struct ovs_mutex links_mutex;
+
+/* All that is below is protected by it. */
+
+/* A port. */
+struct vpci_linker {
+    struct ovs_list node;
+    struct netdev_vpci *dev;
+
+    /* As the port's options and state say. */
+    char *consent;              /* options:links, or null: none. */
+    uint32_t min_rate;          /* Packets a second that are worth a link. */
+    bool is_up;
+    bool is_policed;            /* What it receives, */
+    bool is_shaped;             /* or what is sent to it. */
+    int mtu;
+
+    bool runs;                  /* 'guest' is there. */
+    struct vpci_linker_guest guest;
+    uint64_t features;
+    uint32_t n_queues;
+    uint32_t n_links;           /* That the guest would use. */
+    uint32_t generation;        /* Of what it is told. */
+
+    struct vpci_link *links[VPCI_LINKS_MAX];
+    struct vpci_steer *hints;
+    unsigned long *entries;     /* Bitmap: counters of the guest in use. */
+    uint64_t rx_packets;        /* From its guest, by links.  Atomic. */
+    uint64_t rx_bytes;
+    uint64_t tx_packets;        /* To its guest.  Atomic. */
+    uint64_t tx_bytes;
+};
+
+/* How far megaflows of one direction of a link have been moved.  First come those
+ * that leave, then those that join. */
+enum vpci_move {
+    VPCI_MOVE_NONE,
+    VPCI_MOVE_ON_HINTS,         /* The sender is to follow the hints, */
+    VPCI_MOVE_ON_SWITCH,        /* the switch to pass on what came before, */
+    VPCI_MOVE_ON_GUEST,         /* and the receiver to take that. */
+    VPCI_MOVE_OFF_HINTS,        /* The sender is to follow the hints, */
+    VPCI_MOVE_OFF_GUEST,        /* and the receiver to take what came before. */
+};
+
+/* One way of a link. */
+struct vpci_way {
+    struct vpci_link *link;
+    unsigned int from;          /* The end that sends: 0 or 1. */
+    struct vpci_steer *acceptances;
+    struct ovs_list flows;      /* Of struct vpci_link_flow. */
+    size_t n_flows;
+
+    enum vpci_move move;
+    uint32_t generation;        /* Of hints that the sender is to follow. */
+    long long int since;        /* When the move has begun, in ms. */
+    bool passed[VPCI_MAX_QUEUE_PAIRS]; /* Queue by queue. */
+    uint64_t polls[VPCI_MAX_QUEUE_PAIRS];
+    uint64_t hold_until;        /* TSC. */
+    uint32_t marks[VPCI_ABI_MAX_RINGS];
+
+    uint64_t packets;
+    uint64_t bytes;
+    uint64_t n_moves;
+    uint64_t n_late;            /* Moves that did not wait to the end: packets
+                                 * may have been reordered. */
+};
+
+/* A megaflow on a link. */
+struct vpci_link_flow {
+    struct ovs_list node;       /* In the flows of its way. */
+    struct vpci_way *way;
+    struct vpci_flow *flow;     /* Or null, if it has gone.  Protected by the
+                                 * mutex of the sender's offload. */
+    union vpci_key mask;
+    union vpci_key key;
+    bool changed;               /* It is not what it was.  Atomic. */
+    long long int changed_at;   /* When that was seen, or 0. */
+    bool joins;                 /* Packets may still be in the switch. */
+    bool leaves;                /* It has no hint any more. */
+    uint32_t hint;              /* Entries of tables. */
+    uint32_t acceptance;
+    uint32_t counter;           /* Of the receiver. */
+    struct {
+        uint64_t packets;
+        uint64_t bytes;
+    } seen[VPCI_MAX_QUEUE_PAIRS];
+    long long int seen_at;
+};
+
+enum vpci_link_state {
+    VPCI_LINK_ASKED,            /* The keeper is to make its region. */
+    VPCI_LINK_OFFERED,          /* Both guests know of it. */
+    VPCI_LINK_UP,               /* Both use it. */
+    VPCI_LINK_DRAINING,         /* Megaflows leave it. */
+    VPCI_LINK_DOWN,             /* The keeper is to delete its region. */
+};
+
+struct vpci_link_end {
+    struct vpci_linker *linker;
+    uint32_t place;             /* In the linker's 'links'. */
+    bool connected;             /* As the keeper says. */
+    uint32_t peer;              /* ivshmem id of the guest there. */
+};
+
+struct vpci_link {
+    struct ovs_list node;       /* In 'links'. */
+    struct vpci_pair *pair;
+    enum vpci_link_state state;
+    long long int since;
+    struct vpci_link_end ends[2];
+    struct vpci_way ways[2];    /* From end 0, from end 1. */
+    struct vpci_layout layout;
+    void *memory;               /* Or null. */
+    struct vpci_link_user user;
+    bool registered;            /* 'user' is.  Main thread. */
+    char *why;                  /* It ends, or null. */
+};
+
+/* Two ports that may have a link. */
+struct vpci_pair {
+    struct ovs_list node;
+    struct vpci_linker *linkers[2];
+    struct vpci_link *link;     /* Or null. */
+    uint64_t packets;           /* Between them, by megaflows that could take a
+                                 * link, since it was looked last. */
+    unsigned int n_busy;        /* Looks in a row that found enough of them. */
+    long long int used_at;      /* When there were any. */
+    long long int not_before;   /* No link before. */
+    uint64_t n_links;           /* That there have been. */
+    char *last_end;             /* Why the last one ended, or null. */
+};
+
+extern struct ovs_list linkers OVS_GUARDED_BY(links_mutex);
+extern struct ovs_list links OVS_GUARDED_BY(links_mutex);
+extern struct ovs_list pairs OVS_GUARDED_BY(links_mutex);
+
+/* netdev-vpci-link.c */
+
+/* The link thread is to look at once. */
+void vpci_links_wake(void);
+
+/* The main thread is to call vpci_links_run(). */
+void vpci_links_wake_main(void);
+
+/* Makes the guest of 'linker' look at what it is told of links. */
+void vpci_linker_ring(struct vpci_linker *) OVS_REQUIRES(links_mutex);
+
+/* Tells it of hints. */
+void vpci_linker_publish(struct vpci_linker *) OVS_REQUIRES(links_mutex);
+
+/* True if 'way' may be used, as far as its ports go. */
+bool vpci_way_is_possible(const struct vpci_way *)
+    OVS_REQUIRES(links_mutex);
+
+static inline struct vpci_linker *
+vpci_way_sender(const struct vpci_way *way)
+{
+    return way->link->ends[way->from].linker;
+}
+
+static inline struct vpci_linker *
+vpci_way_receiver(const struct vpci_way *way)
+{
+    return way->link->ends[!way->from].linker;
+}
+
+/* netdev-vpci-link-life.c */
+
+/* Begins a link between the ports of 'pair', whose rings run. */
+void vpci_link_begin(struct vpci_pair *pair) OVS_REQUIRES(links_mutex);
+
+/* Begins to end it. */
+void vpci_link_end(struct vpci_link *, const char *why)
+    OVS_REQUIRES(links_mutex);
+
+/* The guest of one of its ports, 'linker', is not there from now on.  Main
+ * thread. */
+void vpci_link_lose(struct vpci_link *, struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex);
+
+/* Ends and frees it at once, since one of its ports goes.  Main thread. */
+void vpci_link_kill(struct vpci_link *) OVS_REQUIRES(links_mutex);
+
+/* Does what is due.  Returns true if it waits for something that will be soon. */
+bool vpci_link_run(struct vpci_link *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* Talks to the keeper.  Main thread. */
+void vpci_link_run_main(struct vpci_link *) OVS_REQUIRES(links_mutex);
+
+/* netdev-vpci-link-move.c */
+
+/* Gives 'way' what it needs.  Returns 0 or a positive errno. */
+int vpci_way_init(struct vpci_way *, struct vpci_link *, unsigned int from)
+    OVS_REQUIRES(links_mutex);
+void vpci_way_uninit(struct vpci_way *) OVS_REQUIRES(links_mutex);
+
+/* True if another megaflow may join. */
+bool vpci_way_has_room(const struct vpci_way *) OVS_REQUIRES(links_mutex);
+
+/* Lets 'flow' join, which has an entry in the table of 'o', in the next move. */
+void vpci_way_add(struct vpci_way *way, struct vpci_offload *o,
+                  struct vpci_flow *flow)
+    OVS_REQUIRES(links_mutex) OVS_REQUIRES(o->mutex);
+
+/* All leave. */
+void vpci_way_leave(struct vpci_way *) OVS_REQUIRES(links_mutex);
+
+/* Counts what the receiver has counted. */
+void vpci_way_count(struct vpci_way *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* Forgets all of them at once. */
+void vpci_way_clear(struct vpci_way *) OVS_REQUIRES(links_mutex);
+
+/* Moves megaflows, and counts.  Returns true if a move is under way. */
+bool vpci_way_run(struct vpci_way *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
+#endif /* netdev-vpci-link-private.h */

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* ovs-appctl vpci/links: which guests have links, and what goes by them. */
+
+#include "netdev-vpci-link-private.h"
+
+#include "openvswitch/dynamic-string.h"
+#include "timeval.h"
+#include "unixctl.h"
+
+static const char *
+state_name(const struct vpci_link *link)
+{
+    switch (link->state) {
+    case VPCI_LINK_ASKED:
+        return "asked for";
+    case VPCI_LINK_OFFERED:
+        return "offered";
+    case VPCI_LINK_UP:
+        return link->ways[0].n_flows || link->ways[1].n_flows ? "running"
+               : "ready";
+    case VPCI_LINK_DRAINING:
+        return "draining";
+    case VPCI_LINK_DOWN:
+    default:
+        return "down";
+    }
+}
+
+static const char *
+move_name(const struct vpci_way *way)
+{
+    switch (way->move) {
+    case VPCI_MOVE_ON_HINTS:
+        return "joining: waits for the sender";
+    case VPCI_MOVE_ON_SWITCH:
+        return "joining: waits for the switch";
+    case VPCI_MOVE_ON_GUEST:
+        return "joining: waits for the receiver";
+    case VPCI_MOVE_OFF_HINTS:
+        return "leaving: waits for the sender";
+    case VPCI_MOVE_OFF_GUEST:
+        return "leaving: waits for the receiver";
+    case VPCI_MOVE_NONE:
+    default:
+        return NULL;
+    }
+}
+
+/* Packets that the receiver says that it has refused. */
+static uint64_t
+count_refused(const struct vpci_way *way)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_link_end *end = &way->link->ends[!way->from];
+    const struct vpci_linker_guest *guest = &end->linker->guest;
+    uint64_t n = 0;
+
+    if (!end->linker->runs) {
+        return 0;
+    }
+    for (uint32_t q = 0; q < guest->layout->shape.n_queues; q++) {
+        n += vpci_load64(&vpci_layout_link_count(guest->layout, guest->memory,
+                                                 q, end->place)->refused);
+    }
+    return n;
+}
+
+static void
+show_way(const struct vpci_way *way, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *from = vpci_way_sender(way);
+    const struct vpci_linker *to = vpci_way_receiver(way);
+    const char *move = move_name(way);
+
+    ds_put_format(s, "  %s to %s: flows:%"PRIuSIZE", packets:%"PRIu64
+                  ", bytes:%"PRIu64", refused:%"PRIu64", moves:%"PRIu64
+                  ", late:%"PRIu64, vpci_name(from->dev), vpci_name(to->dev),
+                  way->n_flows, way->packets, way->bytes, count_refused(way),
+                  way->n_moves, way->n_late);
+    if (from->runs) {
+        ds_put_format(s, ", generation:%"PRIu32, from->guest.past->hints);
+    }
+    ds_put_format(s, "%s%s\n", move ? ", " : "", move ? move : "");
+}
+
+static void
+show_pair(const struct vpci_pair *pair, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_link *link = pair->link;
+
+    ds_put_format(s, "%s, %s: ", vpci_name(pair->linkers[0]->dev),
+                  vpci_name(pair->linkers[1]->dev));
+    if (link) {
+        ds_put_format(s, "%s for %.1f s, region:%"PRIu32", size:%"PRIu64"\n",
+                      state_name(link), (time_msec() - link->since) / 1000.0,
+                      link->user.region, link->layout.size);
+        show_way(&link->ways[0], s);
+        show_way(&link->ways[1], s);
+    } else {
+        ds_put_cstr(s, "no link\n");
+    }
+    if (pair->last_end) {
+        ds_put_format(s, "  the last one ended: %s\n", pair->last_end);
+    }
+}
+
+static void
+vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
+                   void *aux OVS_UNUSED)
+{
+    struct ds s = DS_EMPTY_INITIALIZER;
+    const struct vpci_pair *pair;
+
+    ovs_mutex_lock(&links_mutex);
+    LIST_FOR_EACH (pair, node, &pairs) {
+        if (argc < 2 || !strcmp(vpci_name(pair->linkers[0]->dev), argv[1])
+            || !strcmp(vpci_name(pair->linkers[1]->dev), argv[1])) {
+            show_pair(pair, &s);
+        }
+    }
+    ovs_mutex_unlock(&links_mutex);
+    unixctl_command_reply(conn, ds_cstr(&s));
+    ds_destroy(&s);
+}
+
+void
+vpci_links_show_init(void)
+{
+    unixctl_command_register("vpci/links", "[port]", 0, 1, vpci_unixctl_links,
+                             NULL);
+}

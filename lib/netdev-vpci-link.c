@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Which ports may have links, which pairs of them have one, and the thread that
+ * looks after all that: see netdev-vpci-link.h. */
+
+#include "netdev-vpci-link-private.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "bitmap.h"
+#include "netdev-vpci-actions.h"
+#include "netdev-vpci-match.h"
+#include "netdev-vpci-message.h"
+#include "openvswitch/poll-loop.h"
+#include "ovs-thread.h"
+#include "seq.h"
+#include "timeval.h"
+#include "vpci/doorbell.h"
+
+/* How often megaflows are looked at, to find out what is worth a link; in ms. */
+#define LOOK_MS 200
+
+/* How often those on links are looked at.  A change of policy holds after this,
+ * and two moves. */
+#define RUN_MS 10
+
+/* How long to sleep while guests are about to do something, in us. */
+#define MOVE_US 100
+
+/* Looks in a row that must have found a pair busy; and how long one that is idle
+ * keeps its link, in ms. */
+#define BUSY_LOOKS 3
+#define IDLE_MS 30000
+
+struct ovs_mutex links_mutex = OVS_MUTEX_INITIALIZER;
+struct ovs_list linkers OVS_GUARDED_BY(links_mutex)
+    = OVS_LIST_INITIALIZER(&linkers);
+struct ovs_list links OVS_GUARDED_BY(links_mutex)
+    = OVS_LIST_INITIALIZER(&links);
+struct ovs_list pairs OVS_GUARDED_BY(links_mutex)
+    = OVS_LIST_INITIALIZER(&pairs);
+
+static struct seq *thread_seq;  /* Changes when the thread is to look. */
+static struct seq *main_seq;    /* Changes when the main thread is... */
+static uint64_t main_seen;      /* ...which has seen this one. */
+
+void
+vpci_links_wake(void)
+{
+    seq_change(thread_seq);
+}
+
+void
+vpci_links_wake_main(void)
+{
+    seq_change(main_seq);
+}
+
+/* What guests are told. */
+
+void
+vpci_linker_ring(struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_abi_port *port;
+
+    if (!linker->runs) {
+        return;
+    }
+    port = vpci_layout_port(linker->guest.memory);
+    vpci_store32_release(&port->generation, ++linker->generation);
+    if (linker->guest.control_fd >= 0
+        && vpci_doorbell_ring(linker->guest.control_fd) == ETIMEDOUT) {
+        /* The guest looks by itself, sooner or later. */
+        linker->guest.control_fd = -1;
+        vpci_filter_note_abuse(linker->dev);
+    }
+}
+
+void
+vpci_linker_publish(struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex)
+{
+    if (linker->runs) {
+        vpci_projection_publish(linker->hints,
+                                vpci_layout_hints(linker->guest.layout,
+                                                  linker->guest.memory),
+                                &linker->guest.past->hints);
+        vpci_linker_ring(linker);
+    }
+}
+
+/* Who may have links. */
+
+static bool
+is_listed(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = list; (p = strstr(p, name)); p += n) {
+        if ((p == list || p[-1] == ',' || p[-1] == ' ')
+            && (!p[n] || p[n] == ',' || p[n] == ' ')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* True if 'linker' is by its options ready to have a link with 'other'. */
+static bool
+consents(const struct vpci_linker *linker, const struct vpci_linker *other)
+{
+    return (linker->consent
+            && (!strcmp(linker->consent, "auto")
+                || is_listed(linker->consent, vpci_name(other->dev))));
+}
+
+static bool
+is_auto(const struct vpci_linker *linker)
+{
+    return linker->consent && !strcmp(linker->consent, "auto");
+}
+
+static bool
+pair_is_possible(const struct vpci_linker *a, const struct vpci_linker *b)
+{
+    return (a != b && consents(a, b) && consents(b, a) && a->runs && b->runs
+            && a->is_up && b->is_up && a->n_links && b->n_links);
+}
+
+/* A link would pass the policers of these, and has no others.  What the sender
+ * does not finish the receiver must take. */
+static bool
+way_is_possible(const struct vpci_linker *from, const struct vpci_linker *to)
+{
+    return (pair_is_possible(from, to) && !from->is_policed && !to->is_shaped
+            && from->mtu <= to->mtu && !(from->features & ~to->features));
+}
+
+bool
+vpci_way_is_possible(const struct vpci_way *way)
+    OVS_REQUIRES(links_mutex)
+{
+    return (!way->link->why && way->link->state == VPCI_LINK_UP
+            && way_is_possible(vpci_way_sender(way), vpci_way_receiver(way)));
+}
+
+static struct vpci_linker *
+find_linker(const struct netdev_vpci *dev)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_linker *linker;
+
+    LIST_FOR_EACH (linker, node, &linkers) {
+        if (linker->dev == dev) {
+            return linker;
+        }
+    }
+    return NULL;
+}
+
+static struct vpci_pair *
+find_pair(const struct vpci_linker *a, const struct vpci_linker *b)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_pair *pair;
+
+    LIST_FOR_EACH (pair, node, &pairs) {
+        if ((pair->linkers[0] == a && pair->linkers[1] == b)
+            || (pair->linkers[0] == b && pair->linkers[1] == a)) {
+            return pair;
+        }
+    }
+    return NULL;
+}
+
+static struct vpci_pair *
+get_pair(struct vpci_linker *a, struct vpci_linker *b)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_pair *pair = find_pair(a, b);
+
+    if (!pair) {
+        pair = xzalloc(sizeof *pair);
+        pair->linkers[0] = a;
+        pair->linkers[1] = b;
+        ovs_list_push_back(&pairs, &pair->node);
+    }
+    return pair;
+}
+
+static void
+free_pair(struct vpci_pair *pair)
+    OVS_REQUIRES(links_mutex)
+{
+    ovs_list_remove(&pair->node);
+    free(pair->last_end);
+    free(pair);
+}
+
+/* Megaflows. */
+
+/* Where all packets of 'flow' go, as they are, or null. */
+static struct vpci_linker *
+get_destination(const struct vpci_flow *flow)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_program *program = flow->program;
+    struct netdev_vpci *dev;
+
+    if (!program || !vpci_program_is_simple(program)
+        || program->ops[0].kind != VPCI_OP_OUTPUT
+        || flow->entry == VPCI_STEER_NONE
+        || !vpci_program_is_current(program)) {
+        return NULL;
+    }
+    dev = vpci_target_dev(program->ops[0].target);
+    return dev ? find_linker(dev) : NULL;
+}
+
+/* Packets of 'flow' since the last look. */
+static uint64_t
+count_new(const struct vpci_offload *o, struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_steer_stats stats;
+    uint64_t n;
+
+    vpci_steer_get_stats(o->source.table, flow->entry, &stats);
+    n = stats.packets - flow->n_looked;
+    flow->n_looked = stats.packets;
+    return n;
+}
+
+/* Looks at what goes from 'from' to others. */
+static void
+look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
+             struct vpci_flow *flow)
+    OVS_REQUIRES(links_mutex) OVS_REQUIRES(o->mutex)
+{
+    struct vpci_linker *to = get_destination(flow);
+    struct vpci_pair *pair;
+    struct vpci_way *way;
+    uint64_t n;
+
+    if (!to || !way_is_possible(from, to)) {
+        return;
+    }
+    n = count_new(o, flow);
+    if (!n || flow->link) {
+        return;
+    }
+    pair = get_pair(from, to);
+    pair->packets += n;
+    if (pair->link) {
+        way = &pair->link->ways[pair->link->ends[1].linker == from];
+        if (vpci_way_is_possible(way) && vpci_way_has_room(way)) {
+            vpci_way_add(way, o, flow);
+        }
+    }
+}
+
+static void
+look_at_port(struct vpci_linker *from)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_offload *o = vpci_offload_get(&from->dev->up);
+    struct vpci_flow *flow;
+
+    if (!o || !from->consent || !from->runs) {
+        return;
+    }
+    ovs_mutex_lock(&o->mutex);
+    HMAP_FOR_EACH (flow, node, &o->flows) {
+        look_at_flow(from, o, flow);
+    }
+    ovs_mutex_unlock(&o->mutex);
+}
+
+/* Begins and ends links. */
+static void
+look_at_pair(struct vpci_pair *pair, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_linker *a = pair->linkers[0], *b = pair->linkers[1];
+    bool chosen = !is_auto(a) && !is_auto(b);
+    uint64_t enough = (chosen ? 1 : (uint64_t) MAX(a->min_rate, b->min_rate)
+                                    * LOOK_MS / 1000);
+
+    pair->n_busy = pair->packets && pair->packets >= enough
+                   ? pair->n_busy + 1 : 0;
+    if (pair->packets) {
+        pair->used_at = now;
+    }
+    pair->packets = 0;
+    if (!pair->link) {
+        if (pair->n_busy >= (chosen ? 1 : BUSY_LOOKS) && now >= pair->not_before
+            && pair_is_possible(a, b)) {
+            vpci_link_begin(pair);
+        }
+    } else if (!pair_is_possible(a, b)) {
+        vpci_link_end(pair->link, "the ports' options or states do not allow "
+                                  "it any more");
+    } else if (!chosen && now - pair->used_at > IDLE_MS) {
+        vpci_link_end(pair->link, "nothing has used it for a while");
+    }
+}
+
+static void
+look(long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_linker *linker;
+    struct vpci_pair *pair;
+
+    LIST_FOR_EACH (linker, node, &linkers) {
+        look_at_port(linker);
+    }
+    LIST_FOR_EACH (pair, node, &pairs) {
+        look_at_pair(pair, now);
+    }
+}
+
+/* The thread. */
+
+static void *
+links_main(void *aux OVS_UNUSED)
+{
+    long long int look_at = 0;
+
+    for (;;) {
+        uint64_t seq = seq_read(thread_seq);
+        long long int now = time_msec();
+        struct vpci_link *link;
+        bool soon = false, any, may;
+
+        ovs_mutex_lock(&links_mutex);
+        if (now >= look_at) {
+            look(now);
+            look_at = now + LOOK_MS;
+        }
+        LIST_FOR_EACH (link, node, &links) {
+            soon |= vpci_link_run(link, now);
+        }
+        any = !ovs_list_is_empty(&links);
+        may = !ovs_list_is_empty(&linkers);
+        ovs_mutex_unlock(&links_mutex);
+
+        if (soon) {
+            ovsrcu_quiesce_start();
+            usleep(MOVE_US);
+            ovsrcu_quiesce_end();
+            continue;
+        }
+        if (any || may) {
+            poll_timer_wait_until(any ? now + RUN_MS : look_at);
+        }
+        seq_wait(thread_seq, seq);
+        poll_block();
+    }
+    return NULL;
+}
+
+static void
+start_thread(void)
+{
+    static struct ovsthread_once once = OVSTHREAD_ONCE_INITIALIZER;
+
+    if (ovsthread_once_start(&once)) {
+        thread_seq = seq_create();
+        main_seq = seq_create();
+        ovs_thread_create("vpci_links", links_main, NULL);
+        ovsthread_once_done(&once);
+    }
+}
+
+/* Ports. */
+
+struct vpci_linker *
+vpci_linker_create(struct netdev_vpci *dev)
+{
+    struct vpci_linker *linker = xzalloc(sizeof *linker);
+
+    start_thread();
+    linker->dev = dev;
+    linker->entries = bitmap_allocate(VPCI_LINK_ENTRIES);
+    linker->hints = vpci_steer_create(VPCI_LINK_ENTRIES, 1);
+    if (!linker->hints) {
+        out_of_memory();
+    }
+    ovs_mutex_lock(&links_mutex);
+    ovs_list_push_back(&linkers, &linker->node);
+    ovs_mutex_unlock(&links_mutex);
+    return linker;
+}
+
+void
+vpci_linker_destroy(struct vpci_linker *linker)
+{
+    struct vpci_pair *pair;
+
+    vpci_linker_stop(linker);
+    ovs_mutex_lock(&links_mutex);
+    ovs_list_remove(&linker->node);
+    LIST_FOR_EACH_SAFE (pair, node, &pairs) {
+        if (pair->linkers[0] != linker && pair->linkers[1] != linker) {
+            continue;
+        }
+        if (pair->link) {
+            vpci_link_kill(pair->link);
+        }
+        free_pair(pair);
+    }
+    ovs_mutex_unlock(&links_mutex);
+    vpci_steer_destroy(linker->hints);
+    bitmap_free(linker->entries);
+    free(linker->consent);
+    free(linker);
+}
+
+/* A switch that was here before has left links that we know nothing of. */
+static void
+clear_past(struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker_guest *guest = &linker->guest;
+
+    for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
+        struct vpci_abi_link *abi = vpci_layout_link(guest->layout,
+                                                     guest->memory, i);
+
+        vpci_store32_release(&abi->id, 0);
+        vpci_projection_revoke(
+            vpci_layout_acceptances(guest->layout, guest->memory, i),
+            &guest->past->links[i].acceptances);
+        guest->past->links[i].id = 0;
+    }
+}
+
+void
+vpci_linker_start(struct vpci_linker *linker,
+                  const struct vpci_linker_guest *guest)
+{
+    ovs_mutex_lock(&links_mutex);
+    linker->guest = *guest;
+    linker->features = vpci_channel_features(guest->channel);
+    linker->n_queues = vpci_channel_n_queues(guest->channel);
+    linker->n_links = MIN(vpci_channel_n_links(guest->channel),
+                          VPCI_LINKS_MAX);
+    linker->runs = true;
+    clear_past(linker);
+    vpci_store32(&vpci_layout_port(guest->memory)->max_vlans,
+                 vpci_max_vlans());
+    vpci_linker_publish(linker);
+    ovs_mutex_unlock(&links_mutex);
+    vpci_links_wake();
+}
+
+void
+vpci_linker_stop(struct vpci_linker *linker)
+{
+    ovs_mutex_lock(&links_mutex);
+    if (linker->runs) {
+        for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
+            if (linker->links[i]) {
+                vpci_link_lose(linker->links[i], linker);
+            }
+        }
+        linker->runs = false;
+    }
+    ovs_mutex_unlock(&links_mutex);
+    vpci_links_wake();
+}
+
+void
+vpci_linker_update(struct vpci_linker *linker)
+{
+    struct netdev_vpci *dev = linker->dev;
+
+    ovs_mutex_lock(&links_mutex);
+    free(linker->consent);
+    linker->consent = nullable_xstrdup(dev->config.links);
+    linker->min_rate = dev->config.links_min_rate;
+    linker->is_up = (dev->flags & NETDEV_UP) != 0;
+    linker->is_policed = ovsrcu_get(struct vpci_policer *,
+                                    &dev->ingress) != NULL;
+    linker->is_shaped = ovsrcu_get(struct vpci_policer *,
+                                   &dev->egress) != NULL;
+    linker->mtu = dev->mtu;
+    ovs_mutex_unlock(&links_mutex);
+    vpci_links_wake();
+}
+
+void
+vpci_linker_add_counters(const struct vpci_linker *linker,
+                         struct vpci_counters *rx, struct vpci_counters *tx)
+{
+    rx->packets += vpci_counter_read(&linker->rx_packets);
+    rx->bytes += vpci_counter_read(&linker->rx_bytes);
+    tx->packets += vpci_counter_read(&linker->tx_packets);
+    tx->bytes += vpci_counter_read(&linker->tx_bytes);
+}
+
+void
+vpci_links_run(void)
+{
+    struct vpci_link *link;
+
+    if (!main_seq) {
+        return;
+    }
+    main_seen = seq_read(main_seq);
+    ovs_mutex_lock(&links_mutex);
+    LIST_FOR_EACH_SAFE (link, node, &links) {
+        vpci_link_run_main(link);
+    }
+    ovs_mutex_unlock(&links_mutex);
+}
+
+void
+vpci_links_wait(void)
+{
+    if (main_seq) {
+        seq_wait(main_seq, main_seen);
+    }
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef NETDEV_VPCI_LINK_H
+#define NETDEV_VPCI_LINK_H 1
+
+/* Links: regions that two guests of vpci-net share, by which packets go from one
+ * to the other without the switch (vpci/abi.h, "Links").
+ *
+ * Here is decided which pairs of ports have one, and which megaflows take it.  A
+ * thread of its own does that: what changes in the datapath must hold on links
+ * soon, whatever the main thread is doing.  What only the main thread may do,
+ * such as to talk to the keeper, it asks for.
+ *
+ *     netdev-vpci-link.c       ports that may have links, which pairs have one
+ *     netdev-vpci-link-life.c  one link: from the keeper to its end
+ *     netdev-vpci-link-move.c  megaflows on a link: how they get there and back
+ *     netdev-vpci-link-show.c  ovs-appctl vpci/links
+ *
+ * Locks: links_mutex comes after the mutex of a port and before that of its
+ * offload. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vpci/abi.h"
+#include "vpci/channel.h"
+
+struct netdev_vpci;
+struct vpci_counters;
+struct vpci_flow;
+struct vpci_linker;
+
+/* Room for links in each base region. */
+#define VPCI_LINKS_MAX 8
+#define VPCI_LINK_ENTRIES 512
+
+/* What is to be known of a port's links by a switch that comes after this one, in
+ * memory that guests never see. */
+struct vpci_links_past {
+    uint32_t hints;             /* Generation. */
+    struct {
+        uint32_t id;            /* Of the link's region, or 0. */
+        uint32_t peer;          /* Base region at its other end. */
+        uint32_t side;
+        uint32_t acceptances;   /* Generation. */
+    } links[VPCI_LINKS_MAX];
+};
+
+/* The guest of a port, while its rings run.  All stays valid until
+ * vpci_linker_stop(). */
+struct vpci_linker_guest {
+    const struct vpci_layout *layout;
+    void *memory;               /* The base region. */
+    uint32_t region;            /* Its id. */
+    struct vpci_channel *channel;
+    struct vpci_links_past *past;
+    int control_fd;             /* Makes the guest look; -1: none. */
+};
+
+/* A port of vpci-net from now on.  Main thread. */
+struct vpci_linker *vpci_linker_create(struct netdev_vpci *);
+void vpci_linker_destroy(struct vpci_linker *);
+
+/* Its guest is there, or is not any more.  Main thread, with the port's
+ * mutex. */
+void vpci_linker_start(struct vpci_linker *, const struct vpci_linker_guest *);
+void vpci_linker_stop(struct vpci_linker *);
+
+/* Something about the port has changed: options, flags, MTU, policers.  With the
+ * port's mutex. */
+void vpci_linker_update(struct vpci_linker *);
+
+/* Adds what has come from the port's guest, and what has gone to it, by links.
+ * Any thread. */
+void vpci_linker_add_counters(const struct vpci_linker *,
+                              struct vpci_counters *rx,
+                              struct vpci_counters *tx);
+
+/* 'flow' is not what it was, or goes.  With the mutex of its offload. */
+void vpci_link_flow_changed(struct vpci_flow *);
+void vpci_link_flow_gone(struct vpci_flow *);
+
+/* Does what others have asked for.  Main thread. */
+void vpci_links_run(void);
+void vpci_links_wait(void);
+
+void vpci_links_show_init(void);
+
+#endif /* netdev-vpci-link.h */
