@@ -74,6 +74,7 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
     past->links[e->place].id = id;
     past->links[e->place].peer = link->user.base[!end];
     past->links[e->place].side = end;
+    past->links[e->place].shape = *s;
     if (id) {
         vpci_store32(&abi->side, end);
         vpci_layout_put_shape(s, &abi->shape);
@@ -84,6 +85,20 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
 
 /* What the keeper says.  Main thread. */
 
+/* Tells guests of a link whose memory is there, unless they know of it. */
+static void
+offer(struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    vpci_layout_write(&link->layout, link->memory, link->user.region);
+    for (unsigned int i = 0; i < 2; i++) {
+        if (!link->ways[i].is_old) {
+            tell_guest(link, i, link->user.region);
+        }
+    }
+    set_state(link, VPCI_LINK_OFFERED);
+}
+
 static void
 link_given(struct vpci_link_user *user, int fd)
 {
@@ -91,17 +106,14 @@ link_given(struct vpci_link_user *user, int fd)
     void *memory = NULL;
 
     ovs_mutex_lock(&links_mutex);
-    if (link->state == VPCI_LINK_ASKED) {
+    if (link->state == VPCI_LINK_ASKED && !link->memory) {
         memory = mmap(NULL, link->layout.size, PROT_READ | PROT_WRITE,
                       MAP_SHARED, fd, 0);
         if (memory == MAP_FAILED) {
             vpci_link_end(link, "the switch cannot map its memory");
         } else {
             link->memory = memory;
-            vpci_layout_write(&link->layout, memory, user->region);
-            tell_guest(link, 0, user->region);
-            tell_guest(link, 1, user->region);
-            set_state(link, VPCI_LINK_OFFERED);
+            offer(link);
         }
     }
     ovs_mutex_unlock(&links_mutex);
@@ -161,7 +173,8 @@ find_place(const struct vpci_linker *linker)
 {
     uint32_t i = 0;
 
-    while (i < linker->n_links && linker->links[i]) {
+    while (i < linker->n_links
+           && (linker->links[i] || linker->guest.past->links[i].id)) {
         i++;
     }
     return i;
@@ -203,39 +216,131 @@ free_link(struct vpci_link *link)
     free(link);
 }
 
-void
-vpci_link_begin(struct vpci_pair *pair)
+/* Makes a link of 'pair' at these places, which are free.  Returns null if there
+ * is no memory. */
+static struct vpci_link *
+create(struct vpci_pair *pair, const uint32_t places[2])
     OVS_REQUIRES(links_mutex)
 {
-    const struct vpci_linker *const linkers_[2]
-        = { pair->linkers[0], pair->linkers[1] };
     struct vpci_link *link = xzalloc(sizeof *link);
     int error = 0;
 
     link->pair = pair;
     for (unsigned int i = 0; i < 2; i++) {
         link->ends[i].linker = pair->linkers[i];
-        link->ends[i].place = find_place(pair->linkers[i]);
+        link->ends[i].place = places[i];
         link->user.base[i] = pair->linkers[i]->guest.region;
         error = error ? error : vpci_way_init(&link->ways[i], link, i);
     }
-    if (error || !choose_shape(linkers_, &link->layout)
-        || link->ends[0].place >= pair->linkers[0]->n_links
-        || link->ends[1].place >= pair->linkers[1]->n_links) {
+    if (error) {
         free_link(link);
-        return;
+        return NULL;
     }
+    return link;
+}
+
+/* The link, with its layout, becomes that of its pair. */
+static void
+start(struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
     for (int i = 0; i < 2; i++) {
-        pair->linkers[i]->links[link->ends[i].place] = link;
+        link->ends[i].linker->links[link->ends[i].place] = link;
     }
     link->user.class = &link_class;
     link->user.size = link->layout.size;
     link->user.n_vectors = link->layout.shape.n_vectors;
-    pair->link = link;
-    pair->n_links++;
-    pair->used_at = time_msec();
+    link->pair->link = link;
+    link->pair->n_links++;
+    link->pair->used_at = time_msec();
     ovs_list_push_back(&links, &link->node);
     set_state(link, VPCI_LINK_ASKED);
+}
+
+void
+vpci_link_begin(struct vpci_pair *pair)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *const linkers_[2]
+        = { pair->linkers[0], pair->linkers[1] };
+    uint32_t places[2] = { find_place(linkers_[0]), find_place(linkers_[1]) };
+    struct vpci_layout layout;
+    struct vpci_link *link;
+
+    if (places[0] >= linkers_[0]->n_links || places[1] >= linkers_[1]->n_links
+        || !choose_shape(linkers_, &layout)) {
+        return;
+    }
+    link = create(pair, places);
+    if (link) {
+        link->layout = layout;
+        start(link);
+    }
+}
+
+/* Finds the other end of the link that 'linker' had at 'place'. */
+static struct vpci_linker *
+find_other_end(const struct vpci_linker *linker, uint32_t place,
+               uint32_t *other_place)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_links_past *past = linker->guest.past;
+    struct vpci_linker *other;
+
+    LIST_FOR_EACH (other, node, &linkers) {
+        if (!other->runs || other->guest.region != past->links[place].peer) {
+            continue;
+        }
+        for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
+            const struct vpci_links_past *theirs = other->guest.past;
+
+            if (theirs->links[i].id == past->links[place].id
+                && theirs->links[i].peer == linker->guest.region
+                && theirs->links[i].side != past->links[place].side
+                && !other->links[i]) {
+                *other_place = i;
+                return other;
+            }
+        }
+    }
+    return NULL;
+}
+
+bool
+vpci_link_adopt(struct vpci_linker *linker, uint32_t place)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_links_past *past = linker->guest.past;
+    unsigned int side = past->links[place].side != 0;
+    struct vpci_layout_report reason;
+    struct vpci_linker *other;
+    struct vpci_pair *pair;
+    struct vpci_link *link;
+    uint32_t places[2];
+
+    other = find_other_end(linker, place, &places[!side]);
+    if (!other) {
+        return false;
+    }
+    places[side] = place;
+    pair = vpci_pair_get(side ? other : linker, side ? linker : other);
+    link = !pair->link && pair->linkers[side] == linker
+           ? create(pair, places) : NULL;
+    if (!link || !vpci_layout_init(&link->layout, &past->links[place].shape,
+                                   &reason)) {
+        vpci_linker_clear(linker, place);
+        vpci_linker_clear(other, places[!side]);
+        if (link) {
+            free_link(link);
+        }
+        return true;
+    }
+    link->user.region = past->links[place].id;
+    link->ways[0].is_old = link->ways[1].is_old = true;
+    start(link);
+    VLOG_INFO("link of %s and %s: goes on, region %"PRIu32, end_name(link, 0),
+              end_name(link, 1), link->user.region);
+    return true;
 }
 
 void
@@ -312,7 +417,8 @@ static void
 run_draining(struct vpci_link *link, long long int now)
     OVS_REQUIRES(links_mutex)
 {
-    if ((!link->ways[0].n_flows && !link->ways[1].n_flows)
+    if ((vpci_way_is_empty(&link->ways[0])
+         && vpci_way_is_empty(&link->ways[1]))
         || now - link->since > DRAIN_MS) {
         for (unsigned int i = 0; i < 2; i++) {
             tell_guest(link, i, 0);

@@ -604,6 +604,7 @@ finish_off(struct vpci_way *way, struct vpci_offload *o, long long int now)
             free_flow(lf, o);
         }
     }
+    way->is_old = false;
     way->move = VPCI_MOVE_NONE;
 }
 
@@ -767,7 +768,9 @@ vpci_way_run(struct vpci_way *way, long long int now)
     struct vpci_offload *o = vpci_offload_get(&vpci_way_sender(way)->dev->up);
     bool leave, join;
 
-    if (ovs_list_is_empty(&way->flows)) {
+    if (vpci_way_is_empty(way)
+        || (way->is_old && !way->link->why
+            && vpci_links_are_restoring(vpci_way_sender(way), now))) {
         return false;
     }
     if (o && vpci_way_is_possible(way)) {
@@ -776,6 +779,7 @@ vpci_way_run(struct vpci_way *way, long long int now)
         mark_all(way, now);
     }
     find_moves(way, &leave, &join);
+    leave |= way->is_old && !is_moving_off(way);
     while (step(way, o, now)) {
         continue;
     }

@@ -35,6 +35,10 @@ struct vpci_linker {
     uint32_t n_links;           /* That the guest would use. */
     uint32_t generation;        /* Of what it is told. */
 
+    /* A switch that was here before may have left links, which go on as they were
+     * until all has been learnt anew. */
+    long long int started_at;   /* 'runs' since then. */
+
     struct vpci_link *links[VPCI_LINKS_MAX];
     struct vpci_steer *hints;
     unsigned long *entries;     /* Bitmap: counters of the guest in use. */
@@ -62,6 +66,10 @@ struct vpci_way {
     struct vpci_steer *acceptances;
     struct ovs_list flows;      /* Of struct vpci_link_flow. */
     size_t n_flows;
+
+    /* Guests go by what another switch has told them, from which there are neither
+     * megaflows nor entries here. */
+    bool is_old;
 
     enum vpci_move move;
     uint32_t generation;        /* Of hints that the sender is to follow. */
@@ -158,6 +166,18 @@ void vpci_links_wake_main(void);
 /* Makes the guest of 'linker' look at what it is told of links. */
 void vpci_linker_ring(struct vpci_linker *) OVS_REQUIRES(links_mutex);
 
+/* Forgets what another switch had at 'place' of 'linker', whose guest is there. */
+void vpci_linker_clear(struct vpci_linker *, uint32_t place)
+    OVS_REQUIRES(links_mutex);
+
+/* Returns the linkers' pair, which is made if need be. */
+struct vpci_pair *vpci_pair_get(struct vpci_linker *, struct vpci_linker *)
+    OVS_REQUIRES(links_mutex);
+
+/* True while guests are to go by what another switch has told them. */
+bool vpci_links_are_restoring(const struct vpci_linker *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
 /* Tells it of hints. */
 void vpci_linker_publish(struct vpci_linker *) OVS_REQUIRES(links_mutex);
 
@@ -181,6 +201,11 @@ vpci_way_receiver(const struct vpci_way *way)
 
 /* Begins a link between the ports of 'pair', whose rings run. */
 void vpci_link_begin(struct vpci_pair *pair) OVS_REQUIRES(links_mutex);
+
+/* Goes on with the link that 'linker', whose guest has just come, had at 'place'
+ * when another switch was here.  Returns false if that is not possible yet. */
+bool vpci_link_adopt(struct vpci_linker *linker, uint32_t place)
+    OVS_REQUIRES(links_mutex);
 
 /* Begins to end it. */
 void vpci_link_end(struct vpci_link *, const char *why)
@@ -207,6 +232,13 @@ void vpci_link_run_main(struct vpci_link *) OVS_REQUIRES(links_mutex);
 int vpci_way_init(struct vpci_way *, struct vpci_link *, unsigned int from)
     OVS_REQUIRES(links_mutex);
 void vpci_way_uninit(struct vpci_way *) OVS_REQUIRES(links_mutex);
+
+/* True if guests have no reason to use it. */
+static inline bool
+vpci_way_is_empty(const struct vpci_way *way)
+{
+    return !way->n_flows && !way->is_old;
+}
 
 /* True if another megaflow may join. */
 bool vpci_way_has_room(const struct vpci_way *) OVS_REQUIRES(links_mutex);

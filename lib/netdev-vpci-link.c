@@ -12,6 +12,7 @@
 #include "netdev-vpci-actions.h"
 #include "netdev-vpci-match.h"
 #include "netdev-vpci-message.h"
+#include "ofproto/ofproto.h"
 #include "openvswitch/poll-loop.h"
 #include "ovs-thread.h"
 #include "seq.h"
@@ -32,6 +33,10 @@
  * keeps its link, in ms. */
 #define BUSY_LOOKS 3
 #define IDLE_MS 30000
+
+/* How long what another switch has told guests may hold, at most, once there are
+ * flow tables again; in ms. */
+#define RESTORE_MS 1000
 
 struct ovs_mutex links_mutex = OVS_MUTEX_INITIALIZER;
 struct ovs_list linkers OVS_GUARDED_BY(links_mutex)
@@ -142,7 +147,7 @@ bool
 vpci_way_is_possible(const struct vpci_way *way)
     OVS_REQUIRES(links_mutex)
 {
-    return (!way->link->why && way->link->state == VPCI_LINK_UP
+    return (!way->link->why && way->link->state == VPCI_LINK_UP && !way->is_old
             && way_is_possible(vpci_way_sender(way), vpci_way_receiver(way)));
 }
 
@@ -175,8 +180,8 @@ find_pair(const struct vpci_linker *a, const struct vpci_linker *b)
     return NULL;
 }
 
-static struct vpci_pair *
-get_pair(struct vpci_linker *a, struct vpci_linker *b)
+struct vpci_pair *
+vpci_pair_get(struct vpci_linker *a, struct vpci_linker *b)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_pair *pair = find_pair(a, b);
@@ -251,7 +256,7 @@ look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
     if (!n || flow->link) {
         return;
     }
-    pair = get_pair(from, to);
+    pair = vpci_pair_get(from, to);
     pair->packets += n;
     if (pair->link) {
         way = &pair->link->ways[pair->link->ends[1].linker == from];
@@ -307,6 +312,71 @@ look_at_pair(struct vpci_pair *pair, long long int now)
     }
 }
 
+/* Links of another switch. */
+
+void
+vpci_linker_clear(struct vpci_linker *linker, uint32_t place)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker_guest *guest = &linker->guest;
+    struct vpci_abi_link *abi = vpci_layout_link(guest->layout, guest->memory,
+                                                 place);
+
+    vpci_store32_release(&abi->id, 0);
+    vpci_projection_revoke(
+        vpci_layout_acceptances(guest->layout, guest->memory, place),
+        &guest->past->links[place].acceptances);
+    guest->past->links[place].id = 0;
+}
+
+bool
+vpci_links_are_restoring(const struct vpci_linker *linker, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    return (ofproto_get_flow_restore_wait()
+            || now - linker->started_at < RESTORE_MS);
+}
+
+/* Links that another switch has left go on, as soon as both of their guests are
+ * there. */
+static void
+adopt_links(struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
+        if (!linker->links[i] && linker->guest.past->links[i].id) {
+            vpci_link_adopt(linker, i);
+            any = true;
+        }
+    }
+    if (!any) {
+        vpci_linker_publish(linker);
+    }
+}
+
+/* Forgets those whose other guest has not come. */
+static void
+forget_links(struct vpci_linker *linker, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    bool any = false;
+
+    if (!linker->runs || vpci_links_are_restoring(linker, now)) {
+        return;
+    }
+    for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
+        if (!linker->links[i] && linker->guest.past->links[i].id) {
+            vpci_linker_clear(linker, i);
+            any = true;
+        }
+    }
+    if (any) {
+        vpci_linker_publish(linker);
+    }
+}
+
 static void
 look(long long int now)
     OVS_REQUIRES(links_mutex)
@@ -315,6 +385,7 @@ look(long long int now)
     struct vpci_pair *pair;
 
     LIST_FOR_EACH (linker, node, &linkers) {
+        forget_links(linker, now);
         look_at_port(linker);
     }
     LIST_FOR_EACH (pair, node, &pairs) {
@@ -419,25 +490,6 @@ vpci_linker_destroy(struct vpci_linker *linker)
     free(linker);
 }
 
-/* A switch that was here before has left links that we know nothing of. */
-static void
-clear_past(struct vpci_linker *linker)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker_guest *guest = &linker->guest;
-
-    for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
-        struct vpci_abi_link *abi = vpci_layout_link(guest->layout,
-                                                     guest->memory, i);
-
-        vpci_store32_release(&abi->id, 0);
-        vpci_projection_revoke(
-            vpci_layout_acceptances(guest->layout, guest->memory, i),
-            &guest->past->links[i].acceptances);
-        guest->past->links[i].id = 0;
-    }
-}
-
 void
 vpci_linker_start(struct vpci_linker *linker,
                   const struct vpci_linker_guest *guest)
@@ -449,10 +501,10 @@ vpci_linker_start(struct vpci_linker *linker,
     linker->n_links = MIN(vpci_channel_n_links(guest->channel),
                           VPCI_LINKS_MAX);
     linker->runs = true;
-    clear_past(linker);
+    linker->started_at = time_msec();
     vpci_store32(&vpci_layout_port(guest->memory)->max_vlans,
                  vpci_max_vlans());
-    vpci_linker_publish(linker);
+    adopt_links(linker);
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();
 }

@@ -43,6 +43,7 @@ struct vpci_links_past {
         uint32_t peer;          /* Base region at its other end. */
         uint32_t side;
         uint32_t acceptances;   /* Generation. */
+        struct vpci_shape shape;
     } links[VPCI_LINKS_MAX];
 };
 
