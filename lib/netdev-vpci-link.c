@@ -548,9 +548,11 @@ void
 vpci_linker_add_counters(const struct vpci_linker *linker,
                          struct vpci_counters *rx, struct vpci_counters *tx)
 {
-    rx->packets += vpci_counter_read(&linker->rx_packets);
+    rx->linked_packets = vpci_counter_read(&linker->rx_packets);
+    tx->linked_packets = vpci_counter_read(&linker->tx_packets);
+    rx->packets += rx->linked_packets;
+    tx->packets += tx->linked_packets;
     rx->bytes += vpci_counter_read(&linker->rx_bytes);
-    tx->packets += vpci_counter_read(&linker->tx_packets);
     tx->bytes += vpci_counter_read(&linker->tx_bytes);
 }
 

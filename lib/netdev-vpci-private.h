@@ -162,6 +162,8 @@ struct vpci_counters {
     uint64_t drops[VPCI_N_DROPS];
     uint64_t spliced_packets;   /* Of those above, by the splice path. */
     uint64_t spliced_bytes;
+    uint64_t linked_packets;    /* Of those above, by links, as their receivers
+                                 * say. */
     uint64_t splice_bursts;     /* In which they came. */
     uint64_t splice_cycles;     /* TSC cycles in which nothing else was done:
                                  * to Open vSwitch the thread was idle. */

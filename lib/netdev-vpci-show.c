@@ -175,11 +175,15 @@ show_paths(const struct netdev_vpci *dev, struct ds *s)
 
     vpci_sum_counters(dev, &rx, &tx);
     /* Read while they are counted. */
-    rx.packets = MAX(rx.packets, rx.spliced_packets);
-    tx.packets = MAX(tx.packets, tx.spliced_packets);
+    rx.packets = MAX(rx.packets, rx.spliced_packets + rx.linked_packets);
+    tx.packets = MAX(tx.packets, tx.spliced_packets + tx.linked_packets);
     ds_put_format(s, "  flow path: packets received %"PRIu64", sent %"PRIu64
-                  "\n", rx.packets - rx.spliced_packets,
-                  tx.packets - tx.spliced_packets);
+                  "\n", rx.packets - rx.spliced_packets - rx.linked_packets,
+                  tx.packets - tx.spliced_packets - tx.linked_packets);
+    if (rx.linked_packets || tx.linked_packets) {
+        ds_put_format(s, "  link path: packets received %"PRIu64", sent "
+                      "%"PRIu64"\n", rx.linked_packets, tx.linked_packets);
+    }
     if (vpci_offload_count(dev, &counts)) {
         ds_put_format(s, "  splice path: packets received %"PRIu64" (%"PRIu64
                       " in statistics of flows), sent %"PRIu64"; flows %"PRIu64

@@ -219,7 +219,7 @@ int
 netdev_vpci_get_custom_stats(const struct netdev *netdev,
                              struct netdev_custom_stats *stats)
 {
-    enum { N_OTHERS = 9 };
+    enum { N_OTHERS = 11 };
 
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
     struct vpci_counters rx, tx;
@@ -239,6 +239,8 @@ netdev_vpci_get_custom_stats(const struct netdev *netdev,
     add_custom(stats, rx.no_mbufs, "vpci_rx_no_mbufs");
     add_custom(stats, rx.spliced_packets, "vpci_rx_spliced_packets");
     add_custom(stats, tx.spliced_packets, "vpci_tx_spliced_packets");
+    add_custom(stats, rx.linked_packets, "vpci_rx_linked_packets");
+    add_custom(stats, tx.linked_packets, "vpci_tx_linked_packets");
     add_custom(stats, rx.splice_cycles, "vpci_rx_splice_cycles");
     add_custom(stats, rx.notifies, "vpci_rx_notifications");
     add_custom(stats, tx.notifies, "vpci_tx_notifications");

@@ -215,6 +215,7 @@ TESTSUITE_AT = \
 	tests/vpci-library.at \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
+	tests/vpci-link.at \
 	tests/vpci-net.at \
 	tests/vpci-priority.at \
 	tests/vpci-perf.at \
