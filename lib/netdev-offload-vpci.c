@@ -6,6 +6,7 @@
 #include "netdev-vpci-megaflow.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #include "dpif.h"
 #include "netdev-offload-provider.h"
@@ -184,6 +185,7 @@ flush(struct vpci_offload *o)
     HMAP_FOR_EACH_SAFE (flow, node, &o->flows) {
         vpci_flow_remove(o, flow);
     }
+    vpci_residues_expire(o, LLONG_MAX);
 }
 
 static int
@@ -410,6 +412,7 @@ netdev_offload_vpci_init_flow_api(struct netdev *netdev)
     ovs_mutex_lock(&o->mutex);
     hmap_init(&o->flows);
     hmap_init(&o->uses);
+    ovs_list_init(&o->residues);
     o->n_offloaded = xcalloc(netdev_offload_thread_nb(),
                              sizeof *o->n_offloaded);
     ovs_mutex_unlock(&o->mutex);

@@ -70,6 +70,7 @@ struct vpci_base {
     int call_fds[VPCI_ABI_MAX_VECTORS];
     unsigned int n_call_fds;
     struct vpci_channel *channel;       /* Null if there is no guest. */
+    bool resumed;               /* It is one of before. */
     enum vpci_channel_state state;
     char *problem;              /* Why there is no region, or null. */
     struct vpci_linker *linker;
@@ -101,6 +102,16 @@ set_problem(struct vpci_base *base, const char *why)
     ovs_mutex_unlock(&base->dev->mutex);
 }
 
+/* While rings are stopped. */
+static void
+close_doorbells(struct vpci_base *base)
+{
+    for (unsigned int i = 0; i < base->n_call_fds; i++) {
+        close(base->call_fds[i]);
+    }
+    base->n_call_fds = 0;
+}
+
 /* There is no guest any more.  While rings are stopped. */
 static void
 forget_guest(struct netdev_vpci *dev)
@@ -109,10 +120,7 @@ forget_guest(struct netdev_vpci *dev)
     struct vpci_base *base = dev->base;
 
     vpci_linker_stop(base->linker);
-    for (unsigned int i = 0; i < base->n_call_fds; i++) {
-        close(base->call_fds[i]);
-    }
-    base->n_call_fds = 0;
+    close_doorbells(base);
     base->has_guest = false;
     base->channel = NULL;
     base->state = VPCI_CHANNEL_ALONE;
@@ -223,6 +231,15 @@ report(void *base_, const struct vpci_fault *fault)
     }
 }
 
+/* What makes the guest look at everything but packets, or -1. */
+static int
+control_fd(const struct vpci_base *base)
+{
+    uint32_t vector = vpci_layout_control_vector(&base->layout);
+
+    return vector < base->n_call_fds ? base->call_fds[vector] : -1;
+}
+
 /* Begins with the guest that there is now; or goes on with it, if it is the one
  * that a switch before us had. */
 static void
@@ -242,9 +259,10 @@ open_channel(struct netdev_vpci *dev)
     };
 
     /* A guest reads how to choose classes when it begins. */
-    if (base->private->guest != base->guest.peer
-        || base->private->class_by != dev->classes.by
-        || !vpci_channel_resume(channel, &config)) {
+    base->resumed = (base->private->guest == base->guest.peer
+                     && base->private->class_by == dev->classes.by
+                     && vpci_channel_resume(channel, &config));
+    if (!base->resumed) {
         base->private->guest = 0;
         base->private->class_by = dev->classes.by;
         vpci_channel_begin(channel, &config, random_uint32());
@@ -253,6 +271,20 @@ open_channel(struct netdev_vpci *dev)
     base->channel = channel;
 }
 
+/* Takes what makes the guest look.  While rings are stopped. */
+static void
+take_doorbells(struct vpci_base *base, int fds[], unsigned int n)
+{
+    close_doorbells(base);
+    for (unsigned int i = 0; i < n && i < base->guest.n_vectors
+                             && i < VPCI_ABI_MAX_VECTORS; i++) {
+        base->call_fds[base->n_call_fds++] = fds[i];
+        fds[i] = -1;
+    }
+    vpci_linker_set_doorbell(base->linker, control_fd(base));
+}
+
+/* A keeper that is back tells of guests that are there still. */
 static void
 guest_came(struct vpci_region_user *user, const struct vpci_keeper_peer_up *up,
            int fds[], unsigned int n)
@@ -268,18 +300,16 @@ guest_came(struct vpci_region_user *user, const struct vpci_keeper_peer_up *up,
     known = base->has_guest && base->guest.peer == up->peer;
     vpci_rings_pause(dev);
     vpci_rings_stop_all(dev);
-    forget_guest(dev);
-    base->has_guest = true;
-    base->guest = *up;
-    for (unsigned int i = 0; i < n && i < up->n_vectors
-                             && i < VPCI_ABI_MAX_VECTORS; i++) {
-        base->call_fds[base->n_call_fds++] = fds[i];
-        fds[i] = -1;
+    if (!known) {
+        forget_guest(dev);
+        base->has_guest = true;
     }
+    base->guest = *up;
+    take_doorbells(base, fds, n);
     vpci_layout_write(&base->layout, base->memory, base->region);
     write_port(dev);
-    open_channel(dev);
     if (!known) {
+        open_channel(dev);
         dev->n_connects++;
         VLOG_INFO("%s: a guest has come: process %"PRIu32" of user %"PRIu32
                   ", ivshmem id %"PRIu32, vpci_name(dev), up->pid, up->uid,
@@ -413,14 +443,14 @@ update_linker(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
 {
     struct vpci_base *base = dev->base;
-    uint32_t vector = vpci_layout_control_vector(&base->layout);
     struct vpci_linker_guest guest = {
         .layout = &base->layout,
         .memory = base->memory,
         .region = base->region,
         .channel = base->channel,
         .past = &base->private->links,
-        .control_fd = vector < base->n_call_fds ? base->call_fds[vector] : -1,
+        .resumed = base->resumed,
+        .control_fd = control_fd(base),
     };
 
     if (base->state == VPCI_CHANNEL_RUNNING) {

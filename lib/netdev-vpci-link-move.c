@@ -196,6 +196,38 @@ add_to_flow(struct vpci_flow *flow, const struct vpci_steer_stats *new)
     flow->linked.used = rte_get_tsc_cycles();
 }
 
+/* Counts 'new' for the ports. */
+static void
+count_ports(struct vpci_way *way, const struct vpci_steer_stats *new,
+            long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_linker *from = vpci_way_sender(way);
+    struct vpci_linker *to = vpci_way_receiver(way);
+
+    way->packets += new->packets;
+    way->bytes += new->bytes;
+    way->link->pair->used_at = now;
+    add_atomic(&from->rx_packets, new->packets);
+    add_atomic(&from->rx_bytes, new->bytes);
+    add_atomic(&to->tx_packets, new->packets);
+    add_atomic(&to->tx_bytes, new->bytes);
+}
+
+/* Counts 'new' for the megaflow of 'lf' or, if that has gone, for what comes in its
+ * place. */
+static void
+credit(struct vpci_offload *o, const struct vpci_link_flow *lf,
+       const struct vpci_steer_stats *new)
+    OVS_REQUIRES(o->mutex)
+{
+    if (lf->flow) {
+        add_to_flow(lf->flow, new);
+    } else {
+        vpci_residue_add(o, &lf->mask, &lf->key, new);
+    }
+}
+
 /* Counts for 'lf', of the offload 'o' or of none. */
 static void
 count_flow(struct vpci_link_flow *lf, struct vpci_offload *o,
@@ -203,29 +235,19 @@ count_flow(struct vpci_link_flow *lf, struct vpci_offload *o,
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_way *way = lf->way;
-    struct vpci_linker *from = vpci_way_sender(way);
-    struct vpci_linker *to = vpci_way_receiver(way);
     struct vpci_steer_stats new = { .packets = 0 };
 
-    if (lf->counter == VPCI_STEER_NONE || !to->runs) {
+    if (lf->counter == VPCI_STEER_NONE || !vpci_way_receiver(way)->runs) {
         return;
     }
     read_growth(lf, now, &new);
     if (!new.packets) {
         return;
     }
-    way->packets += new.packets;
-    way->bytes += new.bytes;
-    way->link->pair->used_at = now;
-    add_atomic(&from->rx_packets, new.packets);
-    add_atomic(&from->rx_bytes, new.bytes);
-    add_atomic(&to->tx_packets, new.packets);
-    add_atomic(&to->tx_bytes, new.bytes);
+    count_ports(way, &new, now);
     if (o) {
         ovs_mutex_lock(&o->mutex);
-        if (lf->flow) {
-            add_to_flow(lf->flow, &new);
-        }
+        credit(o, lf, &new);
         ovs_mutex_unlock(&o->mutex);
     }
 }

@@ -29,6 +29,7 @@ struct vpci_linker {
     int mtu;
 
     bool runs;                  /* 'guest' is there. */
+    uint64_t n_starts;          /* That it has been. */
     struct vpci_linker_guest guest;
     uint64_t features;
     uint32_t n_queues;

@@ -249,6 +249,7 @@ look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
     struct vpci_way *way;
     uint64_t n;
 
+    vpci_residues_give(o, flow);
     if (!to || !way_is_possible(from, to)) {
         return;
     }
@@ -267,7 +268,7 @@ look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
 }
 
 static void
-look_at_port(struct vpci_linker *from)
+look_at_port(struct vpci_linker *from, long long int now)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_offload *o = vpci_offload_get(&from->dev->up);
@@ -280,6 +281,7 @@ look_at_port(struct vpci_linker *from)
     HMAP_FOR_EACH (flow, node, &o->flows) {
         look_at_flow(from, o, flow);
     }
+    vpci_residues_expire(o, now);
     ovs_mutex_unlock(&o->mutex);
 }
 
@@ -337,6 +339,17 @@ vpci_links_are_restoring(const struct vpci_linker *linker, long long int now)
             || now - linker->started_at < RESTORE_MS);
 }
 
+/* There are none. */
+static void
+clear_links(struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex)
+{
+    for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
+        vpci_linker_clear(linker, i);
+    }
+    vpci_linker_publish(linker);
+}
+
 /* Links that another switch has left go on, as soon as both of their guests are
  * there. */
 static void
@@ -386,7 +399,7 @@ look(long long int now)
 
     LIST_FOR_EACH (linker, node, &linkers) {
         forget_links(linker, now);
-        look_at_port(linker);
+        look_at_port(linker, now);
     }
     LIST_FOR_EACH (pair, node, &pairs) {
         look_at_pair(pair, now);
@@ -504,7 +517,12 @@ vpci_linker_start(struct vpci_linker *linker,
     linker->started_at = time_msec();
     vpci_store32(&vpci_layout_port(guest->memory)->max_vlans,
                  vpci_max_vlans());
-    adopt_links(linker);
+    if (guest->resumed && !linker->n_starts) {
+        adopt_links(linker);
+    } else {
+        clear_links(linker);
+    }
+    linker->n_starts++;
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();
 }
@@ -523,6 +541,14 @@ vpci_linker_stop(struct vpci_linker *linker)
     }
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();
+}
+
+void
+vpci_linker_set_doorbell(struct vpci_linker *linker, int control_fd)
+{
+    ovs_mutex_lock(&links_mutex);
+    linker->guest.control_fd = control_fd;
+    ovs_mutex_unlock(&links_mutex);
 }
 
 void

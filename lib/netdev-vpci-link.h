@@ -55,6 +55,7 @@ struct vpci_linker_guest {
     uint32_t region;            /* Its id. */
     struct vpci_channel *channel;
     struct vpci_links_past *past;
+    bool resumed;               /* Another switch was here, and has left it. */
     int control_fd;             /* Makes the guest look; -1: none. */
 };
 
@@ -66,6 +67,9 @@ void vpci_linker_destroy(struct vpci_linker *);
  * mutex. */
 void vpci_linker_start(struct vpci_linker *, const struct vpci_linker_guest *);
 void vpci_linker_stop(struct vpci_linker *);
+
+/* The guest has another doorbell.  Main thread, with the port's mutex. */
+void vpci_linker_set_doorbell(struct vpci_linker *, int control_fd);
 
 /* Something about the port has changed: options, flags, MTU, policers.  With the
  * port's mutex. */

@@ -12,6 +12,9 @@
 #include "netdev-vpci-link.h"
 #include "timeval.h"
 
+/* How long to wait for what comes in the place of a megaflow, in ms. */
+#define RESIDUE_MS 2000
+
 /* How many programs send to a port. */
 struct vpci_target_use {
     struct hmap_node node;      /* In 'uses', by address of the target. */
@@ -192,16 +195,6 @@ free_flow(struct vpci_flow *flow)
     free(flow);
 }
 
-void
-vpci_flow_remove(struct vpci_offload *o, struct vpci_flow *flow)
-    OVS_REQUIRES(o->mutex)
-{
-    vpci_flow_remove_entry(o, flow, false);
-    vpci_link_flow_gone(flow);
-    hmap_remove(&o->flows, &flow->node);
-    free_flow(flow);
-}
-
 struct vpci_flow *
 vpci_flow_add(struct vpci_offload *o, const ovs_u128 *ufid,
               const struct match *match)
@@ -329,6 +322,119 @@ get_totals(const struct vpci_offload *o, const struct vpci_flow *flow,
     }
     add_stats(stats, &flow->past);
     add_stats(stats, &flow->linked);
+}
+
+/* Residues. */
+
+void
+vpci_residue_add(struct vpci_offload *o, const union vpci_key *mask,
+                 const union vpci_key *key,
+                 const struct vpci_steer_stats *stats)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_residue *r = xmalloc(sizeof *r);
+
+    *r = (struct vpci_residue) {
+        .mask = *mask,
+        .key = *key,
+        .stats = *stats,
+        .until = time_msec() + RESIDUE_MS,
+    };
+    ovs_list_push_back(&o->residues, &r->node);
+}
+
+static void
+free_residue(struct vpci_residue *r)
+{
+    ovs_list_remove(&r->node);
+    free(r);
+}
+
+/* True if there are packets that match both. */
+static bool
+overlap(const union vpci_key *mask_a, const union vpci_key *a,
+        const union vpci_key *mask_b, const union vpci_key *b)
+{
+    uint64_t differs = 0;
+
+    for (int i = 0; i < VPCI_KEY_WORDS; i++) {
+        differs |= ((a->words[i] ^ b->words[i])
+                    & mask_a->words[i] & mask_b->words[i]);
+    }
+    return !differs;
+}
+
+void
+vpci_residues_give(struct vpci_offload *o, struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_residue *r;
+    union vpci_key mask, key;
+    uint64_t verdict;
+
+    if (OVS_LIKELY(ovs_list_is_empty(&o->residues))
+        || flow->entry == VPCI_STEER_NONE || !flow->program
+        || !vpci_program_is_current(flow->program)
+        || !vpci_steer_get(o->source.table, flow->entry, &mask, &key,
+                           &verdict)) {
+        return;
+    }
+    LIST_FOR_EACH_SAFE (r, node, &o->residues) {
+        if (overlap(&mask, &key, &r->mask, &r->key)) {
+            add_stats(&flow->linked, &r->stats);
+            free_residue(r);
+        }
+    }
+}
+
+void
+vpci_residues_expire(struct vpci_offload *o, long long int now)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_residue *r;
+
+    LIST_FOR_EACH_SAFE (r, node, &o->residues) {
+        if (now >= r->until) {
+            free_residue(r);
+        }
+    }
+}
+
+/* Keeps what the datapath does not know of what was counted for 'flow', which
+ * goes. */
+static void
+keep_residue(struct vpci_offload *o, struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex)
+{
+    struct vpci_steer_stats stats;
+    union vpci_key mask, key;
+    uint64_t verdict;
+
+    if (flow->entry == VPCI_STEER_NONE
+        || !vpci_steer_get(o->source.table, flow->entry, &mask, &key,
+                           &verdict)) {
+        return;
+    }
+    vpci_flow_remove_entry(o, flow, true);
+    get_totals(o, flow, &stats);
+    stats.packets -= flow->copies.packets;
+    stats.bytes -= flow->copies.bytes;
+    if (stats.packets) {
+        vpci_residue_add(o, &mask, &key, &stats);
+    }
+}
+
+void
+vpci_flow_remove(struct vpci_offload *o, struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex)
+{
+    if (flow->linked.packets) {
+        keep_residue(o, flow);
+    }
+    vpci_flow_remove_entry(o, flow, false);
+    vpci_link_flow_gone(flow);
+    hmap_remove(&o->flows, &flow->node);
+    free_flow(flow);
 }
 
 /* Offloads 'flow' with 'match', which is that of 'copy'. */

@@ -48,6 +48,17 @@ struct vpci_flow {
     struct vpci_copies copies;
 };
 
+/* What was counted for a megaflow, and not reported before it went from the
+ * datapath: the policy changed while packets were on their way by a link.  It is
+ * counted with what comes in its place, soon. */
+struct vpci_residue {
+    struct ovs_list node;
+    union vpci_key mask;
+    union vpci_key key;
+    struct vpci_steer_stats stats;
+    long long int until;
+};
+
 /* A port as Open vSwitch's flow offload sees it. */
 struct vpci_offload {
     struct vpci_source source;
@@ -56,6 +67,7 @@ struct vpci_offload {
     struct ovs_mutex mutex;
     struct hmap flows OVS_GUARDED;
     struct hmap uses OVS_GUARDED;
+    struct ovs_list residues OVS_GUARDED; /* Of struct vpci_residue. */
     uint64_t *n_offloaded OVS_GUARDED; /* For each offload thread. */
     uint64_t n_reported OVS_GUARDED; /* Packets, to megaflows. */
 };
@@ -129,6 +141,20 @@ void vpci_flow_remove(struct vpci_offload *o, struct vpci_flow *flow)
  * 'keep' is true. */
 void vpci_flow_remove_entry(struct vpci_offload *o, struct vpci_flow *flow,
                             bool keep)
+    OVS_REQUIRES(o->mutex);
+
+/* Adds what was counted for a megaflow that has gone. */
+void vpci_residue_add(struct vpci_offload *o, const union vpci_key *mask,
+                      const union vpci_key *key,
+                      const struct vpci_steer_stats *stats)
+    OVS_REQUIRES(o->mutex);
+
+/* Counts it for 'flow', if that may be in its place. */
+void vpci_residues_give(struct vpci_offload *o, struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex);
+
+/* Forgets what nothing has come in the place of. */
+void vpci_residues_expire(struct vpci_offload *o, long long int now)
     OVS_REQUIRES(o->mutex);
 
 /* True if another translation of the same match and actions may have another
