@@ -22,9 +22,9 @@
 
 /* How long a move may take, at most, before it is finished anyway: in ms.  A
  * change of policy takes a move that is under way, and one of its own. */
-#define ON_MS 100
+#define ON_MS 1000
 #define ON_MS_IF_OTHERS_LEAVE 20
-#define OFF_MS 50
+#define OFF_MS 70
 
 /* What a guest can have received in a millisecond, at most. */
 #define MAX_PACKETS_PER_MS 300000
