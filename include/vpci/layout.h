@@ -126,8 +126,10 @@ uint32_t vpci_layout_vector(const struct vpci_layout *layout, uint32_t index);
 struct vpci_abi_state *vpci_layout_state(const struct vpci_layout *layout,
                                          void *base, unsigned int side);
 
-/* Vector that wakes a side for everything but packets. */
+/* Vector that wakes a side for everything but packets; and whether it is for
+ * nothing else. */
 uint32_t vpci_layout_control_vector(const struct vpci_layout *layout);
+bool vpci_layout_has_control(const struct vpci_layout *layout);
 
 /* Of a base region. */
 struct vpci_abi_port *vpci_layout_port(void *base);

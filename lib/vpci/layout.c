@@ -333,15 +333,28 @@ vpci_layout_ring(const struct vpci_layout *layout, void *base,
     memory->data = ring + ((size_t) VPCI_ABI_SLOT_BYTES << slots_log2);
 }
 
+bool
+vpci_layout_has_control(const struct vpci_layout *layout)
+{
+    return has_links(&layout->shape) && layout->shape.n_vectors > 1;
+}
+
+uint32_t
+vpci_layout_control_vector(const struct vpci_layout *layout)
+{
+    return layout->shape.n_vectors - 1;
+}
+
 /* If there are not enough of them, rings that are next to each other share one:
  * those of a queue, and then of classes that are equally urgent or nearly so. */
 uint32_t
 vpci_layout_vector(const struct vpci_layout *layout, uint32_t index)
 {
-    uint32_t n_vectors = layout->shape.n_vectors;
+    uint32_t n_vectors = (layout->shape.n_vectors
+                          - vpci_layout_has_control(layout));
 
     if (index == VPCI_LAYOUT_CALLS) {
-        return n_vectors - 1;
+        return vpci_layout_control_vector(layout);
     }
     return (n_vectors >= layout->n_rings ? index
             : index * n_vectors / layout->n_rings);
@@ -352,12 +365,6 @@ vpci_layout_state(const struct vpci_layout *layout, void *base,
                   unsigned int side)
 {
     return (void *) side_at(layout, base, side);
-}
-
-uint32_t
-vpci_layout_control_vector(const struct vpci_layout *layout)
-{
-    return layout->shape.n_vectors - 1;
 }
 
 struct vpci_abi_port *
