@@ -403,6 +403,24 @@ wait_readable(int fd)
     return poll(&pfd, 1, TIMEOUT_MS) == 1;
 }
 
+/* A device that has gone stays as it is while another one is opened at the same
+ * place. */
+static bool
+check_again(struct server *s, struct vpci_device *d)
+{
+    struct vpci_device *again = vpci_device_again(d);
+    struct vpci_region region;
+
+    CHECK(again && !vpci_device_is_open(again));
+    CHECK(!strcmp(vpci_device_name(again), vpci_device_name(d)));
+    CHECK(!open_served(s, again, "0 8 -1m 9e 9e 8e 8e", TIMEOUT_MS));
+    CHECK(vpci_device_id(again) == 8 && vpci_device_id(d) == 7);
+    CHECK(!vpci_device_shm(d, 0, 0, &region, NULL));
+    CHECK(*(uint8_t *) region.base == 1);
+    vpci_device_release(again);
+    return true;
+}
+
 static bool
 run_ivshmem(void)
 {
@@ -447,9 +465,15 @@ run_ivshmem(void)
 
     server_send(&s, "x");
     CHECK(wait_readable(vpci_device_fd(d)));
-    CHECK(vpci_device_run(d) == (VPCI_DEVICE_GONE | VPCI_DEVICE_PEER_LEFT));
+    CHECK(vpci_device_run(d) == VPCI_DEVICE_GONE);
     CHECK(!vpci_device_run(d));
     CHECK(strstr(vpci_device_reason(d), "closed the connection"));
+
+    /* The other side is there as before. */
+    CHECK(vpci_device_peer(d) == 11);
+    CHECK(!vpci_signal_inject(vpci_device_signal(d, 0)));
+    CHECK(!eventfd_read(s.last_eventfd, &value));
+    CHECK(check_again(&s, d));
     vpci_device_close(d);
     vpci_device_release(d);
     server_stop(&s);

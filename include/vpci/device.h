@@ -82,7 +82,10 @@ void vpci_device_set_answer(struct vpci_device *, vpci_device_answer *answer,
 enum vpci_device_event {
     VPCI_DEVICE_PEER_CAME = 1 << 0, /* Also: has new ends of signals. */
     VPCI_DEVICE_PEER_LEFT = 1 << 1,
-    VPCI_DEVICE_GONE = 1 << 2       /* Close it. */
+    VPCI_DEVICE_GONE = 1 << 2       /* Nobody serves it any more: close it.  Its
+                                     * memory and signals are what they were
+                                     * until then, and the other side may be
+                                     * there still. */
 };
 unsigned int vpci_device_run(struct vpci_device *);
 
@@ -102,6 +105,11 @@ void vpci_device_release(struct vpci_device *);
 
 /* One more who has the device.  Returns it. */
 struct vpci_device *vpci_device_ref(struct vpci_device *);
+
+/* Returns a device that is reached as 'd' is, not open, to be released by the
+ * caller; or null if there can be none.  So whoever has a device that has gone
+ * finds out whether it is served again, and need not close it before. */
+struct vpci_device *vpci_device_again(const struct vpci_device *d);
 
 /* Signals. */
 

@@ -347,9 +347,6 @@ unix_run(struct vpci_device *d)
     unsigned int events;
 
     if (!u->gone && receive_all(u)) {
-        if (vpci_device_peer(d)) {
-            peer_left(u);
-        }
         u->gone = true;
         u->events |= VPCI_DEVICE_GONE;
     }
@@ -370,12 +367,19 @@ unix_destroy(struct vpci_device *d)
     free(unix_device(d));
 }
 
+static struct vpci_device *
+unix_again(const struct vpci_device *d)
+{
+    return unix_device_create(unix_device(d)->path, d->name);
+}
+
 static const struct device_ops unix_ops = {
     .open = unix_open,
     .close = unix_close,
     .run = unix_run,
     .fd = unix_fd,
     .destroy = unix_destroy,
+    .again = unix_again,
 };
 
 struct vpci_device *

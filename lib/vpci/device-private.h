@@ -35,6 +35,9 @@ struct device_ops {
     unsigned int (*run)(struct vpci_device *);
     int (*fd)(const struct vpci_device *);
     void (*destroy)(struct vpci_device *);
+
+    /* As vpci_device_again(); or null. */
+    struct vpci_device *(*again)(const struct vpci_device *);
 };
 
 struct vpci_device {

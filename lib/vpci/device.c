@@ -265,6 +265,12 @@ vpci_device_ref(struct vpci_device *d)
     return d;
 }
 
+struct vpci_device *
+vpci_device_again(const struct vpci_device *d)
+{
+    return d->ops->again ? d->ops->again(d) : NULL;
+}
+
 void
 vpci_device_release(struct vpci_device *d)
 {
