@@ -21,6 +21,14 @@ VPCI_SOURCES = \
 	lib/vpci/key.c \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \
+	lib/vpci/net-link-rx.c \
+	lib/vpci/net-link-tx.c \
+	lib/vpci/net-link-worker.c \
+	lib/vpci/net-link.c \
+	lib/vpci/net-link.h \
+	lib/vpci/net-look.c \
+	lib/vpci/net-look.h \
+	lib/vpci/net-policy.c \
 	lib/vpci/net-private.h \
 	lib/vpci/net-region.c \
 	lib/vpci/net-region.h \
@@ -36,7 +44,8 @@ VPCI_SOURCES = \
 	lib/vpci/signal.c \
 	lib/vpci/steer-lookup.c \
 	lib/vpci/steer-private.h \
-	lib/vpci/steer.c
+	lib/vpci/steer.c \
+	lib/vpci/wire.c
 
 VPCI_SWITCH_SOURCES = \
 	lib/vpci/guard.c \
@@ -51,8 +60,7 @@ VPCI_SWITCH_SOURCES = \
 	lib/vpci/vring-private.h \
 	lib/vpci/vring-push.h \
 	lib/vpci/vring-split.c \
-	lib/vpci/vring.c \
-	lib/vpci/wire.c
+	lib/vpci/vring.c
 
 # The library that our own programs are linked with: a part of them, so that they
 # start anywhere, and not slower than one program made of the same sources, which

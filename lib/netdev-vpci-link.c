@@ -6,6 +6,7 @@
 #include "netdev-vpci-link-private.h"
 
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <unistd.h>
 
 #include "bitmap.h"
@@ -134,13 +135,41 @@ pair_is_possible(const struct vpci_linker *a, const struct vpci_linker *b)
             && a->is_up && b->is_up && a->n_links && b->n_links);
 }
 
-/* A link would pass the policers of these, and has no others.  What the sender
- * does not finish the receiver must take. */
+/* What whoever has agreed on 'features' may leave undone in a packet, as what
+ * another guest has to take. */
+static uint64_t
+left_undone(uint64_t features)
+{
+    static const struct {
+        int leaves, takes;
+    } map[] = {
+        { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM },
+        { VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4 },
+        { VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6 },
+        { VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_GUEST_ECN },
+        { VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_GUEST_UFO },
+    };
+    uint64_t needed = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(map); i++) {
+        if (features & (UINT64_C(1) << map[i].leaves
+                        | UINT64_C(1) << map[i].takes)) {
+            needed |= UINT64_C(1) << map[i].takes;
+        }
+    }
+    return needed;
+}
+
+/* A link would pass the policers of these, and has no others.  What the sender may
+ * leave undone both must have agreed on: packets of a flow that have to go
+ * different ways could overtake each other. */
 static bool
 way_is_possible(const struct vpci_linker *from, const struct vpci_linker *to)
 {
     return (pair_is_possible(from, to) && !from->is_policed && !to->is_shaped
-            && from->mtu <= to->mtu && !(from->features & ~to->features));
+            && from->mtu <= to->mtu
+            && !(left_undone(from->features)
+                 & ~(from->features & to->features)));
 }
 
 bool

@@ -16,6 +16,7 @@ check_PROGRAMS += \
 	tests/test-layout \
 	tests/test-match \
 	tests/test-net \
+	tests/test-net-link \
 	tests/test-ring \
 	tests/test-spread \
 	tests/test-steer \
@@ -65,6 +66,8 @@ tests_test_layout_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_layout_LDADD = lib/libvpci.la
 
 tests_test_net_SOURCES = \
+	tests/net-server.c \
+	tests/net-server.h \
 	tests/net-switch.c \
 	tests/net-switch.h \
 	tests/switch-port.c \
@@ -75,6 +78,22 @@ tests_test_net_SOURCES = \
 	vpcid/ivshmem.h
 tests_test_net_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_LDADD = lib/libvpci.la
+
+tests_test_net_link_SOURCES = \
+	tests/net-server.c \
+	tests/net-server.h \
+	tests/net-switch.c \
+	tests/net-switch.h \
+	tests/net-world.c \
+	tests/net-world.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-net-link.c \
+	tests/unit-test.h \
+	vpcid/ivshmem.c \
+	vpcid/ivshmem.h
+tests_test_net_link_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
+tests_test_net_link_LDADD = lib/libvpci.la
 
 tests_test_ring_SOURCES = tests/test-ring.c tests/unit-test.h
 tests_test_ring_CPPFLAGS = $(TESTS_CPPFLAGS)

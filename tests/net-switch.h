@@ -6,8 +6,7 @@
 /* A keeper and a switch in one thread of a test, for one port, which is served
  * at a UNIX socket by ivshmem. */
 
-#include <pthread.h>
-
+#include "net-server.h"
 #include "switch-port.h"
 
 struct net_switch {
@@ -21,14 +20,10 @@ struct net_switch {
     uint32_t epoch;
     bool silent;                /* Injects no signals. */
 
-    int listen_fd;
     int memory_fd;
-    int client_fd;              /* Atomic; -1: none. */
     int own[VPCI_ABI_MAX_VECTORS];
     int guests[VPCI_ABI_MAX_VECTORS];
-    pthread_t thread;
-    bool exiting;               /* Atomic. */
-    bool held;                  /* Does not accept; atomic. */
+    struct net_server server;
 };
 
 /* Serves a region of 'shape' at s->path, without a header. */
@@ -39,9 +34,8 @@ void net_switch_stop(struct net_switch *s);
 void net_switch_begin(struct net_switch *s);
 bool net_switch_run(struct net_switch *s);
 
-/* Disconnects the guest; holds others back if 'held'. */
-void net_switch_disconnect(struct net_switch *s, bool held);
-
-int64_t net_switch_now_ms(void);
+/* Makes sealed memory of 'size' bytes, mapped at '*base'.  Returns its
+ * descriptor, or -1. */
+int net_make_memory(uint64_t size, void **base);
 
 #endif /* net-switch.h */

@@ -403,8 +403,8 @@ wait_readable(int fd)
     return poll(&pfd, 1, TIMEOUT_MS) == 1;
 }
 
-/* A device that has gone stays as it is while another one is opened at the same
- * place. */
+/* A device that has gone stays as it is while another one is opened at the
+ * same place. */
 static bool
 check_again(struct server *s, struct vpci_device *d)
 {

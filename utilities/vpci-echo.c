@@ -89,11 +89,13 @@ report(const char *kind)
         { "pps", n / seconds, 0 },
         { "dropped", echo.n_dropped, 0 },
         { "refused", stats.tx.refused, 0 },
+        { "linked", stats.tx.linked, 0 },
+        { "rejected", stats.rx.rejected, 0 },
         { "signals", stats.rx.received, 0 },
         { "meetings", stats.meetings, 0 },
         { "resets", stats.resets, 0 },
     };
-    tool_report(&echo.tool, kind, fields, 7);
+    tool_report(&echo.tool, kind, fields, 9);
     echo.reported = echo.n_sent;
     echo.reported_at = now;
 }

@@ -262,6 +262,7 @@ report(const char *kind)
         { "mbps", pps * gen.packet.len * 8 / 1e6, 3 },
         { "refused", stats.tx.refused, 0 },
         { "full", stats.tx.full, 0 },
+        { "linked", stats.tx.linked, 0 },
         { "signals", stats.tx.injected, 0 },
         { "meetings", stats.meetings, 0 },
         { "resets", stats.resets, 0 },
@@ -271,7 +272,7 @@ report(const char *kind)
         { "rtt_p999_us", histogram_quantile(h, 0.999) / 1e3, 1 },
         { "rtt_max_us", gen.max_ns / 1e3, 1 },
     };
-    tool_report(&gen.tool, kind, fields, gen.echo ? 14 : 9);
+    tool_report(&gen.tool, kind, fields, gen.echo ? 15 : 10);
     gen.reported = gen.n_sent;
     gen.reported_at = now;
     histogram_clear(&gen.interval);

@@ -206,6 +206,8 @@ report(const char *kind)
         { "reordered", c->reordered - old->reordered, 0 },
         { "duplicate", c->duplicate - old->duplicate, 0 },
         { "bad", c->bad - old->bad, 0 },
+        { "linked", stats.rx.linked, 0 },
+        { "rejected", stats.rx.rejected, 0 },
         { "signals", stats.rx.received, 0 },
         { "meetings", stats.meetings, 0 },
         { "resets", stats.resets, 0 },
@@ -215,7 +217,7 @@ report(const char *kind)
         { "latency_max_us", sink.max_ns / 1e3, 1 },
     };
     tool_report(&sink.tool, kind, fields,
-                add_classes(fields, sink.total.n ? 16 : 12));
+                add_classes(fields, sink.total.n ? 18 : 14));
     sink.reported = sink.all;
     sink.reported_at = now;
     histogram_clear(&sink.interval);

@@ -171,6 +171,13 @@ parse_sleep(const char *s)
     return current->sleeps = true;
 }
 
+static bool
+parse_no_links(const char *s)
+{
+    (void) s;
+    return current->no_links = true;
+}
+
 static const struct tool_option common_options[] = {
     { "count", "N", "end after N packets", parse_count },
     { "duration", "S", "end after S seconds", parse_duration },
@@ -178,6 +185,7 @@ static const struct tool_option common_options[] = {
     { "mac", "MAC", "tell the switch that this is our address", parse_mac },
     { "sleep", NULL, "sleep while there is nothing to do, instead of polling",
       parse_sleep },
+    { "no-links", NULL, "let all packets go by the switch", parse_no_links },
     { "wait", "S", "wait S seconds for the switch, also later\n"
       "(default: 10)", parse_wait },
     { "interval", "S", "print a line every S seconds, 0: none (default: 1)",
@@ -456,6 +464,7 @@ tool_attach(struct tool *t)
         .n_queues = t->n_queues,
         .features = t->features,
         .own_thread = true,
+        .no_links = t->no_links,
     };
     char reason[256];
 

@@ -48,6 +48,7 @@ struct tool {
     double interval;            /* Seconds between reports, 0: none. */
     bool json;
     bool sleeps;
+    bool no_links;
     uint8_t mac[6];
 
     FILE *output;               /* Where reports go; null: stdout. */

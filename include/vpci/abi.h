@@ -224,9 +224,9 @@ struct vpci_abi_port {
     /* Changes. */
     vpci_le32 link_state;       /* 1 if the port is up. */
     vpci_le32 generation;       /* Changes whenever links or entries do. */
-    vpci_le32 max_vlans;        /* VLAN tags that hints and acceptances take for
-                                 * tags: 0 to 2.  Changes only while they are
-                                 * revoked. */
+    vpci_le32 max_vlans;        /* VLAN tags that hints and acceptances take
+                                 * for tags: 0 to 2.  Changes only while they
+                                 * are revoked. */
     uint8_t reserved2[52];
 };
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port) == 3 * VPCI_ABI_LINE);

@@ -40,6 +40,9 @@ void vpci_classes_write(const struct vpci_classes *classes,
 void vpci_classes_read(struct vpci_classes *classes,
                        const struct vpci_abi_port *port, uint32_t n);
 
+/* There are only 'n' classes: those above the highest are taken for that. */
+void vpci_classes_limit(struct vpci_classes *classes, uint32_t n);
+
 /* Bytes at the beginning of a packet that its class depends on: an Ethernet
  * header, two tags, and two bytes of IP. */
 #define VPCI_CLASSES_HEADERS 24

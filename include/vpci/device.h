@@ -82,10 +82,10 @@ void vpci_device_set_answer(struct vpci_device *, vpci_device_answer *answer,
 enum vpci_device_event {
     VPCI_DEVICE_PEER_CAME = 1 << 0, /* Also: has new ends of signals. */
     VPCI_DEVICE_PEER_LEFT = 1 << 1,
-    VPCI_DEVICE_GONE = 1 << 2       /* Nobody serves it any more: close it.  Its
-                                     * memory and signals are what they were
-                                     * until then, and the other side may be
-                                     * there still. */
+    VPCI_DEVICE_GONE = 1 << 2       /* Nobody serves it any more: close it.
+                                     * Its memory and signals are what they
+                                     * were until then, and the other side may
+                                     * be there still. */
 };
 unsigned int vpci_device_run(struct vpci_device *);
 

@@ -3,6 +3,7 @@
 #ifndef VPCI_DOORBELL_H
 #define VPCI_DOORBELL_H 1
 
+#include <signal.h>
 #include <stdbool.h>
 
 #ifdef __cplusplus
@@ -24,13 +25,18 @@ extern "C" {
 
 #define VPCI_DOORBELL_WATCH_MS 10
 
+/* The watchman's signal may come a little late, when the thread is already at
+ * something else: where that would be mistaken for the user's, it is to be
+ * blocked. */
+#define VPCI_DOORBELL_SIGNAL SIGURG
+
 /* Rings 'fd'.  Returns 0 if the other side has been told, or had been told
  * before and has not listened yet; ETIMEDOUT if the doorbell blocked, so that
  * it should not be rung again; otherwise another errno.
  *
  * Any thread.  At its first call in a thread it allocates memory, and it
- * starts the watchman in the process: not before a daemon forks.  The watchman
- * uses SIGURG, whose default is to be ignored.  SIGPIPE must be ignored. */
+ * starts the watchman in the process: not before a daemon forks.  The default
+ * of VPCI_DOORBELL_SIGNAL is to be ignored.  SIGPIPE must be ignored. */
 int vpci_doorbell_ring(int fd);
 
 /* True if 'fd' is an eventfd.  Any thread. */

@@ -17,8 +17,13 @@ extern "C" {
  * priority.
  *
  * Nothing here waits for the switch.  A port may be opened before the switch
- * runs, and survives that it stops, or that the keeper does: once both are
- * back, packets flow again.  Those in the rings at that moment may be lost.
+ * runs, and survives that it stops: once it is back, packets flow again.
+ * Those in the rings at that moment may be lost.  Without the keeper they flow
+ * on as long as the switch shows that it is there.
+ *
+ * The switch may offer links, which are rings that are shared with another
+ * guest: packets go that way, to and fro, where its rules say so, and nobody
+ * need care.
  *
  * Threads: vpci_net_run(), the housekeeping, has a thread, of the caller's or
  * of its own.  Of each queue, one thread at a time may transmit, by the
@@ -52,7 +57,9 @@ struct vpci_net_config {
                                  * switch, are dropped, as a network card does,
                                  * and those of other classes are not;
                                  * otherwise they stay with the caller. */
-    uint8_t reserved[40];       /* 0.  Begin with all of it 0, by = { 0 } or by
+    bool no_links;              /* All packets go by the switch, also those to
+                                 * other guests for which it offers links. */
+    uint8_t reserved[39];       /* 0.  Begin with all of it 0, by = { 0 } or by
                                  * naming fields, and those that you do not know
                                  * are as if they did not exist. */
 };
@@ -142,7 +149,10 @@ struct vpci_net_queue_stats {
     uint64_t injected;          /* Signals to the switch. */
     uint64_t received;          /* Signals from it that came while, or before,
                                  * somebody waited. */
-    uint64_t reserved[9];
+    uint64_t linked;            /* Of the packets, those by links. */
+    uint64_t rejected;          /* Received by links, but not accepted by the
+                                 * switch's rules: dropped. */
+    uint64_t reserved[7];
 };
 
 struct vpci_net_stats {
@@ -169,6 +179,28 @@ struct vpci_net_class_stats {
 void vpci_net_get_class_stats(const struct vpci_net *net, uint32_t queue,
                               uint32_t class_,
                               struct vpci_net_class_stats *stats);
+
+/* Links: other guests with whom packets are exchanged without the switch, as
+ * its rules say. */
+struct vpci_net_link_info {
+    uint32_t id;                /* Of its region. */
+    uint32_t slot;              /* Place in what the switch says. */
+    uint32_t side;              /* Ours: 0 or 1. */
+    uint32_t peer_id;           /* ivshmem id of the other guest; 0: it is not
+                                 * there. */
+    enum vpci_net_state state;
+    bool sends;                 /* Packets may be sent by it now. */
+    uint64_t tx_packets;
+    uint64_t rx_packets;
+    uint64_t refused;           /* Received, but not accepted. */
+    char reason[256];           /* Why packets do not flow, for people; empty:
+                                 * they do. */
+};
+
+/* Fills in 'infos' for up to 'n' links, as of the last vpci_net_run(). 
+ * Returns how many there are, at most VPCI_ABI_MAX_LINKS. */
+uint32_t vpci_net_get_links(const struct vpci_net *net,
+                            struct vpci_net_link_info infos[], uint32_t n);
 
 /* Packets.  Queues are numbered from 0, below VPCI_ABI_MAX_QUEUES. */
 

@@ -45,12 +45,17 @@ struct vpci_projection;
 struct vpci_projection *vpci_projection_open(const void *memory, size_t bytes);
 void vpci_projection_close(struct vpci_projection *);
 
-/* The generation now; 0 if nothing was published. */
+/* The generation now; 0 if nothing was published.  Any thread.  The second one
+ * needs no reader of the projection at 'memory'. */
 uint32_t vpci_projection_generation(const struct vpci_projection *);
+uint32_t vpci_projection_generation_at(const void *memory);
 
 /* Begins a look at what the generation now says.  Returns how deep packets have
  * to be parsed, or -1 if there is nothing to be found. */
 int vpci_projection_begin(struct vpci_projection *);
+
+/* The generation that vpci_projection_begin() has found. */
+uint32_t vpci_projection_begun(const struct vpci_projection *);
 
 /* Looks up 'n' packets, at most VPCI_STEER_BURST, as vpci_steer_lookup() does.
  * Between vpci_projection_begin() and _end(). */

@@ -201,6 +201,11 @@ unsigned int vpci_ring_rx_burst(struct vpci_ring_rx *,
                                 struct vpci_ring_buf bufs[], unsigned int n,
                                 bool *tell);
 
+/* The same, but does not give packets back: vpci_ring_release() follows, or
+ * they are copied again. */
+unsigned int vpci_ring_rx_copy(struct vpci_ring_rx *,
+                               struct vpci_ring_buf bufs[], unsigned int n);
+
 /* True if there is a packet that was not released yet. */
 bool vpci_ring_is_ready(const struct vpci_ring_rx *);
 

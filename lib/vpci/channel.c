@@ -293,6 +293,12 @@ beat(struct vpci_channel *ch, int64_t now_ms)
         || now_ms - ch->beaten_at >= VPCI_ABI_BEAT_MS / 2) {
         vpci_store32(&ch->own->heartbeat, ++ch->n_beats);
         ch->beaten_at = now_ms;
+
+        /* Where the other side can write everything, it may have, before it
+         * began anew: without these words it would wait for ever. */
+        introduce(ch);
+        vpci_store32_release(&ch->own->epoch, ch->epoch);
+        vpci_store32_release(&ch->own->seen, ch->peer_epoch);
     }
 }
 

@@ -85,18 +85,23 @@ vpci_classes_write(const struct vpci_classes *classes,
 }
 
 void
-vpci_classes_read(struct vpci_classes *classes,
-                  const struct vpci_abi_port *port, uint32_t n)
+vpci_classes_limit(struct vpci_classes *classes, uint32_t n)
 {
     uint8_t highest = n - 1;
 
     classes->n = n;
-    classes->by = (enum vpci_abi_class_by) port->class_by;
     for (int i = 0; i < 64; i++) {
-        uint8_t class_ = port->class_of[i];
-
-        classes->of[i] = class_ < highest ? class_ : highest;
+        classes->of[i] = classes->of[i] < highest ? classes->of[i] : highest;
     }
+}
+
+void
+vpci_classes_read(struct vpci_classes *classes,
+                  const struct vpci_abi_port *port, uint32_t n)
+{
+    classes->by = (enum vpci_abi_class_by) port->class_by;
+    memcpy(classes->of, port->class_of, sizeof classes->of);
+    vpci_classes_limit(classes, n);
 }
 
 uint32_t

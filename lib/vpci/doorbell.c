@@ -19,8 +19,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define WATCH_SIGNAL SIGURG
-
 /* A thread that rings doorbells. */
 struct ringer {
     struct ringer *next;        /* In 'ringers'. */
@@ -52,7 +50,7 @@ watch(struct ringer *r)
 
     if (turn & 1) {
         __atomic_store_n(&r->interrupted, turn, __ATOMIC_RELAXED);
-        pthread_kill(r->thread, WATCH_SIGNAL);
+        pthread_kill(r->thread, VPCI_DOORBELL_SIGNAL);
     }
 }
 
@@ -95,7 +93,7 @@ start_watchman(void)
     /* No SA_RESTART: that is what it is about. */
     memset(&sa, 0, sizeof sa);
     sa.sa_handler = ignore_signal;
-    sigaction(WATCH_SIGNAL, &sa, NULL);
+    sigaction(VPCI_DOORBELL_SIGNAL, &sa, NULL);
     if (pthread_key_create(&ringer_key, ringer_destroy)) {
         abort();
     }
@@ -125,7 +123,7 @@ register_self(void)
     }
     r->thread = pthread_self();
     sigemptyset(&signals);
-    sigaddset(&signals, WATCH_SIGNAL);
+    sigaddset(&signals, VPCI_DOORBELL_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
 
     pthread_mutex_lock(&mutex);

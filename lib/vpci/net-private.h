@@ -14,6 +14,11 @@
 #define NET_LIKELY(X) __builtin_expect(!!(X), 1)
 #define NET_UNLIKELY(X) __builtin_expect(!!(X), 0)
 
+struct net_link_counts {
+    uint64_t packets;           /* Sent, or received. */
+    uint64_t refused;           /* By the receiver. */
+};
+
 /* One way of a queue: what its thread, the worker, touches. */
 struct net_worker {
     struct vpci_gate gate;      /* Open while there is something to do. */
@@ -29,11 +34,20 @@ struct net_worker {
     /* What stopped the last burst, if anything: that ring, when so many of its
      * packets had been consumed. */
     bool stuck;
-    uint32_t stuck_ring;
+    struct vpci_ring_tx *stuck_ring;
     uint32_t stuck_consumed;
 
     struct vpci_net_queue_stats stats;
     uint64_t class_packets[VPCI_ABI_MAX_CLASSES]; /* With several classes. */
+
+    /* Of what has just been sent, what was dropped for want of room. */
+    unsigned int n_skipped;
+    uint64_t skipped_bytes;
+
+    /* What it needs for links; null: the port has none.  And packets of each
+     * link, by its place. */
+    struct net_link_worker *links;
+    struct net_link_counts link_counts[VPCI_ABI_MAX_LINKS];
 } __attribute__((aligned(VPCI_ABI_LINE)));
 
 /* How packets of a port get their class, and which there may be. */
@@ -42,6 +56,8 @@ struct net_policy {
     uint32_t max_len;           /* Atomic: may change while workers run. */
     uint32_t max_gso_len;       /* Of super-packets; 0: not agreed on. */
     bool offloads;              /* Any are agreed on. */
+    bool drop;                  /* As struct vpci_net_config has it. */
+    uint64_t features;          /* Which. */
 };
 
 /* What belongs to the controller is changed by vpci_net_run() alone, and
@@ -51,8 +67,11 @@ struct vpci_net {
     struct net_region base;
     struct net_policy policy;
     uint32_t generation;        /* Of rings. */
+    uint32_t n_meetings;        /* With the switch. */
     uint32_t n_queues;          /* In use; 0: none. */
     uint8_t mac[6];
+    struct net_links *links;
+    bool paused;                /* Atomic: gates are shut for a moment. */
 
     int wake_fd;                /* Ends all waits. */
     uint32_t n_wakes;           /* Atomic: vpci_net_wake() calls. */
@@ -68,7 +87,8 @@ struct vpci_net {
 
     pthread_mutex_t mutex;      /* Protects 'info' and what follows. */
     struct vpci_net_info info;
-    uint32_t n_meetings;
+    struct vpci_net_link_info link_infos[VPCI_ABI_MAX_LINKS];
+    uint32_t n_link_infos;
     uint64_t n_resets;
 
     struct net_worker tx[VPCI_ABI_MAX_QUEUES];
@@ -82,12 +102,16 @@ net_count(uint64_t *counter, uint64_t n)
     __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+/* The worker's gate is shut.  If that is only for a moment, waits. */
+bool net_enter_later(const struct vpci_net *, struct net_worker *);
+
 /* Lets the worker in if there are rings that the other side knows: these
  * are to be used until net_leave(). */
 static inline bool
 net_enter(struct vpci_net *net, struct net_worker *w)
 {
-    if (NET_UNLIKELY(!vpci_gate_enter(&w->gate))) {
+    if (NET_UNLIKELY(!vpci_gate_enter(&w->gate))
+        && !net_enter_later(net, w)) {
         return false;
     }
     if (NET_UNLIKELY(!vpci_channel_is_current(net->base.channel))) {
@@ -103,9 +127,9 @@ net_leave(struct net_worker *w)
     vpci_gate_leave(&w->gate);
 }
 
-/* Injects the signals of the classes of 'queue' in 'classes'. */
-void net_inject(struct vpci_net *, struct net_worker *, uint32_t queue,
-                unsigned int classes);
+/* Injects the signals of the classes of 'queue' of 'region' in 'classes'. */
+void net_inject(struct net_worker *, const struct net_region *region,
+                uint32_t queue, unsigned int classes);
 
 /* Index of a ring of the base. */
 static inline uint32_t
@@ -113,6 +137,58 @@ net_ring(const struct vpci_net *net, uint32_t queue, uint32_t class_)
 {
     return vpci_layout_ring_index(&net->base.layout, queue, class_);
 }
+
+/* Sends up to 'n' packets, which may be sent so, in the rings of 'region' and
+ * 'queue', whose classes follow from 'policy'.  Returns how many. */
+unsigned int net_send_rings(struct net_worker *, const struct net_region *,
+                            const struct net_policy *policy, uint32_t queue,
+                            const struct vpci_ring_buf bufs[],
+                            unsigned int n);
+
+/* Counts 'n' packets that were sent, of 'bytes' in all, or, if 0, of as many
+ * as they have. */
+void net_count_sent(struct net_worker *, const struct vpci_ring_buf bufs[],
+                    unsigned int n, uint64_t bytes);
+
+/* Sends up to 'n' packets by the base.  Returns how many are done with. */
+unsigned int net_send_base(struct vpci_net *, struct net_worker *,
+                           uint32_t queue, const struct vpci_ring_buf bufs[],
+                           unsigned int n);
+
+/* Receives up to 'n' packets of 'class_' by the base.  Returns how many there
+ * are. */
+unsigned int net_receive_base(struct vpci_net *, struct net_worker *,
+                              uint32_t queue, uint32_t class_,
+                              struct vpci_ring_buf bufs[], unsigned int n);
+
+/* Moves those of the 'n' packets in 'bufs' that are whole to the front, and
+ * returns how many there are. */
+unsigned int net_sort_out(struct net_worker *, struct vpci_ring_buf bufs[],
+                          unsigned int n);
+
+/* Reads what the switch says of packets.  Returns false, with the reason in
+ * the 'size' bytes at 'reason', if that makes no sense. */
+bool net_policy_read(const struct net_region *base, struct net_policy *policy,
+                     char *reason, size_t size);
+
+/* True if packets of a port can be so long, at most. */
+bool net_policy_is_max_len(uint32_t max_len);
+
+/* '*policy' is to be of a region with 'n_classes' that has agreed on
+ * 'features' instead. */
+void net_policy_limit(struct net_policy *policy, uint32_t n_classes,
+                      uint64_t features);
+
+/* Of the controller: no worker is inside from the first one to the second
+ * one, and none notices.  Some are enough: senders of the queues in
+ * 'senders'.  With NET_ALL_QUEUES, receivers as well, and rings may be others
+ * meanwhile. */
+#define NET_ALL_QUEUES UINT32_MAX
+void net_pause(struct vpci_net *, uint32_t senders);
+void net_resume(struct vpci_net *, uint32_t senders);
+
+/* Ends sleeps. */
+void net_wake_workers(struct vpci_net *);
 
 /* Waiting.  Of the worker inside the gate: */
 struct net_waiting {
@@ -139,8 +215,9 @@ void net_see_rings(struct vpci_net *, struct net_worker *, uint32_t queue,
 int net_worker_init(struct vpci_net *, struct net_worker *);
 void net_worker_uninit(struct net_worker *);
 
-/* Begins, or ends, to wait for the signals of the rings of 'queue'. */
-void net_worker_watch(struct vpci_net *, struct net_worker *, uint32_t queue,
-                      bool on);
+/* Begins, or ends, to wait for the signals of the rings of 'queue' of
+ * 'region'. */
+void net_worker_watch(struct net_worker *, const struct net_region *region,
+                      uint32_t queue, bool on);
 
 #endif /* lib/vpci/net-private.h */

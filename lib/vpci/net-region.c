@@ -22,6 +22,16 @@
 /* How long not to begin anew after the other side has broken a ring. */
 #define RESET_PAUSE_MS 100
 
+/* Without a keeper, an other side that is silent for so long has gone. */
+#define MAX_SILENCE_MS 2000
+
+/* Who has the other side. */
+static const char *
+other_side(const struct net_region *r)
+{
+    return r->config.kind == VPCI_ABI_BASE ? "the switch" : "the other guest";
+}
+
 static enum vpci_net_state __attribute__((format(printf, 4, 5)))
 say(struct net_region *r, enum vpci_net_state state, int error,
     const char *format, ...)
@@ -65,8 +75,10 @@ disconnect(struct net_region *r)
     if (r->device) {
         vpci_device_close(r->device);
     }
+    vpci_device_release(r->successor);
+    r->successor = NULL;
     r->base = NULL;
-    r->gone = false;
+    r->gone = r->leaves = false;
 }
 
 static void
@@ -121,13 +133,14 @@ report(void *r_, const struct vpci_fault *fault)
     if (!__atomic_test_and_set(&r->fault_claimed, __ATOMIC_ACQUIRE)) {
         r->fault = *fault;
 
-        /* (K) pairs with (L) in is_faulty(). */
+        /* (K) pairs with (L) in
+         * net_region_is_faulty(). */
         __atomic_store_n(&r->fault_told, true, __ATOMIC_RELEASE);
     }
 }
 
-static bool
-is_faulty(const struct net_region *r)
+bool
+net_region_is_faulty(const struct net_region *r)
 {
     return __atomic_load_n(&r->fault_told, __ATOMIC_ACQUIRE);   /* (L) */
 }
@@ -139,14 +152,31 @@ forget_fault(struct net_region *r)
     __atomic_clear(&r->fault_claimed, __ATOMIC_RELEASE);
 }
 
-bool
-net_region_must_stop(struct net_region *r)
+static void
+run_device(struct net_region *r)
 {
     unsigned int events = r->device ? vpci_device_run(r->device) : 0;
 
     r->gone |= (events & VPCI_DEVICE_GONE) != 0;
     r->peer_came |= (events & VPCI_DEVICE_PEER_CAME) != 0;
-    return (r->gone || is_faulty(r)
+}
+
+/* True if the device has gone, and is of no use any more. */
+static bool
+must_disconnect(const struct net_region *r)
+{
+    return (r->gone
+            && (!r->begun || r->state != VPCI_NET_RUNNING || r->silent
+                || !vpci_channel_is_current(r->channel)
+                || (r->successor && vpci_device_is_open(r->successor))));
+}
+
+bool
+net_region_must_stop(struct net_region *r)
+{
+    run_device(r);
+    r->leaves |= must_disconnect(r);
+    return (r->leaves || net_region_is_faulty(r)
             || (r->begun && vpci_channel_must_stop(r->channel)));
 }
 
@@ -160,6 +190,26 @@ say_device(struct net_region *r, int error)
                "%s", vpci_device_reason(r->device));
 }
 
+/* Opens 'device', within 'timeout_ms', if it is time to.  Returns 0, EAGAIN
+ * if it is not, or why it cannot be opened. */
+static int
+try_to_open(struct net_region *r, struct vpci_device *device, int timeout_ms,
+            int64_t now_ms)
+{
+    int error;
+
+    if (now_ms < r->retry_at) {
+        return EAGAIN;
+    }
+    error = vpci_device_open(device, timeout_ms);
+    if (error) {
+        r->retry_at = now_ms + r->retry_ms;
+        r->retry_ms = (r->retry_ms < MAX_RETRY_MS / 2 ? r->retry_ms * 2
+                       : MAX_RETRY_MS);
+    }
+    return error;
+}
+
 /* Opens the device if it is time to.  Returns whether it is open. */
 static bool
 connect_device(struct net_region *r, int64_t now_ms)
@@ -169,18 +219,43 @@ connect_device(struct net_region *r, int64_t now_ms)
     if (vpci_device_is_open(r->device)) {
         return true;
     }
-    if (now_ms < r->retry_at) {
-        return false;
-    }
-    error = vpci_device_open(r->device, VPCI_NET_CONNECT_MS);
-    if (error) {
+    error = try_to_open(r, r->device, VPCI_NET_CONNECT_MS, now_ms);
+    if (error && error != EAGAIN) {
         say_device(r, error);
-        r->retry_at = now_ms + r->retry_ms;
-        r->retry_ms = (r->retry_ms < MAX_RETRY_MS / 2 ? r->retry_ms * 2
-                       : MAX_RETRY_MS);
-        return false;
     }
-    return true;
+    return !error;
+}
+
+/* The device has gone.  Looks whether it is served again, beside, and does not
+ * wait long: the other side is to see that we are alive. */
+static void
+look_for_successor(struct net_region *r, int64_t now_ms)
+{
+    if (!r->successor) {
+        r->successor = vpci_device_again(r->device);
+        r->retry_at = now_ms;
+        r->retry_ms = MIN_RETRY_MS;
+    }
+    if (r->successor) {
+        try_to_open(r, r->successor, r->retry_ms / 10, now_ms);
+    }
+}
+
+/* Leaves the device that has gone, for the one that is served in its place if
+ * that is open. */
+static void
+leave_device(struct net_region *r, int64_t now_ms)
+{
+    struct vpci_device *successor = r->successor;
+
+    if (successor && vpci_device_is_open(successor)) {
+        r->successor = NULL;
+        net_region_set_device(r, successor);
+    } else {
+        say_device(r, ECONNRESET);
+        disconnect(r);
+    }
+    r->retry_at = now_ms;
 }
 
 static bool
@@ -202,6 +277,8 @@ begin(struct net_region *r)
         .features = r->config.features,
         .n_queues = (r->config.n_queues < r->layout.shape.n_queues
                      ? r->config.n_queues : r->layout.shape.n_queues),
+        .n_links = (r->config.n_links < r->layout.shape.n_links
+                    ? r->config.n_links : r->layout.shape.n_links),
         .report = report,
         .aux = r,
     };
@@ -231,9 +308,43 @@ make_channel(struct net_region *r, int64_t now_ms)
         say(r, VPCI_NET_NO_HEADER, ENOMEM, "no memory for its rings");
         return false;
     }
-    r->region_id = vpci_load32(&header->region_id);
+    r->region_id = (r->config.kind == VPCI_ABI_LINK ? r->config.region_id
+                    : vpci_load32(&header->region_id));
     r->begin_at = now_ms;
+    r->n_channels++;
     return true;
+}
+
+/* A link's layout is known; its header must be the same. */
+static bool
+read_link(struct net_region *r, uint64_t size, struct vpci_layout_report *why)
+{
+    r->layout = r->config.layout;
+    if (size != r->layout.size) {
+        *why = (struct vpci_layout_report) {
+            .fault = VPCI_LAYOUT_SIZE,
+            .seen = size,
+            .min = r->layout.size,
+            .max = r->layout.size,
+        };
+        return false;
+    }
+    return vpci_layout_agrees(&r->layout, r->base, r->config.region_id, why);
+}
+
+/* Says why there is no header.  Returns false. */
+static bool
+say_header(struct net_region *r, const struct vpci_layout_report *why)
+{
+    bool early = why->fault == VPCI_LAYOUT_NOT_READY;
+    char text[200];
+
+    say(r, VPCI_NET_NO_HEADER, early ? 0 : EPROTO, "%s%s",
+        early ? "the switch has not been there yet: is ovs-vswitchd running, "
+                "with this port?"
+        : "its memory is not as it should be: ",
+        early ? "" : vpci_layout_format(why, text, sizeof text));
+    return false;
 }
 
 /* Reads the header, if it has not been yet.  Returns whether there is one that
@@ -243,7 +354,6 @@ find_header(struct net_region *r, int64_t now_ms)
 {
     struct vpci_layout_report why;
     struct vpci_region memory;
-    char text[200];
 
     if (r->channel) {
         return true;
@@ -252,15 +362,10 @@ find_header(struct net_region *r, int64_t now_ms)
         return false;
     }
     r->base = memory.base;
-    if (!vpci_layout_read(&r->layout, memory.base, memory.size, &why)) {
-        bool early = why.fault == VPCI_LAYOUT_NOT_READY;
-
-        say(r, VPCI_NET_NO_HEADER, early ? 0 : EPROTO, "%s%s",
-            early ? "the switch has not been there yet: is ovs-vswitchd "
-                    "running, with this port?"
-            : "its memory is not as it should be: ",
-            early ? "" : vpci_layout_format(&why, text, sizeof text));
-        return false;
+    if (!(r->config.kind == VPCI_ABI_LINK
+          ? read_link(r, memory.size, &why)
+          : vpci_layout_read(&r->layout, memory.base, memory.size, &why))) {
+        return say_header(r, &why);
     }
     if (r->layout.shape.kind != r->config.kind) {
         say(r, VPCI_NET_NO_HEADER, EPROTO, "its memory is that of a %s",
@@ -310,42 +415,53 @@ has_same_header(struct net_region *r)
 static enum vpci_net_state
 run_channel(struct net_region *r, int64_t now_ms)
 {
+    bool base = r->config.kind == VPCI_ABI_BASE;
+
+    if (r->state != VPCI_NET_RUNNING && r->config.prepare) {
+        r->config.prepare(r->config.aux);
+    }
     switch (vpci_channel_run(r->channel, now_ms)) {
     case VPCI_CHANNEL_RUNNING:
+        r->silent = (vpci_channel_silence(r->channel, now_ms)
+                     > MAX_SILENCE_MS);
         return say(r, VPCI_NET_RUNNING, 0, "%s", "");
     case VPCI_CHANNEL_MEETING:
         return say(r, VPCI_NET_MEETING, 0,
-                   "the switch is there, but has not answered yet");
+                   "%s is there, but has not answered yet", other_side(r));
     case VPCI_CHANNEL_ALONE:
     default:
-        return say(r, VPCI_NET_NO_SWITCH, 0,
-                   "the switch has been there, but is not now: is "
-                   "ovs-vswitchd running?");
+        return say(r, VPCI_NET_NO_SWITCH, 0, "%s",
+                   base ? "the switch has been there, but is not now: is "
+                          "ovs-vswitchd running?"
+                   : "the other guest is not there");
     }
 }
 
 enum vpci_net_state
 net_region_run(struct net_region *r, int64_t now_ms)
 {
-    if (r->gone) {
-        say_device(r, ECONNRESET);
-        disconnect(r);
-        r->retry_at = now_ms;
+    if (r->leaves) {
+        leave_device(r, now_ms);
+    } else if (r->gone) {
+        look_for_successor(r, now_ms);
     }
     if (r->device && r->departed && !vpci_device_is_open(r->device)) {
         forget_device(r);
     }
     if (!r->device) {
-        return say(r, VPCI_NET_NO_DEVICE, ENOENT, "nobody serves this port: "
-                   "is vpcid running, and ovs-vswitchd with such a port?");
+        return say(r, VPCI_NET_NO_DEVICE, ENOENT, "nobody serves this %s: is "
+                   "vpcid running, and ovs-vswitchd with such a port?",
+                   r->config.kind == VPCI_ABI_BASE ? "port" : "link");
     }
     if (!connect_device(r, now_ms)
         || (r->state != VPCI_NET_RUNNING && r->channel && !has_same_header(r))
         || !find_header(r, now_ms)) {
         return r->state;
     }
-    r->retry_ms = MIN_RETRY_MS;
-    if (is_faulty(r) && r->begun) {
+    if (!r->gone) {
+        r->retry_ms = MIN_RETRY_MS;
+    }
+    if (net_region_is_faulty(r) && r->begun) {
         return begin_later(r, now_ms);
     }
     if (!r->begun && now_ms >= r->begin_at) {

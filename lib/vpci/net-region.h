@@ -11,7 +11,11 @@
  * ===============================
  *
  * From a device that may come and go to rings that carry packets, and back.
- * The base of a port is one.
+ * The base of a port is one, and so is each link.
+ *
+ * If nobody serves the device any more, the region is used as long as the
+ * other side is the same and shows that it is alive, or until it is served
+ * again.
  *
  * Threads: those that use the rings, workers, are let in by the region's
  * user while the state is VPCI_NET_RUNNING.  Before net_region_run(), which
@@ -25,6 +29,15 @@ struct net_region_config {
     uint32_t n_queues;          /* These are as in struct vpci_net_config. */
     uint64_t features;
     uint8_t mac[6];
+    uint32_t n_links;           /* Of a base: links that it would use. */
+
+    /* Of a link, whose header is not believed. */
+    struct vpci_layout layout;
+    uint32_t region_id;
+
+    /* Called before the other side may believe that we are there, or null. */
+    void (*prepare)(void *aux);
+    void *aux;
 };
 
 struct net_region {
@@ -35,7 +48,9 @@ struct net_region {
 
     struct vpci_device *device; /* Or null. */
     bool departed;              /* Its bus does not have it any more. */
-    bool gone;                  /* It has gone, and is to be closed. */
+    bool gone;                  /* Nobody serves it any more. */
+    bool leaves;                /* It is to be closed. */
+    struct vpci_device *successor;  /* What may be served in its place. */
     bool peer_came;             /* Since net_region_run() was called last. */
     int64_t retry_at;           /* When to open it, */
     int64_t retry_ms;           /* and how long to wait after that. */
@@ -45,7 +60,9 @@ struct net_region {
     void *base;
     uint32_t region_id;
     struct vpci_channel *channel; /* Null: no header. */
+    uint32_t n_channels;        /* How many there have been. */
     bool begun;                 /* Its epoch is not 0. */
+    bool silent;                /* The other side was, in the last look. */
     int64_t begin_at;           /* When to begin anew after a fault. */
 
     /* What workers have found to be wrong; atomic. */
@@ -74,5 +91,8 @@ struct vpci_signal *net_region_signal(const struct net_region *,
 
 /* Injects all signals. */
 void net_region_inject_all(const struct net_region *);
+
+/* True if a worker has found a ring to be broken since the channel began. */
+bool net_region_is_faulty(const struct net_region *);
 
 #endif /* lib/vpci/net-region.h */

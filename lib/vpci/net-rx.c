@@ -2,14 +2,12 @@
 
 /* Receiving: see vpci/net.h. */
 
-#include "net-private.h"
+#include "net-link.h"
 
 #include <string.h>
 
-/* Moves those of the 'n' packets in 'bufs' that are whole to the front, and
- * returns how many there are. */
-static unsigned int
-sort_out(struct net_worker *w, struct vpci_ring_buf bufs[], unsigned int n)
+unsigned int
+net_sort_out(struct net_worker *w, struct vpci_ring_buf bufs[], unsigned int n)
 {
     unsigned int kept = 0;
 
@@ -38,7 +36,7 @@ finish(struct vpci_net *net, struct net_worker *w, struct vpci_ring_buf bufs[],
         whole &= bufs[i].len <= bufs[i].size;
     }
     if (NET_UNLIKELY(!whole)) {
-        n = sort_out(w, bufs, n);
+        n = net_sort_out(w, bufs, n);
     }
     for (unsigned int i = 0; i < n; i++) {
         bytes += bufs[i].len;
@@ -51,28 +49,33 @@ finish(struct vpci_net *net, struct net_worker *w, struct vpci_ring_buf bufs[],
     return n;
 }
 
+unsigned int
+net_receive_base(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+                 uint32_t class_, struct vpci_ring_buf bufs[], unsigned int n)
+{
+    bool told;
+    unsigned int got = vpci_ring_rx_burst(
+        vpci_channel_rx(net->base.channel, net_ring(net, queue, class_)),
+        bufs, n, &told);
+
+    if (NET_UNLIKELY(told)) {
+        net_inject(w, &net->base, queue, 1u << class_);
+    }
+    got = got ? finish(net, w, bufs, got) : 0;
+    if (net->policy.classes.n > 1) {
+        net_count(&w->class_packets[class_], got);
+    }
+    return got;
+}
+
 static unsigned int
 receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         struct vpci_ring_buf bufs[], unsigned int n)
 {
-    unsigned int got = 0, tell = 0;
+    unsigned int got = 0;
 
     for (uint32_t i = net->policy.classes.n; i-- > 0 && got < n; ) {
-        uint32_t ring = net_ring(net, queue, i);
-        bool told;
-        unsigned int m = vpci_ring_rx_burst(
-            vpci_channel_rx(net->base.channel, ring), &bufs[got], n - got,
-            &told);
-
-        tell |= (unsigned int) told << i;
-        m = m ? finish(net, w, &bufs[got], m) : 0;
-        if (net->policy.classes.n > 1) {
-            net_count(&w->class_packets[i], m);
-        }
-        got += m;
-    }
-    if (NET_UNLIKELY(tell)) {
-        net_inject(net, w, queue, tell);
+        got += net_receive_base(net, w, queue, i, &bufs[got], n - got);
     }
     return got;
 }
@@ -80,9 +83,8 @@ receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
 static bool
 rx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 {
-    bool ready = false;
+    bool ready = net_links_is_ready(w);
 
-    (void) w;
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
         ready |= vpci_ring_is_ready(vpci_channel_rx(net->base.channel,
                                                     net_ring(net, queue, i)));
@@ -93,9 +95,8 @@ rx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 static bool
 rx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 {
-    bool sleeps = true;
+    bool sleeps = net_links_ask(w);
 
-    (void) w;
     for (uint32_t i = 0; i < net->policy.classes.n && sleeps; i++) {
         sleeps = vpci_ring_rx_sleep(vpci_channel_rx(net->base.channel,
                                                     net_ring(net, queue, i)),
@@ -107,6 +108,7 @@ rx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 static void
 rx_awake(struct vpci_net *net, uint32_t queue, bool never)
 {
+    net_links_awake(&net->rx[queue], never);
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
         vpci_ring_rx_awake(vpci_channel_rx(net->base.channel,
                                            net_ring(net, queue, i)), never);
@@ -130,7 +132,9 @@ vpci_net_rx_burst(struct vpci_net *net, uint32_t queue,
         if (NET_UNLIKELY(w->generation != net->generation)) {
             net_see_rings(net, w, queue, &rx_waiting);
         }
-        got = receive(net, w, queue, bufs, n);
+        got = (w->links && w->links->n_rings
+               ? net_links_receive(net, w, queue, bufs, n)
+               : receive(net, w, queue, bufs, n));
         net_leave(w);
     }
     return got;

@@ -2,13 +2,13 @@
 
 /* Sending: see vpci/net.h. */
 
-#include "net-private.h"
+#include "net-link.h"
 
 #include <string.h>
 
 void
-net_inject(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-           unsigned int classes)
+net_inject(struct net_worker *w, const struct net_region *region,
+           uint32_t queue, unsigned int classes)
 {
     struct vpci_signal *last = NULL;
 
@@ -18,7 +18,8 @@ net_inject(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         if (!(classes & 1)) {
             continue;
         }
-        signal = net_region_signal(&net->base, net_ring(net, queue, i));
+        signal = net_region_signal(
+            region, vpci_layout_ring_index(&region->layout, queue, i));
         if (signal && signal != last) {
             vpci_signal_inject(signal);
             net_count(&w->stats.injected, 1);
@@ -27,103 +28,133 @@ net_inject(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     }
 }
 
+static struct vpci_ring_tx *
+tx_of(const struct net_region *region, uint32_t queue, uint32_t class_)
+{
+    return vpci_channel_tx(region->channel,
+                           vpci_layout_ring_index(&region->layout, queue,
+                                                  class_));
+}
+
 /* Notes what must happen before the next burst can do more. */
 static void
-stop_at(struct vpci_net *net, struct net_worker *w, uint32_t ring)
+stop_at(struct net_worker *w, struct vpci_ring_tx *tx)
 {
     w->stuck = true;
-    w->stuck_ring = ring;
-    w->stuck_consumed
-        = vpci_ring_consumed(vpci_channel_tx(net->base.channel, ring));
+    w->stuck_ring = tx;
+    w->stuck_consumed = vpci_ring_consumed(tx);
     net_count(&w->stats.full, 1);
 }
 
 static unsigned int
-send_one_class(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-               const struct vpci_ring_buf bufs[], unsigned int n)
+send_one_class(struct net_worker *w, const struct net_region *region,
+               uint32_t queue, const struct vpci_ring_buf bufs[],
+               unsigned int n)
 {
-    uint32_t ring = net_ring(net, queue, 0);
-    uint64_t bytes = 0;
+    struct vpci_ring_tx *tx = tx_of(region, queue, 0);
     bool tell;
-    unsigned int sent = vpci_ring_tx_burst(
-        vpci_channel_tx(net->base.channel, ring), bufs, n, &tell);
+    unsigned int sent = vpci_ring_tx_burst(tx, bufs, n, &tell);
 
     if (NET_UNLIKELY(tell)) {
-        net_inject(net, w, queue, 1);
+        net_inject(w, region, queue, 1);
     }
     if (NET_UNLIKELY(sent < n)) {
-        stop_at(net, w, ring);
+        stop_at(w, tx);
     }
-    for (unsigned int i = 0; i < sent; i++) {
-        bytes += bufs[i].len;
-    }
-    net_count(&w->stats.packets, sent);
-    net_count(&w->stats.bytes, bytes);
     return sent;
 }
 
 /* Makes what was put into the rings of 'queue', 'counts[I]' packets of class I,
  * visible. */
 static void
-publish_classes(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-                const unsigned int counts[])
+publish(struct net_worker *w, const struct net_region *region, uint32_t queue,
+        const unsigned int counts[])
 {
     unsigned int tell = 0;
 
-    for (uint32_t i = net->policy.classes.n; i-- > 0; ) {
-        struct vpci_ring_tx *tx = vpci_channel_tx(net->base.channel,
-                                                  net_ring(net, queue, i));
-
-        if (counts[i] && vpci_ring_publish(tx)) {
+    for (uint32_t i = VPCI_ABI_MAX_CLASSES; i-- > 0; ) {
+        if (!counts[i]) {
+            continue;
+        }
+        if (vpci_ring_publish(tx_of(region, queue, i))) {
             tell |= 1u << i;
         }
-        net_count(&w->stats.packets, counts[i]);
         net_count(&w->class_packets[i], counts[i]);
     }
     if (tell) {
-        net_inject(net, w, queue, tell);
+        net_inject(w, region, queue, tell);
     }
+}
+
+/* There is no room for 'buf', which is dropped. */
+static void
+skip(struct net_worker *w, const struct vpci_ring_buf *buf)
+{
+    w->n_skipped++;
+    w->skipped_bytes += buf->len;
+    net_count(&w->stats.dropped, 1);
 }
 
 /* A class that is full stops the burst, unless what there is no room for is
  * dropped. */
 static unsigned int
-send_classes(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+send_classes(struct net_worker *w, const struct net_region *region,
+             const struct net_policy *policy, uint32_t queue,
              const struct vpci_ring_buf bufs[], unsigned int n)
 {
-    struct vpci_channel *channel = net->base.channel;
     unsigned int counts[VPCI_ABI_MAX_CLASSES] = { 0 };
-    uint32_t full = UINT32_MAX;
-    uint64_t bytes = 0;
+    struct vpci_ring_tx *full = NULL;
     unsigned int i;
 
     for (i = 0; i < n; i++) {
         const struct vpci_ring_buf *buf = &bufs[i];
-        uint32_t class_ = vpci_classes_choose(&net->policy.classes,
-                                              buf->data, buf->len);
-        uint32_t ring = net_ring(net, queue, class_);
-        struct vpci_ring_tx *tx = vpci_channel_tx(channel, ring);
+        uint32_t class_ = vpci_classes_choose(&policy->classes, buf->data,
+                                              buf->len);
+        struct vpci_ring_tx *tx = tx_of(region, queue, class_);
         void *p = vpci_ring_reserve(tx, buf->len);
 
         if (p) {
             memcpy(p, buf->data, buf->len);
             vpci_ring_submit(tx, buf->len, &buf->offload);
-            bytes += buf->len;
             counts[class_]++;
             continue;
         }
-        full = ring;
-        if (!net->config.drop) {
+        full = tx;
+        if (!policy->drop) {
             break;
         }
-        net_count(&w->stats.dropped, 1);
+        skip(w, buf);
     }
-    publish_classes(net, w, queue, counts);
-    net_count(&w->stats.bytes, bytes);
-    if (full != UINT32_MAX) {
-        stop_at(net, w, full);
+    publish(w, region, queue, counts);
+    if (full) {
+        stop_at(w, full);
     }
     return i;
+}
+
+unsigned int
+net_send_rings(struct net_worker *w, const struct net_region *region,
+               const struct net_policy *policy, uint32_t queue,
+               const struct vpci_ring_buf bufs[], unsigned int n)
+{
+    return (policy->classes.n > 1
+            ? send_classes(w, region, policy, queue, bufs, n)
+            : send_one_class(w, region, queue, bufs, n));
+}
+
+void
+net_count_sent(struct net_worker *w, const struct vpci_ring_buf bufs[],
+               unsigned int n, uint64_t bytes)
+{
+    if (!bytes) {
+        for (unsigned int i = 0; i < n; i++) {
+            bytes += bufs[i].len;
+        }
+    }
+    net_count(&w->stats.packets, n - w->n_skipped);
+    net_count(&w->stats.bytes, bytes - w->skipped_bytes);
+    w->n_skipped = 0;
+    w->skipped_bytes = 0;
 }
 
 static bool
@@ -139,31 +170,23 @@ may_send(const struct net_policy *policy, const struct vpci_ring_buf *buf)
             && buf->len - 1 < (o->gso_type ? policy->max_gso_len : max_len));
 }
 
-/* Sends 'n' packets that are as they may be. */
-static unsigned int
-send_good(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-          const struct vpci_ring_buf bufs[], unsigned int n)
+unsigned int
+net_send_base(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+              const struct vpci_ring_buf bufs[], unsigned int n)
 {
-    return (net->policy.classes.n > 1
-            ? send_classes(net, w, queue, bufs, n)
-            : send_one_class(net, w, queue, bufs, n));
-}
-
-/* Returns how many packets are done with. */
-static unsigned int
-send_all(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-         const struct vpci_ring_buf bufs[], unsigned int n)
-{
+    const struct net_policy *policy = &net->policy;
     unsigned int i = 0;
 
     while (i < n) {
         unsigned int first = i, sent;
 
-        while (i < n && may_send(&net->policy, &bufs[i])) {
+        while (i < n && may_send(policy, &bufs[i])) {
             i++;
         }
-        sent = i > first ? send_good(net, w, queue, &bufs[first], i - first)
-                         : 0;
+        sent = (i > first ? net_send_rings(w, &net->base, policy, queue,
+                                           &bufs[first], i - first)
+                : 0);
+        net_count_sent(w, &bufs[first], sent, 0);
         if (sent < i - first) {
             return first + sent;
         }
@@ -178,42 +201,66 @@ send_all(struct vpci_net *net, struct net_worker *w, uint32_t queue,
 static bool
 tx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 {
-    struct vpci_ring_tx *tx;
     uint32_t consumed;
 
+    (void) net;
     (void) queue;
     if (!w->stuck) {
         return true;
     }
-    tx = vpci_channel_tx(net->base.channel, w->stuck_ring);
-    consumed = vpci_ring_consumed(tx);
-    return (!vpci_ring_tx_fault(tx)
+    consumed = vpci_ring_consumed(w->stuck_ring);
+    return (!vpci_ring_tx_fault(w->stuck_ring)
             && (consumed != w->stuck_consumed
-                || consumed == vpci_ring_produced(tx)));
+                || consumed == vpci_ring_produced(w->stuck_ring)));
 }
 
 /* Waits for a part of the ring, not for each slot. */
 static bool
 tx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 {
-    struct vpci_ring_tx *tx;
+    struct vpci_ring_tx *tx = w->stuck_ring;
     uint32_t used;
 
     if (tx_is_ready(net, w, queue)) {
         return false;
     }
-    tx = vpci_channel_tx(net->base.channel, w->stuck_ring);
     used = vpci_ring_produced(tx) - w->stuck_consumed;
     return vpci_ring_tx_sleep(tx, used / 4 + 1) || vpci_ring_tx_fault(tx);
+}
+
+/* Calls 'cb' for each ring that the sender of 'queue' uses, until that returns
+ * true.  Returns that ring, or null. */
+static struct vpci_ring_tx *
+find_ring(const struct vpci_net *net, uint32_t queue,
+          bool (*cb)(struct vpci_ring_tx *, void *aux), void *aux)
+{
+    for (uint32_t i = 0; i < NET_TX_REGIONS; i++) {
+        const struct net_region *region = net_tx_region(net, &net->tx[queue],
+                                                        queue, i);
+
+        for (uint32_t j = 0; region && j < region->layout.shape.n_classes;
+             j++) {
+            struct vpci_ring_tx *tx = tx_of(region, queue, j);
+
+            if (cb(tx, aux)) {
+                return tx;
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool
+awake_ring(struct vpci_ring_tx *tx, void *never)
+{
+    vpci_ring_tx_awake(tx, *(bool *) never);
+    return false;
 }
 
 static void
 tx_awake(struct vpci_net *net, uint32_t queue, bool never)
 {
-    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        vpci_ring_tx_awake(vpci_channel_tx(net->base.channel,
-                                           net_ring(net, queue, i)), never);
-    }
+    find_ring(net, queue, awake_ring, &never);
 }
 
 static const struct net_waiting tx_waiting = {
@@ -222,21 +269,14 @@ static const struct net_waiting tx_waiting = {
     .awake = tx_awake,
 };
 
-/* Returns a ring of 'queue' that the switch has not taken all packets of, or
- * null. */
-static struct vpci_ring_tx *
-find_unconsumed(struct vpci_net *net, uint32_t queue, uint32_t *n)
+/* True if the other side has not taken all packets of the ring. */
+static bool
+is_unconsumed(struct vpci_ring_tx *tx, void *n_)
 {
-    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        struct vpci_ring_tx *tx = vpci_channel_tx(net->base.channel,
-                                                  net_ring(net, queue, i));
+    uint32_t *n = n_;
 
-        *n = vpci_ring_produced(tx) - vpci_ring_consumed(tx);
-        if (*n) {
-            return tx;
-        }
-    }
-    return NULL;
+    *n = vpci_ring_produced(tx) - vpci_ring_consumed(tx);
+    return *n > 0;
 }
 
 static bool
@@ -245,7 +285,7 @@ flush_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     uint32_t n;
 
     (void) w;
-    return !find_unconsumed(net, queue, &n);
+    return !find_ring(net, queue, is_unconsumed, &n);
 }
 
 static bool
@@ -255,7 +295,7 @@ flush_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     uint32_t n;
 
     (void) w;
-    while ((tx = find_unconsumed(net, queue, &n)) != NULL) {
+    while ((tx = find_ring(net, queue, is_unconsumed, &n)) != NULL) {
         if (vpci_ring_tx_sleep(tx, n) || vpci_ring_tx_fault(tx)) {
             return true;
         }
@@ -281,7 +321,8 @@ vpci_net_tx_burst(struct vpci_net *net, uint32_t queue,
             net_see_rings(net, w, queue, &tx_waiting);
         }
         w->stuck = false;
-        sent = send_all(net, w, queue, bufs, n);
+        sent = (w->links ? net_links_send(net, w, queue, bufs, n)
+                : net_send_base(net, w, queue, bufs, n));
         net_leave(w);
     }
     if (NET_UNLIKELY(sent < n) && net->config.drop) {

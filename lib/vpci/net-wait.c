@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "backoff.h"
+#include "vpci/doorbell.h"
 
 #define MAX_EVENTS 16
 
@@ -60,12 +61,12 @@ net_worker_uninit(struct net_worker *w)
 }
 
 void
-net_worker_watch(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-                 bool on)
+net_worker_watch(struct net_worker *w, const struct net_region *region,
+                 uint32_t queue, bool on)
 {
-    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        struct vpci_signal *signal
-            = net_region_signal(&net->base, net_ring(net, queue, i));
+    for (uint32_t i = 0; i < region->layout.shape.n_classes; i++) {
+        struct vpci_signal *signal = net_region_signal(
+            region, vpci_layout_ring_index(&region->layout, queue, i));
         struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 
         /* Classes may share one: then it is there, or not, already. */
@@ -99,9 +100,12 @@ sleep_until(struct net_worker *w, int64_t deadline)
         .tv_sec = left > 0 ? left / 1000000 : 0,
         .tv_nsec = left > 0 ? left % 1000000 * 1000 : 0,
     };
+    sigset_t mask;
     int n;
 
-    if (ppoll(&pfd, 1, deadline < 0 ? NULL : &ts, NULL) < 0) {
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    sigaddset(&mask, VPCI_DOORBELL_SIGNAL);
+    if (ppoll(&pfd, 1, deadline < 0 ? NULL : &ts, &mask) < 0) {
         return errno != EINTR;
     }
     n = epoll_wait(w->epoll_fd, events, MAX_EVENTS, 0);

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include "net-private.h"
+#include "net-link.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,16 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backoff.h"
+
 /* What our own thread allows itself. */
 #define THREAD_RUN_MS (VPCI_NET_RUN_MS / 2)
-
-/* Shortest 'max_len' of a port: an Ethernet header. */
-#define MIN_MAX_LEN 14
-
-/* Super-packets that we may send: VIRTIO_NET_F_HOST_TSO4, _TSO6, _UFO and
- * _USO. */
-#define GSO_FEATURES (UINT64_C(1) << 11 | UINT64_C(1) << 12 \
-                      | UINT64_C(1) << 14 | UINT64_C(1) << 56)
 
 const char *
 vpci_net_state_name(enum vpci_net_state state)
@@ -43,40 +37,10 @@ vpci_net_state_name(enum vpci_net_state state)
     return names[state];
 }
 
-/* Ends sleeps. */
-static void
-wake_workers(struct vpci_net *net)
+void
+net_wake_workers(struct vpci_net *net)
 {
     eventfd_write(net->wake_fd, 1);
-}
-
-static bool
-is_max_len(uint32_t max_len)
-{
-    return max_len >= MIN_MAX_LEN && max_len <= VPCI_ABI_MAX_LEN;
-}
-
-/* Reads what the port says, nearly all of which stays while the switch runs.
- * Returns false, with the reason in the 'size' bytes at 'reason', if that
- * makes no sense. */
-static bool
-read_policy(const struct net_region *r, struct net_policy *policy,
-            char *reason, size_t size)
-{
-    const struct vpci_abi_port *port = vpci_layout_port(r->base);
-    uint64_t features = vpci_channel_features(r->channel);
-
-    vpci_classes_read(&policy->classes, port, r->layout.shape.n_classes);
-    policy->offloads = features != 0;
-    policy->max_gso_len = features & GSO_FEATURES ? VPCI_ABI_MAX_LEN : 0;
-    policy->max_len = vpci_load32(&port->max_len);
-    if (!is_max_len(policy->max_len)) {
-        snprintf(reason, size, "the switch says that packets have up to %u "
-                 "bytes, but %d to %d are possible", policy->max_len,
-                 MIN_MAX_LEN, VPCI_ABI_MAX_LEN);
-        return false;
-    }
-    return true;
 }
 
 static void
@@ -90,39 +54,90 @@ read_mac(struct vpci_net *net)
            sizeof net->mac);
 }
 
+bool
+net_enter_later(const struct vpci_net *net, struct net_worker *w)
+{
+    struct vpci_backoff backoff = VPCI_BACKOFF_INIT;
+
+    /* (K) pairs with (L) in net_resume(): the gates were opened before. */
+    while (__atomic_load_n(&net->paused, __ATOMIC_ACQUIRE)) {
+        vpci_backoff(&backoff);
+    }
+    return vpci_gate_enter(&w->gate);
+}
+
+/* Calls 'cb' for the gates of those workers. */
+static void
+for_each_gate(struct vpci_net *net, uint32_t senders,
+              void (*cb)(struct vpci_gate *))
+{
+    for (uint32_t i = 0; i < net->n_queues; i++) {
+        if (senders & 1u << i) {
+            cb(&net->tx[i].gate);
+        }
+        if (senders == NET_ALL_QUEUES) {
+            cb(&net->rx[i].gate);
+        }
+    }
+}
+
+/* Waits until no worker is inside any more. */
+static void
+shut_gates(struct vpci_net *net, uint32_t senders)
+{
+    for_each_gate(net, senders, vpci_gate_shut);
+    vpci_gate_barrier();
+    for_each_gate(net, senders, vpci_gate_wait);
+}
+
+void
+net_pause(struct vpci_net *net, uint32_t senders)
+{
+    __atomic_store_n(&net->paused, true, __ATOMIC_SEQ_CST);
+    shut_gates(net, senders);
+}
+
+void
+net_resume(struct vpci_net *net, uint32_t senders)
+{
+    if (senders == NET_ALL_QUEUES) {
+        net->generation++;
+    }
+    for_each_gate(net, senders, vpci_gate_open);
+    __atomic_store_n(&net->paused, false, __ATOMIC_RELEASE);    /* (L) */
+}
+
+/* Begins, or ends, to wait for signals of the base. */
+static void
+watch_base(struct vpci_net *net, bool on)
+{
+    for (uint32_t i = 0; i < net->n_queues; i++) {
+        net_worker_watch(&net->tx[i], &net->base, i, on);
+        net_worker_watch(&net->rx[i], &net->base, i, on);
+    }
+}
+
 /* Lets workers in. */
 static void
 start(struct vpci_net *net, const struct net_policy *policy)
 {
-    uint32_t n_queues = vpci_channel_n_queues(net->base.channel);
-
     net->policy = *policy;
     net->generation++;
+    net->n_meetings++;
+    net->n_queues = vpci_channel_n_queues(net->base.channel);
     read_mac(net);
-    for (uint32_t i = 0; i < n_queues; i++) {
-        net_worker_watch(net, &net->tx[i], i, true);
-        net_worker_watch(net, &net->rx[i], i, true);
-        vpci_gate_open(&net->tx[i].gate);
-        vpci_gate_open(&net->rx[i].gate);
-    }
-    net->n_queues = n_queues;
+    watch_base(net, true);
+    net_links_start(net);
+    for_each_gate(net, NET_ALL_QUEUES, vpci_gate_open);
 }
 
 /* Waits until no worker is inside any more. */
 static void
 stop(struct vpci_net *net)
 {
-    for (uint32_t i = 0; i < net->n_queues; i++) {
-        vpci_gate_shut(&net->tx[i].gate);
-        vpci_gate_shut(&net->rx[i].gate);
-    }
-    vpci_gate_barrier();
-    for (uint32_t i = 0; i < net->n_queues; i++) {
-        vpci_gate_wait(&net->tx[i].gate);
-        vpci_gate_wait(&net->rx[i].gate);
-        net_worker_watch(net, &net->tx[i], i, false);
-        net_worker_watch(net, &net->rx[i], i, false);
-    }
+    shut_gates(net, NET_ALL_QUEUES);
+    net_links_stop(net);
+    watch_base(net, false);
     net->n_queues = 0;
 }
 
@@ -150,6 +165,8 @@ run_bus(struct vpci_net *net)
     while (vpci_bus_next(net->bus, &event)) {
         if (!strcmp(vpci_device_name(event.device), "base")) {
             handle_base(net, &event);
+        } else {
+            net_links_handle(net, &event);
         }
         vpci_device_release(event.device);
     }
@@ -169,14 +186,15 @@ follow_region(struct vpci_net *net, char *reason, size_t size)
     struct net_policy policy;
 
     if (runs && !net->n_queues) {
-        starts = read_policy(&net->base, &policy, reason, size);
+        starts = net_policy_read(&net->base, &policy, reason, size);
+        policy.drop = net->config.drop;
         if (starts) {
             start(net, &policy);
         }
     }
     if (starts || (net->n_queues && net->base.peer_came)) {
         net_region_inject_all(&net->base);
-        wake_workers(net);
+        net_wake_workers(net);
     }
     net->base.peer_came = false;
 }
@@ -213,7 +231,7 @@ follow_max_len(struct vpci_net *net)
 {
     uint32_t max_len = vpci_load32(&vpci_layout_port(net->base.base)->max_len);
 
-    if (max_len != net->policy.max_len && is_max_len(max_len)) {
+    if (max_len != net->policy.max_len && net_policy_is_max_len(max_len)) {
         __atomic_store_n(&net->policy.max_len, max_len, __ATOMIC_RELAXED);
     }
 }
@@ -225,6 +243,8 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
 {
     const struct net_region *r = &net->base;
     struct vpci_net_info info = { .state = r->state, .error = r->error };
+    struct vpci_net_link_info links[VPCI_ABI_MAX_LINKS];
+    uint32_t n_links = net_links_get_infos(net, links);
 
     snprintf(info.reason, sizeof info.reason, "%s", r->reason);
     if (net->n_queues) {
@@ -236,7 +256,8 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
     }
     pthread_mutex_lock(&net->mutex);
     net->info = info;
-    net->n_meetings = net->generation;
+    memcpy(net->link_infos, links, n_links * sizeof links[0]);
+    net->n_link_infos = n_links;
     net->n_resets = r->n_resets;
     pthread_mutex_unlock(&net->mutex);
     __atomic_store_n(&net->carrier, info.carrier, __ATOMIC_RELEASE);
@@ -262,6 +283,7 @@ vpci_net_run(struct vpci_net *net, int64_t now_ms)
     if (net->n_queues) {
         follow_max_len(net);
     }
+    net_links_run(net, now_ms);
     update_info(net, now_ms, reason);
 }
 
@@ -274,23 +296,59 @@ clock_ms(void)
     return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
 }
 
+/* The signal that says that links, hints or acceptances are others, or null:
+ * it may be that of a ring, which belongs to workers. */
+static struct vpci_signal *
+control_signal(const struct vpci_net *net)
+{
+    const struct vpci_layout *layout = &net->base.layout;
+
+    return (net->n_queues && vpci_layout_has_control(layout)
+            ? vpci_device_signal(net->base.device,
+                                 vpci_layout_control_vector(layout))
+            : NULL);
+}
+
+/* What becomes readable if the device of 'r' has something to say. */
+static int
+region_fd(const struct net_region *r)
+{
+    return r->device && !r->gone ? vpci_device_fd(r->device) : -1;
+}
+
+/* Waits until there may be something to do, for at most THREAD_RUN_MS. */
+static void
+wait_for_events(struct vpci_net *net)
+{
+    struct vpci_signal *control = control_signal(net);
+    struct pollfd pfds[4 + VPCI_ABI_MAX_LINKS] = {
+        { .fd = net->exit_fd, .events = POLLIN },
+        { .fd = vpci_bus_fd(net->bus), .events = POLLIN },
+        { .fd = region_fd(&net->base), .events = POLLIN },
+        { .fd = control ? vpci_signal_fd(control) : -1, .events = POLLIN },
+    };
+    nfds_t n = 4;
+
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        if (net->links->slots[i]) {
+            pfds[n].fd = region_fd(&net->links->slots[i]->region);
+            pfds[n++].events = POLLIN;
+        }
+    }
+    poll(pfds, n, THREAD_RUN_MS);
+    if (control && pfds[3].revents) {
+        vpci_signal_clear(control);
+    }
+}
+
 static void *
 thread_main(void *net_)
 {
     struct vpci_net *net = net_;
 
     while (!__atomic_load_n(&net->exiting, __ATOMIC_ACQUIRE)) {
-        struct pollfd pfds[3] = {
-            { .fd = net->exit_fd, .events = POLLIN },
-            { .fd = vpci_bus_fd(net->bus), .events = POLLIN },
-            { .fd = -1, .events = POLLIN },
-        };
-
         vpci_net_run(net, clock_ms());
-        if (net->base.device) {
-            pfds[2].fd = vpci_device_fd(net->base.device);
-        }
-        poll(pfds, 3, THREAD_RUN_MS);
+        wait_for_events(net);
     }
     return NULL;
 }
@@ -329,6 +387,9 @@ create(const struct vpci_net_config *config)
         .side = 1,
         .n_queues = config->n_queues ? config->n_queues : 1,
         .features = config->features,
+        .n_links = config->no_links ? 0 : VPCI_ABI_MAX_LINKS,
+        .prepare = net_links_prepare,
+        .aux = net,
     };
 
     if (net) {
@@ -387,9 +448,10 @@ vpci_net_open(const char *address, const struct vpci_net_config *config,
     }
     error = vpci_bus_open(address, &net->bus, reason, size);
     if (!error) {
-        error = make_workers(net);
+        error = net_links_init(net);
+        error = error ? error : make_workers(net);
         if (error) {
-            fail(reason, size, error, "cannot make descriptors");
+            fail(reason, size, error, "cannot make workers");
         }
     }
     if (!error) {
@@ -432,6 +494,7 @@ vpci_net_close(struct vpci_net *net)
     if (net->n_queues) {
         stop(net);
     }
+    net_links_uninit(net);
     net_region_uninit(&net->base);
     vpci_device_release(net->next);
     vpci_bus_close(net->bus);
@@ -478,6 +541,8 @@ add_stats(struct vpci_net_queue_stats *sum,
     sum->refused += load(&stats->refused);
     sum->injected += load(&stats->injected);
     sum->received += load(&stats->received);
+    sum->linked += load(&stats->linked);
+    sum->rejected += load(&stats->rejected);
 }
 
 void
@@ -499,6 +564,25 @@ vpci_net_get_stats(const struct vpci_net *net_, uint32_t queue,
     pthread_mutex_unlock(&net->mutex);
 }
 
+uint32_t
+vpci_net_get_links(const struct vpci_net *net_,
+                   struct vpci_net_link_info infos[], uint32_t n)
+{
+    struct vpci_net *net = (struct vpci_net *) net_;   /* For the mutex. */
+    uint32_t n_links;
+
+    pthread_mutex_lock(&net->mutex);
+    n_links = net->n_link_infos;
+    if (n > n_links) {
+        n = n_links;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        infos[i] = net->link_infos[i];
+    }
+    pthread_mutex_unlock(&net->mutex);
+    return n_links;
+}
+
 void
 vpci_net_get_class_stats(const struct vpci_net *net, uint32_t queue,
                          uint32_t class_, struct vpci_net_class_stats *stats)
@@ -516,5 +600,5 @@ void
 vpci_net_wake(struct vpci_net *net)
 {
     __atomic_add_fetch(&net->n_wakes, 1, __ATOMIC_RELEASE);
-    wake_workers(net);
+    net_wake_workers(net);
 }

@@ -52,8 +52,8 @@ set_generation(void *memory, uint32_t generation)
 {
     struct projection_hdr *hdr = memory;
 
-    /* (K) pairs with (L) in load_generation(): who sees the generation sees the
-     * copy. */
+    /* (K) pairs with (L) in vpci_projection_generation_at(): who sees the
+     * generation sees the copy. */
     vpci_store32_release(&hdr->generation, generation);
 }
 
@@ -110,22 +110,30 @@ vpci_projection_close(struct vpci_projection *p)
     }
 }
 
-static uint32_t
-load_generation(const struct vpci_projection *p)
+uint32_t
+vpci_projection_generation_at(const void *memory)
 {
-    return vpci_load32_acquire(&p->hdr->generation);    /* (L) */
+    const struct projection_hdr *hdr = memory;
+
+    return vpci_load32_acquire(&hdr->generation);       /* (L) */
 }
 
 uint32_t
 vpci_projection_generation(const struct vpci_projection *p)
 {
-    return load_generation(p);
+    return vpci_projection_generation_at(p->hdr);
+}
+
+uint32_t
+vpci_projection_begun(const struct vpci_projection *p)
+{
+    return p->generation;
 }
 
 int
 vpci_projection_begin(struct vpci_projection *p)
 {
-    uint32_t generation = load_generation(p);
+    uint32_t generation = vpci_projection_generation(p);
     size_t copy_bytes = vpci_load32(&p->hdr->copy_bytes);
 
     p->generation = generation;

@@ -184,9 +184,8 @@ vpci_ring_release(struct vpci_ring_rx *rx, unsigned int n)
     return false;
 }
 
-unsigned int
-vpci_ring_rx_burst(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
-                   unsigned int n, bool *tell)
+RING_INLINE unsigned int
+rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n)
 {
     unsigned int i = 0;
     uint64_t word;
@@ -205,6 +204,22 @@ vpci_ring_rx_burst(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
         buf->offload = pkt.offload;
         i++;
     }
+    return i;
+}
+
+unsigned int
+vpci_ring_rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
+                  unsigned int n)
+{
+    return rx_copy(rx, bufs, n < rx->memory.n_slots ? n : rx->memory.n_slots);
+}
+
+unsigned int
+vpci_ring_rx_burst(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
+                   unsigned int n, bool *tell)
+{
+    unsigned int i = rx_copy(rx, bufs, n);
+
     *tell = vpci_ring_release(rx, i);
     return i;
 }

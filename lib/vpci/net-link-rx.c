@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Receiving from links.
+ *
+ * Packets are copied first, into the caller's buffers, and looked up there:
+ * what is not accepted is not passed on.  Packets of the base wait for those
+ * that were in the rings of links when they were first seen (see
+ * vpci/abi.h). */
+
+#include "net-link.h"
+
+#include <string.h>
+
+/* How often a burst is looked up, if acceptances change all the time. */
+#define MAX_TRIES 8
+
+/* Packets of the base that are noted at once. */
+#define MAX_NOTED VPCI_RING_BURST
+
+/* What becomes of a burst from a link. */
+struct burst {
+    struct vpci_net *net;
+    struct net_worker *w;
+    struct net_link_ring *r;
+    struct vpci_ring_buf *bufs;
+    unsigned int n;             /* Copied, */
+    unsigned int n_plain;       /* of which so many, the first, are plain, */
+    unsigned int n_done;        /* are not to be seen again, */
+    unsigned int n_kept;        /* and are the caller's. */
+    uint64_t plain_bytes;
+    uint32_t plain_entry;
+    uint64_t bytes;             /* Of those kept. */
+    unsigned int n_refused;
+};
+
+static inline uint32_t
+acceptance_of(uint64_t verdict)
+{
+    return verdict >> VPCI_ABI_ACCEPTANCE_SHIFT;
+}
+
+/* True if the ring waits for other acceptances. */
+static inline bool
+waits(const struct net_link_ring *r)
+{
+    return (NET_UNLIKELY(r->waits)
+            && (vpci_projection_generation(r->look->projection)
+                == r->waits_generation));
+}
+
+/* Finds out which acceptances the packets have, as they were copied.  Returns
+ * false if these change all the time. */
+static bool
+look_up(struct burst *b)
+{
+    struct net_look *look = b->r->look;
+    const struct vpci_steer_plain *plain = &look->plain;
+
+    net_look_begin(look);
+    if (look->has_plain
+        && acceptance_of(plain->verdict) == VPCI_ABI_ACCEPT
+        && (uint32_t) plain->verdict < b->w->links->n_flows) {
+        b->plain_entry = plain->verdict;
+        b->n_plain = net_look_count_plain(look, b->bufs, b->n,
+                                          b->r->link->policy.max_len, true,
+                                          &b->plain_bytes);
+    }
+    if (NET_UNLIKELY(b->n_plain < b->n)) {
+        net_look_up(look, b->bufs, b->n_plain, b->n, true);
+    }
+    for (int i = 0; i < MAX_TRIES; i++) {
+        if (NET_LIKELY(net_look_end(look))) {
+            return true;
+        }
+        b->n_plain = 0;
+        b->plain_bytes = 0;
+        net_look_begin(look);
+        net_look_up(look, b->bufs, 0, b->n, true);
+    }
+    return false;
+}
+
+/* Counts what was received of an acceptance. */
+static void
+count_flow(struct net_link_worker *lw, uint32_t entry, uint64_t packets,
+           uint64_t bytes, uint16_t tcp_flags)
+{
+    struct vpci_abi_flow_count *shared = &lw->flow_counts[entry];
+    struct net_flow *flow = &lw->flows[entry];
+
+    flow->packets += packets;
+    flow->bytes += bytes;
+    vpci_store64(&shared->packets, flow->packets);
+    vpci_store64(&shared->bytes, flow->bytes);
+    if (tcp_flags & ~flow->tcp_flags) {
+        flow->tcp_flags |= tcp_flags;
+        vpci_store64(&shared->tcp_flags, flow->tcp_flags);
+    }
+}
+
+/* Packet 'i' is accepted.  Returns false if it is not as it may be. */
+static bool
+accept(struct burst *b, unsigned int i)
+{
+    const struct net_look *look = b->r->look;
+    struct vpci_ring_buf *buf = &b->bufs[i];
+    uint32_t entry = look->verdicts[i];
+    uint64_t packets = 1, bytes = buf->len;
+
+    if (NET_LIKELY(!(buf->offload.flags | buf->offload.gso_type))) {
+        memset(&buf->offload, 0, sizeof buf->offload);
+        if (buf->len > b->r->link->policy.max_len) {
+            return false;
+        }
+    } else {
+        struct vpci_net_hdr hdr;
+        struct vpci_wire wire;
+
+        if (buf->len > buf->size
+            || !net_link_carries(b->r->link, buf, &wire)) {
+            return false;
+        }
+        vpci_wire_to_hdr(&wire, &hdr);
+        buf->offload = vpci_ring_offload_from_hdr(&hdr);
+        packets = wire.n_segments;
+        bytes = vpci_wire_bytes(&wire, buf->len);
+    }
+    count_flow(b->w->links, entry, packets, bytes, look->tcp_flags[i]);
+    return true;
+}
+
+/* Packet 'i' is the caller's. */
+static void
+keep(struct burst *b, unsigned int i)
+{
+    struct vpci_ring_buf buf = b->bufs[i];
+
+    b->bufs[i] = b->bufs[b->n_kept];
+    b->bufs[b->n_kept++] = buf;
+    b->bytes += buf.len;
+}
+
+/* Decides what becomes of those that are not plain, until one has to wait. */
+static void
+judge(struct burst *b)
+{
+    const struct net_look *look = b->r->look;
+    unsigned int i;
+
+    for (i = b->n_plain; i < b->n; i++) {
+        uint64_t verdict = look->verdicts[i];
+        uint32_t acceptance = acceptance_of(verdict);
+
+        if (acceptance == VPCI_ABI_WAIT) {
+            b->r->waits = true;
+            b->r->waits_generation = look->generation;
+            break;
+        }
+        if (NET_LIKELY(acceptance == VPCI_ABI_ACCEPT
+                       && (uint32_t) verdict < b->w->links->n_flows
+                       && accept(b, i))) {
+            keep(b, i);
+        } else {
+            b->n_refused++;
+        }
+    }
+    b->n_done = i;
+}
+
+/* Drops those that are larger than their buffers. */
+static void
+drop_cut(struct burst *b)
+{
+    bool whole = true;
+
+    for (unsigned int i = b->n_plain; i < b->n_kept; i++) {
+        whole &= b->bufs[i].len <= b->bufs[i].size;
+    }
+    if (NET_UNLIKELY(!whole)) {
+        b->n_kept = net_sort_out(b->w, b->bufs, b->n_kept);
+        b->bytes = 0;
+        for (unsigned int i = 0; i < b->n_kept; i++) {
+            b->bytes += b->bufs[i].len;
+        }
+    }
+}
+
+static void
+count(struct burst *b)
+{
+    struct net_link_worker *lw = b->w->links;
+    struct net_worker *w = b->w;
+    uint32_t slot = b->r->link->slot;
+
+    net_count(&w->stats.packets, b->n_kept);
+    net_count(&w->stats.bytes, b->bytes);
+    net_count(&w->stats.linked, b->n_kept);
+    net_count(&w->link_counts[slot].packets, b->n_kept);
+    if (b->net->policy.classes.n > 1) {
+        net_count(&w->class_packets[b->r->class_], b->n_kept);
+    }
+    if (NET_UNLIKELY(b->n_refused)) {
+        lw->refused[slot] += b->n_refused;
+        vpci_store64(&lw->link_counts[slot].refused, lw->refused[slot]);
+        net_count(&w->stats.rejected, b->n_refused);
+        net_count(&w->link_counts[slot].refused, b->n_refused);
+    }
+}
+
+/* Receives up to 'n' packets from ring 'r'. */
+static unsigned int
+receive_link(struct vpci_net *net, struct net_worker *w,
+             struct net_link_ring *r, struct vpci_ring_buf bufs[],
+             unsigned int n)
+{
+    struct burst b = { .net = net, .w = w, .r = r, .bufs = bufs };
+
+    if (!n || waits(r)) {
+        return 0;
+    }
+    r->waits = false;
+
+    /* What is looked up then is at least as new as the packets. */
+    b.n = vpci_ring_rx_copy(r->rx, bufs,
+                            n < VPCI_STEER_BURST ? n : VPCI_STEER_BURST);
+    if (!b.n || !look_up(&b)) {
+        return 0;
+    }
+    b.n_done = b.n_kept = b.n_plain;
+    b.bytes = b.plain_bytes;
+    if (b.n_plain) {
+        count_flow(w->links, b.plain_entry, b.n_plain, b.plain_bytes, 0);
+    }
+    if (NET_UNLIKELY(b.n_plain < b.n)) {
+        judge(&b);
+        drop_cut(&b);
+    }
+    count(&b);
+    if (vpci_ring_release(r->rx, b.n_done)) {
+        net_inject(w, &r->link->region, r->queue, 1u << r->class_);
+    }
+    return b.n_kept;
+}
+
+/* Ring 'class_' of the base. */
+static struct vpci_ring_rx *
+base_rx(const struct vpci_net *net, uint32_t queue, uint32_t class_)
+{
+    return vpci_channel_rx(net->base.channel, net_ring(net, queue, class_));
+}
+
+/* True if the base has a packet that was not noted yet. */
+static bool
+base_has_new(const struct vpci_net *net, const struct net_link_worker *lw,
+             uint32_t queue)
+{
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
+        const struct vpci_ring_rx *rx = base_rx(net, queue, i);
+
+        if (lw->allowed[i] == vpci_ring_taken(rx) && vpci_ring_is_ready(rx)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Notes what packets there are in the base, and then, which ones in links may
+ * have been sent before them. */
+static void
+note(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
+{
+    struct vpci_ring_pkt pkts[MAX_NOTED];
+
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
+        struct vpci_ring_rx *rx = base_rx(net, queue, i);
+
+        lw->limit[i] = vpci_ring_taken(rx) + vpci_ring_peek(rx, pkts,
+                                                            MAX_NOTED);
+        if (lw->limit[i] != lw->allowed[i]) {
+            lw->pending_class = i;
+        }
+    }
+
+    /* Whoever sees the packet in the base, by vpci_ring_peek(), sees what its
+     * sender had offered in links before, here. */
+    for (uint32_t i = 0; i < lw->n_rings; i++) {
+        lw->rings[i].mark = vpci_ring_offered(lw->rings[i].rx);
+    }
+    lw->pending = true;
+}
+
+/* Packets of the ring that come before those noted: none if there are so many
+ * that its producer has lied. */
+static uint32_t
+left_to_mark(const struct net_link_ring *r)
+{
+    uint32_t left = r->mark - vpci_ring_taken(r->rx);
+
+    return left <= vpci_ring_rx_size(r->rx) ? left : 0;
+}
+
+/* Lets noted packets of the base through, if those before them have come, or
+ * will not for now. */
+static void
+settle(const struct vpci_net *net, struct net_link_worker *lw)
+{
+    if (!lw->pending) {
+        return;
+    }
+    for (uint32_t i = 0; i < lw->n_rings; i++) {
+        const struct net_link_ring *r = &lw->rings[i];
+
+        if (left_to_mark(r) && !waits(r) && vpci_ring_is_ready(r->rx)) {
+            return;
+        }
+    }
+    memcpy(lw->allowed, lw->limit,
+           net->policy.classes.n * sizeof lw->allowed[0]);
+    lw->pending = false;
+}
+
+/* Receives up to 'n' packets of 'class_' that the base may give. */
+static unsigned int
+receive_allowed(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+                uint32_t class_, struct vpci_ring_buf bufs[], unsigned int n)
+{
+    uint32_t left;
+
+    if (class_ >= net->policy.classes.n) {
+        return 0;
+    }
+    left = (w->links->allowed[class_]
+            - vpci_ring_taken(base_rx(net, queue, class_)));
+    n = n < left ? n : left;
+    return n ? net_receive_base(net, w, queue, class_, bufs, n) : 0;
+}
+
+/* How many packets, of 'n', the ring may give: no more than come before those
+ * of the base that are as urgent. */
+static unsigned int
+limit(const struct net_link_worker *lw, const struct net_link_ring *r,
+      unsigned int n)
+{
+    uint32_t left;
+
+    if (NET_LIKELY(!lw->pending) || r->class_ > lw->pending_class) {
+        return n;
+    }
+    left = left_to_mark(r);
+    return n < left ? n : left;
+}
+
+unsigned int
+net_links_receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+                  struct vpci_ring_buf bufs[], unsigned int n)
+{
+    struct net_link_worker *lw = w->links;
+    struct net_link_ring *r = lw->rings, *end = r + lw->n_rings;
+    unsigned int got = 0;
+
+    if (!lw->pending && NET_UNLIKELY(base_has_new(net, lw, queue))) {
+        note(net, lw, queue);
+    }
+    settle(net, lw);
+    for (uint32_t i = VPCI_ABI_MAX_CLASSES; i-- > 0 && got < n; ) {
+        got += receive_allowed(net, w, queue, i, &bufs[got], n - got);
+        for (; r < end && r->class_ == i && got < n; r++) {
+            got += receive_link(net, w, r, &bufs[got],
+                                limit(lw, r, n - got));
+        }
+        if (NET_UNLIKELY(lw->pending)) {
+            settle(net, lw);
+            got += receive_allowed(net, w, queue, i, &bufs[got], n - got);
+        }
+    }
+    return got;
+}
+
+bool
+net_links_is_ready(const struct net_worker *w)
+{
+    const struct net_link_worker *lw = w->links;
+
+    for (uint32_t i = 0; lw && i < lw->n_rings; i++) {
+        if (vpci_ring_is_ready(lw->rings[i].rx) && !waits(&lw->rings[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+net_links_ask(const struct net_worker *w)
+{
+    const struct net_link_worker *lw = w->links;
+
+    for (uint32_t i = 0; lw && i < lw->n_rings; i++) {
+        if (!waits(&lw->rings[i])
+            && !vpci_ring_rx_sleep(lw->rings[i].rx, 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+net_links_awake(const struct net_worker *w, bool never)
+{
+    const struct net_link_worker *lw = w->links;
+
+    for (uint32_t i = 0; lw && i < lw->n_rings; i++) {
+        vpci_ring_rx_awake(lw->rings[i].rx, never);
+    }
+}

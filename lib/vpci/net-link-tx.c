@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Sending by links: what hints say goes to a link, all else to the base. */
+
+#include "net-link.h"
+
+/* How often a burst is looked up, if hints change all the time. */
+#define MAX_TRIES 8
+
+const struct net_region *
+net_tx_region(const struct vpci_net *net, const struct net_worker *w,
+              uint32_t queue, uint32_t i)
+{
+    const struct net_link *link;
+
+    if (!i) {
+        return &net->base;
+    }
+    link = w->links ? net->links->slots[i - 1] : NULL;
+    return (link && link->sends && queue < link->region.layout.shape.n_queues
+            ? &link->region : NULL);
+}
+
+bool
+net_link_carries(const struct net_link *link, const struct vpci_ring_buf *buf,
+                 struct vpci_wire *wire)
+{
+    const struct net_policy *policy = &link->policy;
+    struct vpci_net_hdr hdr = vpci_ring_offload_to_hdr(buf->offload);
+
+    if (vpci_wire_check(&hdr, buf->data, buf->len, UINT64_MAX, wire)
+        || vpci_wire_longest(wire, buf->len) - 1 >= policy->max_len
+        || !vpci_wire_is_accepted(wire, policy->features)) {
+        return false;
+    }
+    switch (wire->kind) {
+    case VPCI_WIRE_SINGLE:
+        return (!wire->needs_csum
+                || vpci_wire_is_harmless(wire, buf->data, buf->len));
+    case VPCI_WIRE_FRAG4:
+    case VPCI_WIRE_FRAG6:
+        /* Flows see fragments where the receiver sees none. */
+        return false;
+    case VPCI_WIRE_TCP4:
+    case VPCI_WIRE_TCP6:
+    case VPCI_WIRE_UDP4:
+    case VPCI_WIRE_UDP6:
+    default:
+        return true;
+    }
+}
+
+/* The link that 'verdict' of the hints names, or null if it cannot be used
+ * now. */
+static struct net_link *
+find_link(const struct vpci_net *net, uint32_t queue, uint64_t verdict)
+{
+    uint32_t slot = verdict, id = verdict >> VPCI_ABI_HINT_ID_SHIFT;
+    struct net_link *link = (slot < VPCI_ABI_MAX_LINKS
+                             ? net->links->slots[slot] : NULL);
+
+    return (link && link->sends && link->id == id
+            && queue < link->region.layout.shape.n_queues
+            && vpci_channel_is_current(link->region.channel) ? link : NULL);
+}
+
+/* True if the packet may be sent by the link. */
+static inline bool
+fits(const struct net_link *link, const struct vpci_ring_buf *buf)
+{
+    struct vpci_wire wire;
+
+    if (NET_LIKELY(!(buf->offload.flags | buf->offload.gso_type))) {
+        return buf->len - 1 < link->policy.max_len;
+    }
+    return net_link_carries(link, buf, &wire);
+}
+
+/* Puts 'n' packets that fit in the link's rings. */
+static unsigned int
+put(struct net_worker *w, uint32_t queue, const struct net_link *link,
+    const struct vpci_ring_buf bufs[], unsigned int n, uint64_t bytes)
+{
+    unsigned int sent = net_send_rings(w, &link->region, &link->policy, queue,
+                                       bufs, n);
+
+    net_count_sent(w, bufs, sent, sent == n ? bytes : 0);
+    net_count(&w->stats.linked, sent);
+    net_count(&w->link_counts[link->slot].packets, sent);
+    return sent;
+}
+
+/* Sends 'n' packets by the link, or by the base where they do not fit. */
+static unsigned int
+send_by_link(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+             const struct net_link *link, const struct vpci_ring_buf bufs[],
+             unsigned int n)
+{
+    unsigned int i = 0;
+
+    while (i < n) {
+        unsigned int first = i, sent;
+
+        while (i < n && fits(link, &bufs[i])) {
+            i++;
+        }
+        sent = i > first ? put(w, queue, link, &bufs[first], i - first, 0)
+               : 0;
+        if (sent < i - first) {
+            return first + sent;
+        }
+        if (i < n) {
+            if (!net_send_base(net, w, queue, &bufs[i], 1)) {
+                return i;
+            }
+            i++;
+        }
+    }
+    return n;
+}
+
+/* Sends packets 'first' to 'n' - 1 of a burst that was looked up. */
+static unsigned int
+send_found(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+           const struct vpci_ring_buf bufs[], unsigned int first,
+           unsigned int n)
+{
+    const struct net_look *look = &w->links->hints;
+
+    while (first < n) {
+        uint64_t verdict = look->verdicts[first];
+        const struct net_link *link = find_link(net, queue, verdict);
+        unsigned int end = first + 1, sent;
+
+        while (end < n && look->verdicts[end] == verdict) {
+            end++;
+        }
+        sent = (link
+                ? send_by_link(net, w, queue, link, &bufs[first], end - first)
+                : net_send_base(net, w, queue, &bufs[first], end - first));
+        first += sent;
+        if (first < end) {
+            return first;
+        }
+    }
+    return n;
+}
+
+/* Sends 'n' packets of 'bytes' that go by the plain hint, whose verdict this
+ * is. */
+static unsigned int
+send_plain(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+           uint64_t verdict, const struct vpci_ring_buf bufs[],
+           unsigned int n, uint64_t bytes)
+{
+    const struct net_link *link = find_link(net, queue, verdict);
+
+    return (link ? put(w, queue, link, bufs, n, bytes)
+            : net_send_base(net, w, queue, bufs, n));
+}
+
+/* Says which hints all that is sent from now on goes by. */
+static void
+acknowledge(struct net_link_worker *lw)
+{
+    uint32_t generation
+        = vpci_projection_generation(lw->hints.projection);
+
+    if (NET_UNLIKELY(generation != lw->acknowledged)) {
+        /* (M) What was sent before is visible to whoever sees this. */
+        vpci_store32_release(&lw->words->hints, generation);
+        __atomic_store_n(&lw->acknowledged, generation, __ATOMIC_RELAXED);
+    }
+}
+
+/* Sends up to VPCI_STEER_BURST packets. */
+static unsigned int
+send_some(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+          const struct vpci_ring_buf bufs[], unsigned int n)
+{
+    struct net_look *look = &w->links->hints;
+
+    for (int i = 0; i < MAX_TRIES; i++) {
+        uint64_t verdict, bytes;
+        unsigned int n_plain;
+
+        acknowledge(w->links);
+        net_look_begin(look);
+        if (look->depth < 0) {
+            return net_send_base(net, w, queue, bufs, n);
+        }
+        verdict = look->plain.verdict;
+        n_plain = net_look_count_plain(look, bufs, n, net->policy.max_len,
+                                       false, &bytes);
+        if (n_plain < n) {
+            net_look_up(look, bufs, n_plain, n, false);
+        }
+        if (NET_LIKELY(net_look_end(look))) {
+            unsigned int sent = (n_plain
+                                 ? send_plain(net, w, queue, verdict, bufs,
+                                              n_plain, bytes)
+                                 : 0);
+
+            return (sent < n_plain ? sent
+                    : send_found(net, w, queue, bufs, n_plain, n));
+        }
+    }
+    return 0;
+}
+
+unsigned int
+net_links_send(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+               const struct vpci_ring_buf bufs[], unsigned int n)
+{
+    unsigned int done = 0;
+
+    while (done < n) {
+        unsigned int some = (n - done < VPCI_STEER_BURST ? n - done
+                             : VPCI_STEER_BURST);
+        unsigned int sent = send_some(net, w, queue, &bufs[done], some);
+
+        done += sent;
+        if (sent < some) {
+            break;
+        }
+    }
+    return done;
+}

@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Links of a port, and their housekeeping: see net-link.h. */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include "net-link.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long packets of a link that is over may be received. */
+#define DRAIN_MS 200
+
+/* What the base region says of a link. */
+struct entry {
+    uint32_t id;
+    uint32_t side;
+    struct vpci_shape shape;
+};
+
+int
+net_links_init(struct vpci_net *net)
+{
+    net->links = calloc(1, sizeof *net->links);
+    return net->links ? 0 : ENOMEM;
+}
+
+static void
+destroy(struct net_links *links, struct net_link *link)
+{
+    links->slots[link->slot] = NULL;
+    net_region_uninit(&link->region);
+    free(link);
+}
+
+static void
+destroy_all(struct net_links *links)
+{
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        if (links->slots[i]) {
+            destroy(links, links->slots[i]);
+        }
+    }
+}
+
+void
+net_links_uninit(struct vpci_net *net)
+{
+    struct net_links *links = net->links;
+
+    if (!links) {
+        return;
+    }
+    destroy_all(links);
+    while (links->devices) {
+        struct net_link_device *next = links->devices->next;
+
+        vpci_device_release(links->devices->device);
+        free(links->devices);
+        links->devices = next;
+    }
+    free(links);
+    net->links = NULL;
+}
+
+/* True if the base region has room for links, and we would use them. */
+static bool
+has_room(const struct vpci_net *net)
+{
+    const struct net_region *base = &net->base;
+
+    return (!net->config.no_links && base->channel
+            && base->layout.shape.n_links && base->layout.shape.n_entries);
+}
+
+static struct vpci_device *
+find_device(const struct net_links *links, uint32_t id)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "link%"PRIu32, id);
+    for (struct net_link_device *d = links->devices; d; d = d->next) {
+        if (!strcmp(vpci_device_name(d->device), name)) {
+            return d->device;
+        }
+    }
+    return NULL;
+}
+
+static void
+forget_device(struct net_links *links, const struct vpci_device *device)
+{
+    for (struct net_link_device **p = &links->devices; *p; p = &(*p)->next) {
+        struct net_link_device *d = *p;
+
+        if (d->device == device) {
+            *p = d->next;
+            vpci_device_release(d->device);
+            free(d);
+            return;
+        }
+    }
+}
+
+void
+net_links_handle(struct vpci_net *net, const struct vpci_bus_event *event)
+{
+    struct net_links *links = net->links;
+    struct net_link_device *d;
+
+    if (event->kind == VPCI_BUS_DEPARTED) {
+        for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+            if (links->slots[i]
+                && links->slots[i]->region.device == event->device) {
+                links->slots[i]->region.departed = true;
+            }
+        }
+        forget_device(links, event->device);
+        return;
+    }
+    d = calloc(1, sizeof *d);
+    if (d) {
+        d->device = vpci_device_ref(event->device);
+        d->next = links->devices;
+        links->devices = d;
+    }
+}
+
+/* Entries of the base region. */
+
+/* Reads entry 'slot'.  Returns false if there is no link, or no longer. */
+static bool
+read_entry(const struct net_region *base, uint32_t slot, struct entry *e)
+{
+    const struct vpci_abi_link *l = vpci_layout_link(&base->layout,
+                                                     base->base, slot);
+    uint32_t kind;
+
+    /* (N) The rest was written before the id. */
+    e->id = vpci_load32_acquire(&l->id);
+    e->side = vpci_load32(&l->side);
+    kind = vpci_load32(&l->shape.kind);
+    e->shape = (struct vpci_shape) {
+        .kind = (enum vpci_abi_kind) kind,
+        .n_queues = vpci_load32(&l->shape.n_queues),
+        .n_classes = vpci_load32(&l->shape.n_classes),
+        .slots_log2 = vpci_load32(&l->shape.slots_log2),
+        .data_log2 = vpci_load32(&l->shape.data_log2),
+        .n_links = vpci_load32(&l->shape.n_links),
+        .n_entries = vpci_load32(&l->shape.n_entries),
+        .n_vectors = vpci_load32(&l->shape.n_vectors),
+    };
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return e->id && vpci_load32(&l->id) == e->id;
+}
+
+/* Returns whether '*e' makes sense; if not, says why. */
+static bool
+check_entry(const struct entry *e, struct vpci_layout *layout, char *reason,
+            size_t size)
+{
+    struct vpci_layout_report why;
+    char text[160];
+
+    if (!vpci_layout_init(layout, &e->shape, &why)) {
+        snprintf(reason, size, "what the switch says of it makes no sense: %s",
+                 vpci_layout_format(&why, text, sizeof text));
+        return false;
+    }
+    if (e->shape.kind != VPCI_ABI_LINK || e->side > 1) {
+        snprintf(reason, size, "what the switch says of it makes no sense: "
+                 "kind of region is %u, but should be %u; side is %"PRIu32
+                 ", but 0 or 1 is possible", (unsigned int) e->shape.kind,
+                 VPCI_ABI_LINK, e->side);
+        return false;
+    }
+    return true;
+}
+
+/* Counts of a place, of all workers. */
+static struct net_link_counts
+sum_counts(const struct net_worker workers[], uint32_t slot)
+{
+    struct net_link_counts sum = { 0, 0 };
+
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
+        const struct net_link_counts *c = &workers[i].link_counts[slot];
+
+        sum.packets += __atomic_load_n(&c->packets, __ATOMIC_RELAXED);
+        sum.refused += __atomic_load_n(&c->refused, __ATOMIC_RELAXED);
+    }
+    return sum;
+}
+
+/* A link has come. */
+static void
+add_link(struct vpci_net *net, uint32_t slot, const struct entry *e)
+{
+    struct net_region_config config = {
+        .kind = VPCI_ABI_LINK,
+        .side = e->side,
+        .n_queues = net->base.config.n_queues,
+        .features = net->base.config.features,
+        .region_id = e->id,
+    };
+    struct net_link *link = calloc(1, sizeof *link);
+    char reason[sizeof link->region.reason];
+    bool ok;
+
+    if (!link) {
+        return;
+    }
+    ok = check_entry(e, &config.layout, reason, sizeof reason);
+    memcpy(config.mac, net->base.config.mac, sizeof config.mac);
+    net_region_init(&link->region, &config);
+    link->slot = slot;
+    link->id = e->id;
+    link->side = e->side;
+    link->is_bad = !ok;
+    if (link->is_bad) {
+        memcpy(link->region.reason, reason, sizeof reason);
+        link->region.error = EPROTO;
+    }
+    link->tx = sum_counts(net->tx, slot);
+    link->rx = sum_counts(net->rx, slot);
+    net->links->slots[slot] = link;
+}
+
+/* Follows what the switch says of links. */
+static void
+follow_entries(struct vpci_net *net)
+{
+    struct net_links *links = net->links;
+    const struct net_region *base = &net->base;
+
+    if (base->state != VPCI_NET_RUNNING) {
+        return;
+    }
+    for (uint32_t i = 0; i < base->layout.shape.n_links; i++) {
+        struct net_link *link = links->slots[i];
+        struct entry e;
+        bool is_there = read_entry(base, i, &e);
+
+        if (link && (!is_there || e.id != link->id)) {
+            link->over = true;
+        } else if (!link && is_there) {
+            add_link(net, i, &e);
+        }
+    }
+}
+
+/* Links. */
+
+/* True if there may be packets in the link that its other guest has sent. */
+static bool
+has_packets(const struct net_link *link)
+{
+    const struct net_region *r = &link->region;
+
+    for (uint32_t i = 0; i < r->layout.n_rings; i++) {
+        const struct vpci_ring_rx *rx = vpci_channel_rx(r->channel, i);
+        uint32_t left = vpci_ring_offered(rx) - vpci_ring_taken(rx);
+
+        if (left - 1 < vpci_ring_rx_size(rx) && !vpci_ring_rx_fault(rx)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The link must stop.  Nothing is sent any more, but what has been is
+ * received, if that does not take long. */
+static void
+drain(struct net_link *link, int64_t now_ms)
+{
+    link->wants_send = false;
+    if (!link->drain_until) {
+        link->drain_until = now_ms + DRAIN_MS;
+    }
+    link->wants_receive = (link->receives && now_ms < link->drain_until
+                           && !net_region_is_faulty(&link->region)
+                           && has_packets(link));
+}
+
+/* Runs the region of a link that no worker uses, or that need not stop. */
+static void
+run_link(struct vpci_net *net, struct net_link *link, int64_t now_ms)
+{
+    struct net_region *r = &link->region;
+    bool runs;
+
+    if (!r->device) {
+        struct vpci_device *device = find_device(net->links, link->id);
+
+        if (device) {
+            net_region_set_device(r, vpci_device_ref(device));
+        }
+    }
+    runs = net_region_run(r, now_ms) == VPCI_NET_RUNNING;
+    link->wants_receive = runs && net->n_queues;
+    link->wants_send = (link->wants_receive && !r->silent
+                        && vpci_device_peer(r->device));
+}
+
+/* Finds out what is to become of a link. */
+static void
+follow_link(struct vpci_net *net, struct net_link *link, int64_t now_ms)
+{
+    bool must_stop;
+
+    if (link->is_bad) {
+        return;
+    }
+    must_stop = net_region_must_stop(&link->region) || link->over;
+    if (must_stop && link->receives) {
+        drain(link, now_ms);
+    } else if (!link->over) {
+        link->drain_until = 0;
+        run_link(net, link, now_ms);
+    }
+}
+
+/* Workers begin to use a link, or end.  They are outside. */
+static void
+watch(struct vpci_net *net, const struct net_link *link, bool on)
+{
+    uint32_t n = link->region.layout.shape.n_queues;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (i < net->n_queues) {
+            net_worker_watch(&net->tx[i], &link->region, i, on);
+        }
+        net_worker_watch(&net->rx[i % net->n_queues], &link->region, i, on);
+    }
+}
+
+static void
+apply(struct vpci_net *net, struct net_link *link)
+{
+    if (link->wants_receive != link->receives) {
+        link->receives = link->wants_receive;
+        watch(net, link, link->receives);
+        if (link->receives) {
+            link->policy = net->policy;
+            net_policy_limit(&link->policy,
+                             link->region.layout.shape.n_classes,
+                             vpci_channel_features(link->region.channel));
+        }
+    }
+    link->sends = link->wants_send;
+}
+
+static bool
+is_applied(const struct net_link *link)
+{
+    return (link->wants_receive == link->receives
+            && link->wants_send == link->sends);
+}
+
+/* Lets workers use links as they are to. */
+static void
+apply_all(struct vpci_net *net)
+{
+    struct net_links *links = net->links;
+
+    net_pause(net, NET_ALL_QUEUES);
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        if (links->slots[i] && !is_applied(links->slots[i])) {
+            apply(net, links->slots[i]);
+        }
+    }
+    net_link_workers_update(net);
+    net_resume(net, NET_ALL_QUEUES);
+}
+
+/* Applies what was found out, and tells everybody who may be asleep to look,
+ * also if another guest has come. */
+static void
+apply_changes(struct vpci_net *net)
+{
+    struct net_links *links = net->links;
+    bool applied = true, came = false;
+
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        struct net_link *link = links->slots[i];
+
+        if (link) {
+            applied &= is_applied(link);
+            came |= link->region.peer_came;
+            link->region.peer_came = false;
+        }
+    }
+    if (!applied) {
+        apply_all(net);
+    }
+    if (!applied || came) {
+        for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+            if (links->slots[i] && links->slots[i]->receives) {
+                net_region_inject_all(&links->slots[i]->region);
+            }
+        }
+        net_wake_workers(net);
+    }
+}
+
+/* Links that are over, and not used any more, go. */
+static void
+destroy_those_over(struct net_links *links)
+{
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        struct net_link *link = links->slots[i];
+
+        if (link && link->over && !link->receives) {
+            destroy(links, link);
+        }
+    }
+}
+
+/* Projections. */
+
+/* Says for all queues in use that they go by the hints there are now, where
+ * their threads have not said so. */
+static void
+acknowledge(struct vpci_net *net)
+{
+    const struct net_region *base = &net->base;
+    const void *hints = vpci_layout_hints(&base->layout, base->base);
+    uint32_t generation = vpci_projection_generation_at(hints);
+    uint32_t behind = 0;
+
+    for (uint32_t i = 0; i < net->n_queues; i++) {
+        struct net_link_worker *lw = net->tx[i].links;
+
+        if (lw && (__atomic_load_n(&lw->acknowledged, __ATOMIC_RELAXED)
+                   != generation)) {
+            behind |= 1u << i;
+        }
+    }
+    if (!behind) {
+        return;
+    }
+    net_pause(net, behind);
+    for (uint32_t left = behind; left; left &= left - 1) {
+        struct net_link_worker *lw = net->tx[__builtin_ctz(left)].links;
+
+        vpci_store32_release(&lw->words->hints, generation);
+        __atomic_store_n(&lw->acknowledged, generation, __ATOMIC_RELAXED);
+    }
+    net_resume(net, behind);
+}
+
+/* Wakes receivers that wait for other acceptances, if there are any. */
+static void
+follow_acceptances(struct vpci_net *net)
+{
+    const struct net_region *base = &net->base;
+    bool changed = false;
+
+    for (uint32_t i = 0; i < base->layout.shape.n_links; i++) {
+        struct net_link *link = net->links->slots[i];
+
+        if (link) {
+            uint32_t generation = vpci_projection_generation_at(
+                vpci_layout_acceptances(&base->layout, base->base, i));
+
+            changed |= generation != link->acceptances;
+            link->acceptances = generation;
+        }
+    }
+    if (changed) {
+        net_wake_workers(net);
+    }
+}
+
+void
+net_links_prepare(void *net_)
+{
+    struct vpci_net *net = net_;
+    const struct net_region *base = &net->base;
+
+    if (has_room(net)) {
+        uint32_t generation = vpci_projection_generation_at(
+            vpci_layout_hints(&base->layout, base->base));
+
+        for (uint32_t i = 0; i < base->layout.shape.n_queues; i++) {
+            struct vpci_abi_queue *words
+                = vpci_layout_queue(&base->layout, base->base, i);
+
+            vpci_store32_release(&words->hints, generation);
+        }
+    }
+}
+
+void
+net_links_start(struct vpci_net *net)
+{
+    if (has_room(net)) {
+        net_link_workers_create(net);
+        net_link_workers_update(net);
+    }
+}
+
+void
+net_links_stop(struct vpci_net *net)
+{
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        struct net_link *link = net->links->slots[i];
+
+        if (link) {
+            link->wants_receive = link->wants_send = false;
+            apply(net, link);
+        }
+    }
+    net_link_workers_destroy(net);
+}
+
+void
+net_links_run(struct vpci_net *net, int64_t now_ms)
+{
+    struct net_links *links = net->links;
+
+    if (links->n_channels != net->base.n_channels || !has_room(net)) {
+        /* The region that said what links there are is not there any more. */
+        destroy_all(links);
+        links->n_channels = net->base.n_channels;
+    }
+    if (!has_room(net)) {
+        return;
+    }
+    follow_entries(net);
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        if (links->slots[i]) {
+            follow_link(net, links->slots[i], now_ms);
+        }
+    }
+    apply_changes(net);
+    destroy_those_over(links);
+    if (net->n_queues) {
+        acknowledge(net);
+        follow_acceptances(net);
+    }
+}
+
+/* How it stands. */
+
+static void
+get_info(const struct vpci_net *net, const struct net_link *link,
+         struct vpci_net_link_info *info)
+{
+    struct net_link_counts tx = sum_counts(net->tx, link->slot);
+    struct net_link_counts rx = sum_counts(net->rx, link->slot);
+    const struct net_region *r = &link->region;
+
+    *info = (struct vpci_net_link_info) {
+        .id = link->id,
+        .slot = link->slot,
+        .side = link->side,
+        .state = r->state,
+        .sends = link->sends,
+        .peer_id = r->device ? vpci_device_peer(r->device) : 0,
+        .tx_packets = tx.packets - link->tx.packets,
+        .rx_packets = rx.packets - link->rx.packets,
+        .refused = rx.refused - link->rx.refused,
+    };
+    if (r->state == VPCI_NET_RUNNING && !link->sends) {
+        snprintf(info->reason, sizeof info->reason,
+                 "the other guest is not there any more, or hangs");
+    } else {
+        snprintf(info->reason, sizeof info->reason, "%s", r->reason);
+    }
+}
+
+uint32_t
+net_links_get_infos(const struct vpci_net *net,
+                    struct vpci_net_link_info infos[])
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        if (net->links->slots[i]) {
+            get_info(net, net->links->slots[i], &infos[n++]);
+        }
+    }
+    return n;
+}

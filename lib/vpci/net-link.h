@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VPCI_NET_LINK_H
+#define VPCI_NET_LINK_H 1
+
+#include "net-look.h"
+#include "net-private.h"
+#include "vpci/wire.h"
+
+/* Links of a port
+ * ===============
+ *
+ * A link is a region of its own, with another guest at the other side.  The
+ * base region says which links there are, which packets belong on them (hints)
+ * and which may come from them (acceptances): see vpci/abi.h.  Of what is in a
+ * link's own region nothing but packets is believed, and these are looked up
+ * first.
+ *
+ * Threads: as vpci/net.h says.  The controller, which calls vpci_net_run(),
+ * changes what workers use only between net_pause() and net_resume(). */
+
+struct net_link {
+    struct net_region region;
+    struct net_policy policy;
+    uint32_t slot;              /* Place in the array of the base region. */
+    uint32_t id;                /* Of its region. */
+    unsigned int side;
+    bool is_bad;                /* Its entry makes no sense: region.reason. */
+    bool over;                  /* Its entry has gone. */
+
+    /* Whether workers use it, and are to. */
+    bool receives, wants_receive;
+    bool sends, wants_send;
+    int64_t drain_until;        /* It must stop, by then; 0: it need not. */
+
+    uint32_t acceptances;       /* Their generation, as workers know. */
+    struct net_link_counts tx, rx;  /* Of its place, when it came. */
+};
+
+/* The ring of a link that a receiver looks at. */
+struct net_link_ring {
+    struct net_link *link;
+    struct net_look *look;
+    struct vpci_ring_rx *rx;
+    uint32_t queue;             /* Of the link. */
+    uint32_t class_;
+    uint32_t mark;              /* Those before this number come before packets
+                                 * of the base. */
+    bool waits;                 /* For other acceptances than these: */
+    uint32_t waits_generation;
+};
+
+/* What a receiver has received of an acceptance. */
+struct net_flow {
+    uint64_t packets;
+    uint64_t bytes;
+    uint64_t tcp_flags;
+};
+
+/* What a worker needs for links.  Made by the controller while the worker is
+ * outside. */
+struct net_link_worker {
+    /* Of a sender. */
+    struct net_look hints;
+    struct vpci_abi_queue *words;
+    uint32_t acknowledged;      /* Atomic: in 'words'. */
+
+    /* Of a receiver. */
+    struct net_look *looks[VPCI_ABI_MAX_LINKS]; /* At acceptances, or null. */
+    struct net_link_ring *rings;    /* The highest class first. */
+    uint32_t n_rings;
+    struct net_flow *flows;
+    uint32_t n_flows;
+    uint64_t refused[VPCI_ABI_MAX_LINKS];
+    struct vpci_abi_flow_count *flow_counts;    /* The same, for the switch. */
+    struct vpci_abi_link_count *link_counts;
+
+    /* Packets of the base that may be received: those before 'allowed'.  While
+     * 'pending', those before 'limit' as well, once all rings are where their
+     * marks are; the highest class of them is 'pending_class'. */
+    uint32_t allowed[VPCI_ABI_MAX_CLASSES];
+    uint32_t limit[VPCI_ABI_MAX_CLASSES];
+    uint32_t pending_class;
+    bool pending;
+};
+
+/* A device of the bus that is a link's, or will be. */
+struct net_link_device {
+    struct net_link_device *next;
+    struct vpci_device *device;
+};
+
+struct net_links {
+    struct net_link *slots[VPCI_ABI_MAX_LINKS]; /* Or null. */
+    uint32_t n_channels;        /* Of the base, which said so. */
+    struct net_link_device *devices;
+};
+
+/* Housekeeping, by the controller. */
+
+/* Makes 'net' one that uses links if it can.  Returns 0 or ENOMEM. */
+int net_links_init(struct vpci_net *);
+void net_links_uninit(struct vpci_net *);
+
+/* A device that is not the base has come or gone. */
+void net_links_handle(struct vpci_net *, const struct vpci_bus_event *);
+
+/* Before the switch may believe that we are there. */
+void net_links_prepare(void *net);
+
+/* Workers begin, and have stopped: they are outside. */
+void net_links_start(struct vpci_net *);
+void net_links_stop(struct vpci_net *);
+
+/* Does what is due; the base has done so. */
+void net_links_run(struct vpci_net *, int64_t now_ms);
+
+/* Tells how links stand: up to VPCI_ABI_MAX_LINKS of them.  Returns how
+ * many. */
+uint32_t net_links_get_infos(const struct vpci_net *,
+                             struct vpci_net_link_info infos[]);
+
+/* Makes the arrays of rings anew.  Workers are outside. */
+void net_link_workers_update(struct vpci_net *);
+
+/* Makes, or frees, what all workers of the queues in use need. */
+void net_link_workers_create(struct vpci_net *);
+void net_link_workers_destroy(struct vpci_net *);
+
+/* True if the link has agreed on the packet in '*buf', of which all bytes are
+ * there, and may carry it.  Then '*wire' says what is left to do for it. */
+bool net_link_carries(const struct net_link *, const struct vpci_ring_buf *buf,
+                      struct vpci_wire *wire);
+
+/* Region 'i' of those that a sender of 'queue' uses, 0 being the base, or
+ * null.  From NET_TX_REGIONS on there are none. */
+#define NET_TX_REGIONS (1 + VPCI_ABI_MAX_LINKS)
+const struct net_region *net_tx_region(const struct vpci_net *,
+                                       const struct net_worker *,
+                                       uint32_t queue, uint32_t i);
+
+/* Workers: as vpci_net_tx_burst() and vpci_net_rx_burst(), if w->links is not
+ * null. */
+unsigned int net_links_send(struct vpci_net *, struct net_worker *,
+                            uint32_t queue, const struct vpci_ring_buf bufs[],
+                            unsigned int n);
+unsigned int net_links_receive(struct vpci_net *, struct net_worker *,
+                               uint32_t queue, struct vpci_ring_buf bufs[],
+                               unsigned int n);
+
+/* True if a ring of the receiver has a packet that need not wait; asks to be
+ * woken by those of which that is not so; and takes that back. */
+bool net_links_is_ready(const struct net_worker *);
+bool net_links_ask(const struct net_worker *);
+void net_links_awake(const struct net_worker *, bool never);
+
+#endif /* lib/vpci/net-link.h */

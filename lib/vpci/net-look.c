@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What a projection says of packets: see net-look.h. */
+
+#include "net-look.h"
+
+#include <string.h>
+
+#include "vpci/layout.h"
+
+bool
+net_look_init(struct net_look *look, const void *memory, size_t bytes,
+              const void *base)
+{
+    memset(look, 0, sizeof *look);
+    look->max_vlans = &vpci_layout_port((void *) (uintptr_t) base)->max_vlans;
+    look->projection = vpci_projection_open(memory, bytes);
+    return look->projection != NULL;
+}
+
+void
+net_look_uninit(struct net_look *look)
+{
+    vpci_projection_close(look->projection);
+    look->projection = NULL;
+}
+
+/* Keys of those packets that can have one and need one. */
+struct keys {
+    unsigned int n;
+    uint8_t packets[VPCI_STEER_BURST];
+    union vpci_key keys[VPCI_STEER_BURST];
+};
+
+/* True if packet 'i', of which 'n' bytes of 'len' are at 'data', belongs to
+ * the plain entry, as it says then. */
+static bool
+is_plain(struct net_look *look, unsigned int i, const uint8_t *data,
+         uint32_t n, uint32_t len)
+{
+    if (!look->has_plain || n < VPCI_STEER_PLAIN_HEADERS
+        || !(vpci_steer_is_plain(&look->plain, data)
+             || vpci_steer_is_plain_tcp(&look->plain, data, n, len,
+                                        &look->tcp_flags[i]))) {
+        return false;
+    }
+    look->entries[i] = look->plain.entry;
+    look->verdicts[i] = look->plain.verdict;
+    return true;
+}
+
+static unsigned int
+max_vlans(const struct net_look *look)
+{
+    uint32_t n = vpci_load32(look->max_vlans);
+
+    return n < VPCI_KEY_VLANS ? n : VPCI_KEY_VLANS;
+}
+
+static void
+look_up_keys(struct net_look *look, const struct keys *k)
+{
+    uint32_t entries[VPCI_STEER_BURST];
+    uint64_t verdicts[VPCI_STEER_BURST];
+    struct vpci_steer_plain plain;
+
+    vpci_projection_lookup(look->projection, k->keys, k->n, entries,
+                           verdicts);
+    for (unsigned int j = 0; j < k->n; j++) {
+        unsigned int i = k->packets[j];
+
+        if (entries[j] != VPCI_STEER_NONE) {
+            look->entries[i] = entries[j];
+            look->verdicts[i] = verdicts[j];
+            look->tcp_flags[i] = k->keys[j].tcp_flags;
+        }
+    }
+    if (vpci_projection_get_plain(look->projection, &plain)) {
+        look->plain = plain;
+        look->has_plain = true;
+    }
+}
+
+void
+net_look_up(struct net_look *look, const struct vpci_ring_buf bufs[],
+            unsigned int first, unsigned int n, bool cut)
+{
+    unsigned int n_vlans = max_vlans(look);
+    struct keys k;
+
+    k.n = 0;
+    for (unsigned int i = first; i < n; i++) {
+        const struct vpci_ring_buf *b = &bufs[i];
+        uint32_t n_bytes = cut && b->size < b->len ? b->size : b->len;
+
+        look->entries[i] = VPCI_STEER_NONE;
+        look->verdicts[i] = 0;
+        look->tcp_flags[i] = 0;
+        if (look->depth >= 0 && !is_plain(look, i, b->data, n_bytes, b->len)
+            && vpci_key_parse(b->data, n_bytes, b->len, n_vlans,
+                              (enum vpci_key_depth) look->depth,
+                              &k.keys[k.n])) {
+            k.packets[k.n++] = i;
+        }
+    }
+    if (k.n) {
+        look_up_keys(look, &k);
+    }
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef VPCI_NET_LOOK_H
+#define VPCI_NET_LOOK_H 1
+
+#include "vpci/projection.h"
+#include "vpci/ring.h"
+
+/* What a projection says of packets
+ * =================================
+ *
+ * Senders look up hints, receivers acceptances, both of them a burst at a
+ * time: net_look_begin(), a look at each packet, and net_look_end(), which
+ * tells whether that is worth anything.
+ *
+ * Most bursts have packets of one entry alone, which needs no keys: that entry
+ * is kept in 'plain' as long as there is no other generation.
+ *
+ * Threads: one at a time. */
+
+struct net_look {
+    struct vpci_projection *projection;
+    const vpci_le32 *max_vlans;  /* What the switch says. */
+
+    /* Of a burst. */
+    int depth;                  /* How deep to parse, -1: there is nothing. */
+    uint32_t generation;
+    uint32_t entries[VPCI_STEER_BURST];     /* Or VPCI_STEER_NONE; then... */
+    uint64_t verdicts[VPCI_STEER_BURST];    /* ...this is 0. */
+    uint16_t tcp_flags[VPCI_STEER_BURST];   /* Network byte order. */
+
+    bool has_plain;
+    struct vpci_steer_plain plain;
+};
+
+/* Makes '*look' one at the projection of 'bytes' at 'memory', in the base
+ * region at 'base'.  Returns false if there is no memory. */
+bool net_look_init(struct net_look *look, const void *memory, size_t bytes,
+                   const void *base);
+void net_look_uninit(struct net_look *);
+
+static inline void
+net_look_begin(struct net_look *look)
+{
+    uint32_t old = look->generation;
+
+    look->depth = vpci_projection_begin(look->projection);
+    look->generation = vpci_projection_begun(look->projection);
+    look->has_plain &= look->generation == old && look->depth >= 0;
+}
+
+/* Returns how many of the 'n' packets at the beginning of 'bufs' belong to
+ * look->plain, have up to 'max_len' bytes and leave nothing to do: for these
+ * no more need be looked at.  Stores in '*bytes' how many they have.  'cut'
+ * is as for net_look_up(). */
+static inline __attribute__((always_inline)) unsigned int
+net_look_count_plain(const struct net_look *look,
+                     const struct vpci_ring_buf bufs[], unsigned int n,
+                     uint32_t max_len, bool cut, uint64_t *bytes)
+{
+    const uint32_t min_len = VPCI_STEER_PLAIN_HEADERS;
+    const struct vpci_steer_plain plain = look->plain;
+    uint64_t sum = 0;
+    unsigned int i = 0;
+
+    if (look->has_plain && max_len >= min_len) {
+        for (; i < n; i++) {
+            const struct vpci_ring_buf *buf = &bufs[i];
+            uint32_t len = buf->len;
+            uint64_t offload;
+
+            memcpy(&offload, &buf->offload, sizeof offload);
+            if (__builtin_expect(len - min_len > max_len - min_len
+                                 || (cut && len > buf->size) || offload
+                                 || !vpci_steer_is_plain(&plain, buf->data),
+                                 0)) {
+                break;
+            }
+            sum += len;
+        }
+    }
+    *bytes = sum;
+    return i;
+}
+
+/* Looks up packets 'first' to 'n' - 1, 'n' at most VPCI_STEER_BURST, of
+ * 'bufs', in private memory.  With 'cut', no more than 'size' bytes of each
+ * are there. */
+void net_look_up(struct net_look *, const struct vpci_ring_buf bufs[],
+                 unsigned int first, unsigned int n, bool cut);
+
+/* Returns true if what was found is so. */
+static inline bool
+net_look_end(struct net_look *look)
+{
+    if (__builtin_expect(vpci_projection_end(look->projection), 1)) {
+        return true;
+    }
+    look->has_plain = false;
+    return false;
+}
+
+#endif /* lib/vpci/net-look.h */
