@@ -526,7 +526,7 @@ set_max_len(struct fixture *f, uint32_t max_len)
     struct vpci_abi_port *port = vpci_layout_port(f->s.base);
 
     vpci_store32(&port->max_len, max_len);
-    vpci_net_run(f->net, net_switch_now_ms());
+    vpci_net_run(f->net, net_now_ms());
 }
 
 static bool
