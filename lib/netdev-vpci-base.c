@@ -3,8 +3,8 @@
 /* Device vpci-net: ports whose guest shares a region with the switch.
  *
  * The keeper (vpcid) has the region and tells when a guest is there.  What the
- * switch must know of its rings to go on after it was killed is in private memory
- * that the keeper has as well, and guests never see. */
+ * switch must know of its rings to go on after it was killed is in private
+ * memory that the keeper has as well, and guests never see. */
 
 #include "netdev-vpci-message.h"
 
@@ -142,8 +142,8 @@ unmap_region(struct netdev_vpci *dev)
     base->region = 0;
 }
 
-/* Tells the guest what it should know of its port.  It has no other way to learn
- * of it, and may have scribbled over it. */
+/* Tells the guest what it should know of its port.  It has no other way to
+ * learn of it, and may have scribbled over it. */
 static void
 write_port(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
@@ -240,8 +240,8 @@ control_fd(const struct vpci_base *base)
     return vector < base->n_call_fds ? base->call_fds[vector] : -1;
 }
 
-/* Begins with the guest that there is now; or goes on with it, if it is the one
- * that a switch before us had. */
+/* Begins with the guest that there is now; or goes on with it, if it is the
+ * one that a switch before us had. */
 static void
 open_channel(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
@@ -546,8 +546,9 @@ vpci_base_start_ring(struct netdev_vpci *dev, unsigned int index)
     return vpci_vring_start_native(dev->rings[index].vring, &native);
 }
 
-/* Wakes the guest, once for each of its signals: it may have gone to sleep while
- * nobody served it.  One whose doorbell blocks costs no more than that. */
+/* Wakes the guest, once for each of its signals: it may have gone to sleep
+ * while nobody served it.  One whose doorbell blocks costs no more than
+ * that. */
 void
 vpci_base_wake_guest(struct netdev_vpci *dev)
 {

@@ -27,8 +27,8 @@ static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 20);
 
 #define RETRY_MS 1000
 
-/* How long a region that nobody uses is kept: a switch that ends has closed all
- * ports first, and one that begins has yet to open them. */
+/* How long a region that nobody uses is kept: a switch that ends has closed
+ * all ports first, and one that begins has yet to open them. */
 #define LINGER_MS 1000
 #define LINGER_AT_START_MS 10000
 

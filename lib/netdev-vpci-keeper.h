@@ -33,8 +33,8 @@ struct vpci_region_user {
 
 /* What the user is told.  None of these may register or forget a user. */
 struct vpci_region_user_class {
-    /* The keeper has given 'memory' and 'private', which are the user's now, and
-     * which it may have known before. */
+    /* The keeper has given 'memory' and 'private', which are the user's now,
+     * and which it may have known before. */
     void (*given)(struct vpci_region_user *, uint32_t region, int memory,
                   int private);
 
@@ -57,8 +57,8 @@ void vpci_keeper_register(struct vpci_region_user *);
  * registers for the same path soon, or the process ends soon. */
 void vpci_keeper_unregister(struct vpci_region_user *);
 
-/* Somebody who wants a link between two base regions, embedded in a structure of
- * its own. */
+/* Somebody who wants a link between two base regions, embedded in a structure
+ * of its own. */
 struct vpci_link_user {
     const struct vpci_link_user_class *class;
     uint32_t base[2];           /* Ids of the regions of ends 0 and 1. */
@@ -91,8 +91,8 @@ struct vpci_link_user_class {
                        const char *why);
 };
 
-/* From now on '*user' is told of its link, soon; or not any more, and the link is
- * deleted if 'delete' is true. */
+/* From now on '*user' is told of its link, soon; or not any more, and the link
+ * is deleted if 'delete' is true. */
 void vpci_keeper_register_link(struct vpci_link_user *);
 void vpci_keeper_unregister_link(struct vpci_link_user *, bool delete);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One link: the keeper makes its region, both guests are told of it, map it and
- * meet there; then megaflows may take it, until one of them goes or the link is
- * not wanted any more. */
+/* One link: the keeper makes its region, both guests are told of it, map it
+ * and meet there; then megaflows may take it, until one of them goes or the
+ * link is not wanted any more. */
 
 #include "netdev-vpci-link-private.h"
 
@@ -216,8 +216,8 @@ free_link(struct vpci_link *link)
     free(link);
 }
 
-/* Makes a link of 'pair' at these places, which are free.  Returns null if there
- * is no memory. */
+/* Makes a link of 'pair' at these places, which are free.  Returns null if
+ * there is no memory. */
 static struct vpci_link *
 create(struct vpci_pair *pair, const uint32_t places[2])
     OVS_REQUIRES(links_mutex)
@@ -358,8 +358,8 @@ vpci_link_end(struct vpci_link *link, const char *why)
     set_state(link, VPCI_LINK_DRAINING);
 }
 
-/* True if the guests say that they have met there.  Only they can be hurt if that
- * is not so. */
+/* True if the guests say that they have met there.  Only they can be hurt if
+ * that is not so. */
 static bool
 guests_have_met(const struct vpci_link *link)
     OVS_REQUIRES(links_mutex)

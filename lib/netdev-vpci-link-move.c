@@ -2,12 +2,12 @@
 
 /* Megaflows on a link.
  *
- * One that joins: its acceptance says that packets wait; then come the hints, and
- * the sender says when it follows them.  What it sent before goes through the
- * switch, and when the receiver has taken that, packets are accepted.
+ * One that joins: its acceptance says that packets wait; then come the hints,
+ * and the sender says when it follows them.  What it sent before goes through
+ * the switch, and when the receiver has taken that, packets are accepted.
  *
- * One that leaves: its hint goes, and the sender says so.  When the receiver has
- * taken what was in the link then, its acceptance goes.
+ * One that leaves: its hint goes, and the sender says so.  When the receiver
+ * has taken what was in the link then, its acceptance goes.
  *
  * Nobody is waited for for long. */
 
@@ -150,8 +150,8 @@ growth(uint64_t old, uint64_t new)
     return new >= old ? new - old : new;
 }
 
-/* Adds what the receiver has counted for 'lf' since it was asked last, as far as
- * that is possible, to '*sum'. */
+/* Adds what the receiver has counted for 'lf' since it was asked last, as far
+ * as that is possible, to '*sum'. */
 static void
 read_growth(struct vpci_link_flow *lf, long long int now,
             struct vpci_steer_stats *sum)
@@ -214,8 +214,8 @@ count_ports(struct vpci_way *way, const struct vpci_steer_stats *new,
     add_atomic(&to->tx_bytes, new->bytes);
 }
 
-/* Counts 'new' for the megaflow of 'lf' or, if that has gone, for what comes in its
- * place. */
+/* Counts 'new' for the megaflow of 'lf' or, if that has gone, for what comes
+ * in its place. */
 static void
 credit(struct vpci_offload *o, const struct vpci_link_flow *lf,
        const struct vpci_steer_stats *new)
@@ -378,8 +378,8 @@ mark_switch(struct vpci_way *way)
     way->hold_until = 0;
 }
 
-/* True if everything that came before the marks in 'queue' has been dealt with:
- * what was received in one poll has been, by the end of the next. */
+/* True if everything that came before the marks in 'queue' has been dealt
+ * with: what was received in one poll has been, by the end of the next. */
 static bool
 has_passed_queue(struct vpci_way *way, uint32_t queue)
     OVS_REQUIRES(links_mutex)
@@ -453,8 +453,9 @@ receiver_has_taken(const struct vpci_way *way)
     return true;
 }
 
-/* The receiver, of what comes by the link.  The numbers are what guests say: they
- * spoil nothing but the order, or the end, of what they send to each other. */
+/* The receiver, of what comes by the link.  The numbers are what guests say:
+ * they spoil nothing but the order, or the end, of what they send to each
+ * other. */
 
 static void
 get_link_ring(const struct vpci_way *way, uint32_t i,

@@ -36,8 +36,8 @@ struct vpci_linker {
     uint32_t n_links;           /* That the guest would use. */
     uint32_t generation;        /* Of what it is told. */
 
-    /* A switch that was here before may have left links, which go on as they were
-     * until all has been learnt anew. */
+    /* A switch that was here before may have left links, which go on as they
+     * were until all has been learnt anew. */
     long long int started_at;   /* 'runs' since then. */
 
     struct vpci_link *links[VPCI_LINKS_MAX];
@@ -49,15 +49,16 @@ struct vpci_linker {
     uint64_t tx_bytes;
 };
 
-/* How far megaflows of one direction of a link have been moved.  First come those
- * that leave, then those that join. */
+/* How far megaflows of one direction of a link have been moved.  First come
+ * those that leave, then those that join. */
 enum vpci_move {
     VPCI_MOVE_NONE,
     VPCI_MOVE_ON_HINTS,         /* The sender is to follow the hints, */
     VPCI_MOVE_ON_SWITCH,        /* the switch to pass on what came before, */
     VPCI_MOVE_ON_GUEST,         /* and the receiver to take that. */
     VPCI_MOVE_OFF_HINTS,        /* The sender is to follow the hints, */
-    VPCI_MOVE_OFF_GUEST,        /* and the receiver to take what came before. */
+    VPCI_MOVE_OFF_GUEST,        /* and the receiver to take what came
+                                 * before. */
 };
 
 /* One way of a link. */
@@ -68,8 +69,8 @@ struct vpci_way {
     struct ovs_list flows;      /* Of struct vpci_link_flow. */
     size_t n_flows;
 
-    /* Guests go by what another switch has told them, from which there are neither
-     * megaflows nor entries here. */
+    /* Guests go by what another switch has told them, from which there are
+     * neither megaflows nor entries here. */
     bool is_old;
 
     enum vpci_move move;
@@ -167,7 +168,8 @@ void vpci_links_wake_main(void);
 /* Makes the guest of 'linker' look at what it is told of links. */
 void vpci_linker_ring(struct vpci_linker *) OVS_REQUIRES(links_mutex);
 
-/* Forgets what another switch had at 'place' of 'linker', whose guest is there. */
+/* Forgets what another switch had at 'place' of 'linker', whose guest is
+ * there. */
 void vpci_linker_clear(struct vpci_linker *, uint32_t place)
     OVS_REQUIRES(links_mutex);
 
@@ -203,8 +205,9 @@ vpci_way_receiver(const struct vpci_way *way)
 /* Begins a link between the ports of 'pair', whose rings run. */
 void vpci_link_begin(struct vpci_pair *pair) OVS_REQUIRES(links_mutex);
 
-/* Goes on with the link that 'linker', whose guest has just come, had at 'place'
- * when another switch was here.  Returns false if that is not possible yet. */
+/* Goes on with the link that 'linker', whose guest has just come, had at
+ * 'place' when another switch was here.  Returns false if that is not possible
+ * yet. */
 bool vpci_link_adopt(struct vpci_linker *linker, uint32_t place)
     OVS_REQUIRES(links_mutex);
 
@@ -220,7 +223,8 @@ void vpci_link_lose(struct vpci_link *, struct vpci_linker *linker)
 /* Ends and frees it at once, since one of its ports goes.  Main thread. */
 void vpci_link_kill(struct vpci_link *) OVS_REQUIRES(links_mutex);
 
-/* Does what is due.  Returns true if it waits for something that will be soon. */
+/* Does what is due.  Returns true if it waits for something that will be
+ * soon. */
 bool vpci_link_run(struct vpci_link *, long long int now)
     OVS_REQUIRES(links_mutex);
 
@@ -244,7 +248,8 @@ vpci_way_is_empty(const struct vpci_way *way)
 /* True if another megaflow may join. */
 bool vpci_way_has_room(const struct vpci_way *) OVS_REQUIRES(links_mutex);
 
-/* Lets 'flow' join, which has an entry in the table of 'o', in the next move. */
+/* Lets 'flow' join, which has an entry in the table of 'o', in the next
+ * move. */
 void vpci_way_add(struct vpci_way *way, struct vpci_offload *o,
                   struct vpci_flow *flow)
     OVS_REQUIRES(links_mutex) OVS_REQUIRES(o->mutex);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which ports may have links, which pairs of them have one, and the thread that
- * looks after all that: see netdev-vpci-link.h. */
+/* Which ports may have links, which pairs of them have one, and the thread
+ * that looks after all that: see netdev-vpci-link.h. */
 
 #include "netdev-vpci-link-private.h"
 
@@ -20,23 +20,24 @@
 #include "timeval.h"
 #include "vpci/doorbell.h"
 
-/* How often megaflows are looked at, to find out what is worth a link; in ms. */
+/* How often megaflows are looked at, to find out what is worth a link; in
+ * ms. */
 #define LOOK_MS 200
 
-/* How often those on links are looked at.  A change of policy holds after this,
- * and two moves. */
+/* How often those on links are looked at.  A change of policy holds after
+ * this, and two moves. */
 #define RUN_MS 10
 
 /* How long to sleep while guests are about to do something, in us. */
 #define MOVE_US 100
 
-/* Looks in a row that must have found a pair busy; and how long one that is idle
- * keeps its link, in ms. */
+/* Looks in a row that must have found a pair busy; and how long one that is
+ * idle keeps its link, in ms. */
 #define BUSY_LOOKS 3
 #define IDLE_MS 30000
 
-/* How long what another switch has told guests may hold, at most, once there are
- * flow tables again; in ms. */
+/* How long what another switch has told guests may hold, at most, once there
+ * are flow tables again; in ms. */
 #define RESTORE_MS 1000
 
 struct ovs_mutex links_mutex = OVS_MUTEX_INITIALIZER;
@@ -160,8 +161,8 @@ left_undone(uint64_t features)
     return needed;
 }
 
-/* A link would pass the policers of these, and has no others.  What the sender may
- * leave undone both must have agreed on: packets of a flow that have to go
+/* A link would pass the policers of these, and has no others.  What the sender
+ * may leave undone both must have agreed on: packets of a flow that have to go
  * different ways could overtake each other. */
 static bool
 way_is_possible(const struct vpci_linker *from, const struct vpci_linker *to)
@@ -331,8 +332,8 @@ look_at_pair(struct vpci_pair *pair, long long int now)
     }
     pair->packets = 0;
     if (!pair->link) {
-        if (pair->n_busy >= (chosen ? 1 : BUSY_LOOKS) && now >= pair->not_before
-            && pair_is_possible(a, b)) {
+        if (pair->n_busy >= (chosen ? 1 : BUSY_LOOKS)
+            && now >= pair->not_before && pair_is_possible(a, b)) {
             vpci_link_begin(pair);
         }
     } else if (!pair_is_possible(a, b)) {
@@ -379,8 +380,8 @@ clear_links(struct vpci_linker *linker)
     vpci_linker_publish(linker);
 }
 
-/* Links that another switch has left go on, as soon as both of their guests are
- * there. */
+/* Links that another switch has left go on, as soon as both of their guests
+ * are there. */
 static void
 adopt_links(struct vpci_linker *linker)
     OVS_REQUIRES(links_mutex)

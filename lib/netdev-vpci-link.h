@@ -3,17 +3,17 @@
 #ifndef NETDEV_VPCI_LINK_H
 #define NETDEV_VPCI_LINK_H 1
 
-/* Links: regions that two guests of vpci-net share, by which packets go from one
- * to the other without the switch (vpci/abi.h, "Links").
+/* Links: regions that two guests of vpci-net share, by which packets go from
+ * one to the other without the switch (vpci/abi.h, "Links").
  *
- * Here is decided which pairs of ports have one, and which megaflows take it.  A
- * thread of its own does that: what changes in the datapath must hold on links
- * soon, whatever the main thread is doing.  What only the main thread may do,
- * such as to talk to the keeper, it asks for.
+ * Here is decided which pairs of ports have one, and which megaflows take it.
+ * A thread of its own does that: what changes in the datapath must hold on
+ * links soon, whatever the main thread is doing.  What only the main thread
+ * may do, such as to talk to the keeper, it asks for.
  *
  *     netdev-vpci-link.c       ports that may have links, which pairs have one
  *     netdev-vpci-link-life.c  one link: from the keeper to its end
- *     netdev-vpci-link-move.c  megaflows on a link: how they get there and back
+ *     netdev-vpci-link-move.c  how megaflows get there, and back
  *     netdev-vpci-link-show.c  ovs-appctl vpci/links
  *
  * Locks: links_mutex comes after the mutex of a port and before that of its
@@ -34,8 +34,8 @@ struct vpci_linker;
 #define VPCI_LINKS_MAX 8
 #define VPCI_LINK_ENTRIES 512
 
-/* What is to be known of a port's links by a switch that comes after this one, in
- * memory that guests never see. */
+/* What is to be known of a port's links by a switch that comes after this one,
+ * in memory that guests never see. */
 struct vpci_links_past {
     uint32_t hints;             /* Generation. */
     struct {
@@ -71,8 +71,8 @@ void vpci_linker_stop(struct vpci_linker *);
 /* The guest has another doorbell.  Main thread, with the port's mutex. */
 void vpci_linker_set_doorbell(struct vpci_linker *, int control_fd);
 
-/* Something about the port has changed: options, flags, MTU, policers.  With the
- * port's mutex. */
+/* Something about the port has changed: options, flags, MTU, policers.  With
+ * the port's mutex. */
 void vpci_linker_update(struct vpci_linker *);
 
 /* Adds what has come from the port's guest, and what has gone to it, by links.

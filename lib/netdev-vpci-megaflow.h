@@ -49,8 +49,8 @@ struct vpci_flow {
 };
 
 /* What was counted for a megaflow, and not reported before it went from the
- * datapath: the policy changed while packets were on their way by a link.  It is
- * counted with what comes in its place, soon. */
+ * datapath: the policy changed while packets were on their way by a link.  It
+ * is counted with what comes in its place, soon. */
 struct vpci_residue {
     struct ovs_list node;
     union vpci_key mask;
@@ -72,8 +72,8 @@ struct vpci_offload {
     uint64_t n_reported OVS_GUARDED; /* Packets, to megaflows. */
 };
 
-/* Returns null if the port has no splice path.  Valid until the caller's thread
- * quiesces. */
+/* Returns null if the port has no splice path.  Valid until the caller's
+ * thread quiesces. */
 static inline struct vpci_offload *
 vpci_offload_get(const struct netdev *netdev)
 {
@@ -98,7 +98,8 @@ void vpci_translate(struct netdev *netdev, const struct match *match,
                     const struct nlattr *actions, size_t actions_len,
                     struct vpci_translation *t);
 
-/* Makes 't' refuse, for now, a megaflow that the datapath takes for another. */
+/* Makes 't' refuse, for now, a megaflow that the datapath takes for
+ * another. */
 void vpci_translation_refuse_odd(struct vpci_translation *t);
 
 /* Frees what 't' still has. */

@@ -45,13 +45,13 @@ say_changed(struct netdev_vpci *dev)
     seq_change(connectivity_seq_get());
 }
 
-/* For how long after the process began to say everything twice, and when to say
- * it again, in ms.
+/* For how long after the process began to say everything twice, and when to
+ * say it again, in ms.
  *
- * Open vSwitch may have skipped it.  What it finds while it configures itself it
- * writes to the database by one transaction; what changes before that is complete,
- * by another one, which leaves out what is in the database already: from the
- * process that was killed before this one began. */
+ * Open vSwitch may have skipped it.  What it finds while it configures itself
+ * it writes to the database by one transaction; what changes before that is
+ * complete, by another one, which leaves out what is in the database already:
+ * from the process that was killed before this one began. */
 #define TWICE_MS 60000
 #define AGAIN_MS 1000
 

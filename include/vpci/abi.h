@@ -9,8 +9,8 @@
  * ===================================
  *
  * Everything here is little-endian and has no pointers.  Every cache line has
- * one writer, who does not read it back: each side works from private copies of
- * its own words.  What the other side writes is loaded once and checked.
+ * one writer, who does not read it back: each side works from private copies
+ * of its own words.  What the other side writes is loaded once and checked.
  * Reserved fields are zero. */
 
 #define VPCI_ABI_LINE 64        /* Bytes that two writers must not share. */
@@ -23,12 +23,12 @@
  * area and its words (struct vpci_abi_producer); the consumer writes its words
  * (struct vpci_abi_consumer) alone.
  *
- * Packets are numbered from 0 on, modulo 2^32.  Number i is in slot i modulo the
- * number of slots, and it is there once the slot's 'valid' is i + 1: the producer
- * writes that word last.  So the consumer waits at the very cache line that has
- * the packet, and there is no index of the producer's that could run ahead.  A
- * producer makes a burst visible at once by writing the first packet's word
- * after all others. */
+ * Packets are numbered from 0 on, modulo 2^32.  Number i is in slot i modulo
+ * the number of slots, and it is there once the slot's 'valid' is i + 1: the
+ * producer writes that word last.  So the consumer waits at the very cache
+ * line that has the packet, and there is no index of the producer's that could
+ * run ahead.  A producer makes a burst visible at once by writing the first
+ * packet's word after all others. */
 
 #define VPCI_ABI_SLOT_BYTES 128
 #define VPCI_ABI_INLINE_BYTES 112
@@ -52,13 +52,14 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_slot) == VPCI_ABI_SLOT_BYTES);
 
 /* When one side wants to be woken by the other: a mode << 32 and a number.
  *
- * The side that would sleep writes VPCI_ABI_WAKE_AT with a number, fences fully,
- * and looks once more before it sleeps.  The other side publishes, fences fully,
- * loads this word, and injects the signal if the number has just been passed.
+ * The side that would sleep writes VPCI_ABI_WAKE_AT with a number, fences
+ * fully, and looks once more before it sleeps.  The other side publishes,
+ * fences fully, loads this word, and injects the signal if the number has just
+ * been passed.
  *
- * VPCI_ABI_WAKE_NEVER promises more than VPCI_ABI_WAKE_OFF: the side that wrote it
- * will go on looking for VPCI_ABI_GRACE_US after it has written something else.
- * So the other side may do without the fence. */
+ * VPCI_ABI_WAKE_NEVER promises more than VPCI_ABI_WAKE_OFF: the side that
+ * wrote it will go on looking for VPCI_ABI_GRACE_US after it has written
+ * something else.  So the other side may do without the fence. */
 enum vpci_abi_wake {
     VPCI_ABI_WAKE_OFF = 0,      /* Do not inject now. */
     VPCI_ABI_WAKE_AT = 1,       /* Inject when packet NUMBER is there, or when
@@ -145,7 +146,8 @@ struct vpci_abi_shape {
                                  * last of which is the most urgent. */
     vpci_le32 slots_log2;       /* Of each ring. */
     vpci_le32 data_log2;        /* Of each ring, in bytes. */
-    vpci_le32 n_links;          /* Of a base region: links that there may be... */
+    vpci_le32 n_links;          /* Of a base region: links that there may
+                                 * be... */
     vpci_le32 n_entries;        /* ...and steering entries. */
     vpci_le32 n_vectors;        /* Signals of each side. */
 };
@@ -187,11 +189,11 @@ enum vpci_abi_class_by {
 
 /* What a side says of itself, at the beginning of its section.
  *
- * A side that begins writes 0 to 'seen' and then another 'epoch'.  When it sees
- * an epoch of the other side that it has not seen before, it makes its ends of
- * all rings anew, and writes that epoch to 'seen'.  It uses the rings once the
- * other side has seen its own epoch.  So both begin with empty rings, whoever of
- * them began last. */
+ * A side that begins writes 0 to 'seen' and then another 'epoch'.  When it
+ * sees an epoch of the other side that it has not seen before, it makes its
+ * ends of all rings anew, and writes that epoch to 'seen'.  It uses the rings
+ * once the other side has seen its own epoch.  So both begin with empty rings,
+ * whoever of them began last. */
 struct vpci_abi_state {
     vpci_le32 epoch;            /* 0: nobody is there. */
     vpci_le32 seen;
@@ -246,15 +248,16 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port) == 3 * VPCI_ABI_LINE);
  *
  * and in the guest's section, for each of its queues, what is said below.
  *
- * The guest that sends looks its packets up as they are.  The one that receives
- * copies what it looks up first, and refuses, and counts, what is not accepted.
+ * The guest that sends looks its packets up as they are.  The one that
+ * receives copies what it looks up first, and refuses, and counts, what is not
+ * accepted.
  *
- * No packet overtakes another one of its flow and queue.  When packets have come
- * through the switch so far, the acceptance is VPCI_ABI_WAIT for a while: packets
- * stay in the link, with those behind them, until those before them have come.
- * When packets have come by the link so far, the receiver itself puts them first:
- * of what the switch has sent, it takes no packet before those that it saw in its
- * links at that time, unless they wait. */
+ * No packet overtakes another one of its flow and queue.  When packets have
+ * come through the switch so far, the acceptance is VPCI_ABI_WAIT for a while:
+ * packets stay in the link, with those behind them, until those before them
+ * have come.  When packets have come by the link so far, the receiver itself
+ * puts them first: of what the switch has sent, it takes no packet before those
+ * that it saw in its links at that time, unless they wait. */
 
 /* Of a link, to one of its guests. */
 struct vpci_abi_link {

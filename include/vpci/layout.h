@@ -14,8 +14,8 @@ extern "C" {
  * ===============================
  *
  * It follows from the region's shape alone, so that nobody has to believe an
- * offset that somebody else wrote.  Functions here keep no state: any thread may
- * call them. */
+ * offset that somebody else wrote.  Functions here keep no state: any thread
+ * may call them. */
 
 /* What is wrong with a shape or a header. */
 enum vpci_layout_fault {
@@ -47,8 +47,8 @@ struct vpci_layout_report {
     uint64_t max;
 };
 
-/* Formats '*report' into the 'size' bytes at 'buf' as a clause, as in "number of
- * queues is 17, but 1 to 16 are possible".  Returns 'buf'. */
+/* Formats '*report' into the 'size' bytes at 'buf' as a clause, as in "number
+ * of queues is 17, but 1 to 16 are possible".  Returns 'buf'. */
 char *vpci_layout_format(const struct vpci_layout_report *report, char *buf,
                          size_t size);
 
@@ -102,7 +102,8 @@ bool vpci_layout_agrees(const struct vpci_layout *layout, const void *base,
                         uint32_t region_id,
                         struct vpci_layout_report *report);
 
-/* Number of the ring of 'queue' and 'class_', both below those of the shape. */
+/* Number of the ring of 'queue' and 'class_', both below those of the
+ * shape. */
 static inline uint32_t
 vpci_layout_ring_index(const struct vpci_layout *layout, uint32_t queue,
                        uint32_t class_)
@@ -113,8 +114,8 @@ vpci_layout_ring_index(const struct vpci_layout *layout, uint32_t queue,
 /* The ring that carries calls, in a base region. */
 #define VPCI_LAYOUT_CALLS UINT32_MAX
 
-/* Fills in '*memory' with the ring 'index' that side 'producer', 0 or 1, of the
- * region mapped at 'base' produces. */
+/* Fills in '*memory' with the ring 'index' that side 'producer', 0 or 1, of
+ * the region mapped at 'base' produces. */
 void vpci_layout_ring(const struct vpci_layout *layout, void *base,
                       unsigned int producer, uint32_t index,
                       struct vpci_ring_memory *memory);
@@ -134,9 +135,9 @@ bool vpci_layout_has_control(const struct vpci_layout *layout);
 /* Of a base region. */
 struct vpci_abi_port *vpci_layout_port(void *base);
 
-/* Of a base region with room for links: link 'i', where the projections are and
- * how many bytes each has, and what the guest says of a queue.  All arguments are
- * below what the shape says. */
+/* Of a base region with room for links: link 'i', where the projections are
+ * and how many bytes each has, and what the guest says of a queue.  All
+ * arguments are below what the shape says. */
 struct vpci_abi_link *vpci_layout_link(const struct vpci_layout *layout,
                                        void *base, uint32_t i);
 size_t vpci_layout_projection_bytes(const struct vpci_layout *layout);

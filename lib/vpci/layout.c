@@ -345,8 +345,9 @@ vpci_layout_control_vector(const struct vpci_layout *layout)
     return layout->shape.n_vectors - 1;
 }
 
-/* If there are not enough of them, rings that are next to each other share one:
- * those of a queue, and then of classes that are equally urgent or nearly so. */
+/* If there are not enough of them, rings that are next to each other share
+ * one: those of a queue, and then of classes that are equally urgent or nearly
+ * so. */
 uint32_t
 vpci_layout_vector(const struct vpci_layout *layout, uint32_t index)
 {

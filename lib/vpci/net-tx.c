@@ -64,8 +64,8 @@ send_one_class(struct net_worker *w, const struct net_region *region,
     return sent;
 }
 
-/* Makes what was put into the rings of 'queue', 'counts[I]' packets of class I,
- * visible. */
+/* Makes what was put into the rings of 'queue', 'counts[I]' packets of class
+ * I, visible. */
 static void
 publish(struct net_worker *w, const struct net_region *region, uint32_t queue,
         const unsigned int counts[])
