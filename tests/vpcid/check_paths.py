@@ -128,8 +128,9 @@ def check_long_paths():
         a, b = (switch.base_add(path) for path in paths)
         link = switch.link_add(a.id, b.id)
         os.chdir(directory)
-        Guest(os.path.basename(paths[0]), 2).close()
+        guest = Guest(os.path.basename(paths[0]), 2)
         assert switch.event().kind == PEER_UP
+        guest.close()
         Guest(os.path.basename(link.path1), 1).close()
         for region in a, b:
             switch.delete(region.id)
