@@ -259,8 +259,9 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
     memcpy(net->link_infos, links, n_links * sizeof links[0]);
     net->n_link_infos = n_links;
     net->n_resets = r->n_resets;
-    pthread_mutex_unlock(&net->mutex);
+    /* Not later: who has seen 'info' doesn't see an older carrier. */
     __atomic_store_n(&net->carrier, info.carrier, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&net->mutex);
 }
 
 void
