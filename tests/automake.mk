@@ -323,7 +323,8 @@ distclean-guests:
 	rm -rf guests
 .PHONY: distclean-guests
 
-CLEANFILES += $(TESTSUITE) tests/package.m4 tests/skipped.log
+CLEANFILES += $(TESTSUITE) tests/package.m4 tests/skipped.log \
+    tests/testsuite-first.log
 
 tests/package.m4: $(top_srcdir)/configure.ac
 	$(AM_V_GEN)$(MKDIR_P) tests && { \
@@ -344,13 +345,20 @@ $(TESTSUITE): tests/package.m4 $(TESTSUITE_AT) $(OVS_TESTSUITE_AT)
 # Our programs first, then the tools of Open vSwitch.
 AUTOTEST_PATH = vswitchd:vpcid:tests:utilities:$(ovs_builddir)/utilities:$(ovs_builddir)/ovsdb:$(ovs_builddir)/vswitchd:$(ovs_srcdir)/utilities
 
+## With RECHECK=yes, tests that fail run again, as in Open vSwitch: a test that
+## fails twice fails.  What was said at first is in tests/testsuite-first.log.
 CHECK_LOCAL += check-testsuite
 check-testsuite: tests/atconfig tests/atlocal $(TESTSUITE) $(check_PROGRAMS) \
 		 $(bin_PROGRAMS) $(sbin_PROGRAMS)
-	@rm -f tests/skipped.log
-	@$(SHELL) $(TESTSUITE) -C tests AUTOTEST_PATH='$(AUTOTEST_PATH)' \
-	    $(TESTSUITEFLAGS); \
+	@rm -f tests/skipped.log tests/testsuite-first.log
+	@set $(SHELL) $(TESTSUITE) -C tests AUTOTEST_PATH='$(AUTOTEST_PATH)'; \
+	"$$@" $(TESTSUITEFLAGS); \
 	status=$$?; \
+	if test $$status -ne 0 && test X'$(RECHECK)' = Xyes; then \
+	    cp tests/testsuite.log tests/testsuite-first.log; \
+	    "$$@" --recheck; \
+	    status=$$?; \
+	fi; \
 	if test -s tests/skipped.log; then \
 	    echo "Skipped (VPCI_REQUIRE_ALL=1 makes these failures):"; \
 	    sort -u tests/skipped.log; \
