@@ -22,8 +22,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_link);
 #define RETRY_MS 10000
 #define RETRY_SOON_MS 500
 
-/* How long the last packets of a link may take, in ms. */
-#define DRAIN_MS 200
+/* How long the last packets of a link may take, in ms: longer than all moves
+ * that they wait for. */
+#define DRAIN_MS 1500
 
 #define SLOTS_LOG2 9
 #define DATA_LOG2 19
@@ -152,6 +153,7 @@ link_guest_left(struct vpci_link_user *user, unsigned int end,
 
     ovs_mutex_lock(&links_mutex);
     link->ends[end].connected = false;
+    link->guest_left |= !link->why;
     text = xasprintf("the guest of %s has left: %s", end_name(link, end), why);
     vpci_link_end(link, text);
     free(text);
@@ -502,6 +504,7 @@ vpci_link_lose(struct vpci_link *link, struct vpci_linker *linker)
     for (int i = 0; i < 2; i++) {
         vpci_way_count(&link->ways[i], time_msec());
     }
+    link->guest_left |= !link->why;
     vpci_link_end(link, why);
     free(why);
 }

@@ -9,7 +9,8 @@
  * One that leaves: its hint goes, and the sender says so.  When the receiver
  * has taken what was in the link then, its acceptance goes.
  *
- * Nobody is waited for for long. */
+ * Nobody is waited for for long.  What a guest has sent before it went is
+ * accepted for longer, unless policy has changed. */
 
 #include "netdev-vpci-link-private.h"
 
@@ -25,6 +26,7 @@
 #define ON_MS 1000
 #define ON_MS_IF_OTHERS_LEAVE 20
 #define OFF_MS 70
+#define OFF_MS_WITHOUT_HURRY 1000
 
 /* What a guest can have received in a millisecond, at most. */
 #define MAX_PACKETS_PER_MS 300000
@@ -106,11 +108,7 @@ void
 vpci_way_leave(struct vpci_way *way)
     OVS_REQUIRES(links_mutex)
 {
-    struct vpci_link_flow *lf;
-
-    LIST_FOR_EACH (lf, node, &way->flows) {
-        __atomic_store_n(&lf->changed, true, __ATOMIC_RELEASE);
-    }
+    way->all_leave = true;
 }
 
 /* Counters. */
@@ -698,8 +696,9 @@ give_up(struct vpci_way *way, struct vpci_offload *o, long long int now,
         bool others_leave)
     OVS_REQUIRES(links_mutex)
 {
-    long long int limit = (is_moving_off(way) ? OFF_MS
-                           : others_leave ? ON_MS_IF_OTHERS_LEAVE : ON_MS);
+    long long int limit = (!is_moving_off(way)
+                           ? (others_leave ? ON_MS_IF_OTHERS_LEAVE : ON_MS)
+                           : (way->no_hurry ? OFF_MS_WITHOUT_HURRY : OFF_MS));
 
     if (way->move == VPCI_MOVE_NONE || now - way->since < limit) {
         return;
@@ -722,20 +721,24 @@ is_over(const struct vpci_link_flow *lf)
             || !vpci_program_is_alive(lf->flow->program));
 }
 
-/* Marks megaflows that are not to be on the link any more. */
-static void
+/* Marks megaflows that are not to be on the link any more.  Returns true if
+ * there are any. */
+static bool
 mark_over(struct vpci_way *way, struct vpci_offload *o, long long int now)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_link_flow *lf;
+    bool any = false;
 
     ovs_mutex_lock(&o->mutex);
     LIST_FOR_EACH (lf, node, &way->flows) {
-        if (!lf->changed_at && is_over(lf)) {
-            lf->changed_at = now;
+        if (is_over(lf)) {
+            lf->changed_at = lf->changed_at ? lf->changed_at : now;
+            any = true;
         }
     }
     ovs_mutex_unlock(&o->mutex);
+    return any;
 }
 
 static void
@@ -747,6 +750,22 @@ mark_all(struct vpci_way *way, long long int now)
     LIST_FOR_EACH (lf, node, &way->flows) {
         lf->changed_at = lf->changed_at ? lf->changed_at : now;
     }
+}
+
+/* Finds out what has to leave the link, and whether that may take its time.
+ * There is no policy for what another switch has allowed. */
+static void
+mark(struct vpci_way *way, struct vpci_offload *o, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_link *link = way->link;
+    bool any_over = !o || mark_over(way, o, now);
+
+    if (way->all_leave || !o || !vpci_way_is_possible(way)) {
+        mark_all(way, now);
+    }
+    way->no_hurry = (link->guest_left && !any_over && !way->is_old
+                     && vpci_way_is_allowed(way));
 }
 
 /* Says whether any megaflows are to leave, or to join. */
@@ -791,16 +810,15 @@ vpci_way_run(struct vpci_way *way, long long int now)
     struct vpci_offload *o = vpci_offload_get(&vpci_way_sender(way)->dev->up);
     bool leave, join;
 
-    if (vpci_way_is_empty(way)
-        || (way->is_old && !way->link->why
-            && vpci_links_are_restoring(vpci_way_sender(way), now))) {
+    if (vpci_way_is_empty(way)) {
+        way->all_leave = false;
         return false;
     }
-    if (o && vpci_way_is_possible(way)) {
-        mark_over(way, o, now);
-    } else {
-        mark_all(way, now);
+    if (way->is_old && !way->link->why
+        && vpci_links_are_restoring(vpci_way_sender(way), now)) {
+        return false;
     }
+    mark(way, o, now);
     find_moves(way, &leave, &join);
     leave |= way->is_old && !is_moving_off(way);
     while (step(way, o, now)) {

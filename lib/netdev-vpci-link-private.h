@@ -73,6 +73,8 @@ struct vpci_way {
      * neither megaflows nor entries here. */
     bool is_old;
 
+    bool all_leave;             /* All megaflows are to leave it, and */
+    bool no_hurry;              /* nothing forbids what has been sent. */
     enum vpci_move move;
     uint32_t generation;        /* Of hints that the sender is to follow. */
     long long int since;        /* When the move has begun, in ms. */
@@ -136,6 +138,7 @@ struct vpci_link {
     void *memory;               /* Or null. */
     struct vpci_link_user user;
     bool registered;            /* 'user' is.  Main thread. */
+    bool guest_left;            /* That is why it ends. */
     char *why;                  /* It ends, or null. */
 };
 
@@ -183,6 +186,9 @@ bool vpci_links_are_restoring(const struct vpci_linker *, long long int now)
 
 /* Tells it of hints. */
 void vpci_linker_publish(struct vpci_linker *) OVS_REQUIRES(links_mutex);
+
+/* True if the ports' options and states allow 'way'. */
+bool vpci_way_is_allowed(const struct vpci_way *) OVS_REQUIRES(links_mutex);
 
 /* True if 'way' may be used, as far as its ports go. */
 bool vpci_way_is_possible(const struct vpci_way *)

@@ -130,10 +130,17 @@ is_auto(const struct vpci_linker *linker)
 }
 
 static bool
+pair_is_allowed(const struct vpci_linker *a, const struct vpci_linker *b)
+{
+    return (a != b && consents(a, b) && consents(b, a) && a->is_up
+            && b->is_up);
+}
+
+static bool
 pair_is_possible(const struct vpci_linker *a, const struct vpci_linker *b)
 {
-    return (a != b && consents(a, b) && consents(b, a) && a->runs && b->runs
-            && a->is_up && b->is_up && a->n_links && b->n_links);
+    return (pair_is_allowed(a, b) && a->runs && b->runs && a->n_links
+            && b->n_links);
 }
 
 /* What whoever has agreed on 'features' may leave undone in a packet, as what
@@ -171,6 +178,17 @@ way_is_possible(const struct vpci_linker *from, const struct vpci_linker *to)
             && from->mtu <= to->mtu
             && !(left_undone(from->features)
                  & ~(from->features & to->features)));
+}
+
+bool
+vpci_way_is_allowed(const struct vpci_way *way)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *from = vpci_way_sender(way);
+    const struct vpci_linker *to = vpci_way_receiver(way);
+
+    return (pair_is_allowed(from, to) && !from->is_policed && !to->is_shaped
+            && from->mtu <= to->mtu);
 }
 
 bool

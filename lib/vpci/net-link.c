@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long packets of a link that is over may be received. */
-#define DRAIN_MS 200
+/* How long packets of a link that is over may be received: where the switch
+ * forbids them, they are refused at once. */
+#define DRAIN_MS 1500
 
 /* What the base region says of a link. */
 struct entry {
