@@ -6,7 +6,7 @@ systems SYSTEMS."""
 import json
 import sys
 
-SYSTEMS = ["ovs-dpdk", "vpci-flow", "memif", "vhost", "limit"]
+SYSTEMS = ["ovs-dpdk", "vpci-flow", "vpci-link", "memif", "vhost", "limit"]
 data = json.load(open(sys.argv[1], encoding="utf-8"))
 results = data["results"]
 
@@ -29,6 +29,10 @@ for system in SYSTEMS[:2]:
     assert 0 < low["rtt_p50_us"] <= low["rtt_p99_us"], low
     assert of(system, "latency", "round-trip", "sleep")["rtt_p50_us"] > 0
     assert 0 < of(system, "startup", "one-way")["seconds"] < 20
+# Packets take the link.
+link = of("vpci-link", "p2p", "one-way")
+assert link["switch_cycles_per_packet"] < 1, link
+assert 0 < of("vpci-link", "latency", "round-trip", "sleep")["rtt_p50_us"]
 assert of("memif", "p2p", "one-way")["switch_cycles_per_packet"] is None
 assert of("limit", "p2p", "one-way")["switch_cycles_per_packet"] > 1
 assert of("limit", "latency", "round-trip", "low")["rtt_p50_us"] > 0

@@ -13,12 +13,16 @@ pkglibexec_PROGRAMS += \
 utilities_vpci_perf_guest_SOURCES = \
 	utilities/perf-guest/histogram.h \
 	utilities/perf-guest/main.c \
+	utilities/perf-guest/stream.c \
+	utilities/perf-guest/stream.h \
+	utilities/perf-guest/traffic-net.c \
+	utilities/perf-guest/traffic-private.h \
 	utilities/perf-guest/traffic.c \
 	utilities/perf-guest/traffic.h
-utilities_vpci_perf_guest_CPPFLAGS = -D_GNU_SOURCE
+utilities_vpci_perf_guest_CPPFLAGS = -D_GNU_SOURCE -I$(srcdir)/include
 utilities_vpci_perf_guest_CFLAGS = \
 	$(DPDK_CFLAGS) $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
-utilities_vpci_perf_guest_LDADD = $(DPDK_LIBS)
+utilities_vpci_perf_guest_LDADD = lib/libvpci.la $(DPDK_LIBS)
 utilities_vpci_perf_limit_SOURCES = tests/bench/limit.c
 utilities_vpci_perf_limit_LDADD = -lpthread
 
@@ -77,6 +81,7 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/ovs_dpdk_tso.py \
 	utilities/vpci_perf/systems/vhost.py \
 	utilities/vpci_perf/systems/vpci_flow.py \
+	utilities/vpci_perf/systems/vpci_link.py \
 	utilities/vpci_perf/systems/vpci_splice.py
 
 # Tools that attach to ports of vpci-net.

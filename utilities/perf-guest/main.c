@@ -6,6 +6,7 @@
  * devices, as commands on its standard input say.  See usage(). */
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +26,11 @@ usage(void)
 {
     puts("\
 vpci-perf-guest: guests of vpci-perf, one on each DPDK device\n\
-usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS QUEUES [sleep]\n\
+usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS QUEUES [sleep|poll] [ADDRESS...]\n\
 \n\
 Two lcores are needed: the first one waits for commands, the second one moves\n\
-packets of devices 0 to PORTS - 1 (--vdev), polling, or, with \"sleep\", waiting\n\
-for interrupts.  Devices have QUEUES queue pairs; every 32 packets of a stream\n\
+packets of devices 0 to PORTS - 1 (--vdev, or those of vpci-net ports at each\n\
+ADDRESS), polling, or, with \"sleep\", waiting for interrupts.  Devices have QUEUES queue pairs; every 32 packets of a stream\n\
 are sent on another one, each flow always on the same.\n\
 Commands, one per line of standard input, each answered by a line that begins\n\
 with \"ok\" or \"error\":\n\
@@ -279,7 +280,8 @@ int
 main(int argc, char *argv[])
 {
     unsigned int n_ports, n_queues, lcore;
-    bool sleep;
+    char *const *addresses;
+    bool sleep, polls;
     const char *error;
     int used;
 
@@ -287,6 +289,7 @@ main(int argc, char *argv[])
         usage();
         return 0;
     }
+    signal(SIGPIPE, SIG_IGN);
     used = rte_eal_init(argc, argv);
     if (used < 0 || used + 2 >= argc) {
         fprintf(stderr, "vpci-perf-guest: see --help\n");
@@ -295,9 +298,14 @@ main(int argc, char *argv[])
     n_ports = strtoul(argv[used + 1], NULL, 10);
     n_queues = strtoul(argv[used + 2], NULL, 10);
     sleep = argv[used + 3] && !strcmp(argv[used + 3], "sleep");
+    polls = argv[used + 3] && !strcmp(argv[used + 3], "poll");
+    addresses = sleep || polls ? &argv[used + 4] : &argv[used + 3];
     lcore = rte_get_next_lcore(-1, 1, 0);
-    error = lcore >= RTE_MAX_LCORE ? "needs a second lcore (--lcores)"
-            : traffic_init(n_ports, n_queues, sleep);
+    error = (lcore >= RTE_MAX_LCORE ? "needs a second lcore (--lcores)"
+             : *addresses && argc - (addresses - argv) != (int) n_ports
+             ? "needs as many addresses as ports"
+             : traffic_init(n_ports, n_queues, sleep,
+                            *addresses ? addresses : NULL));
     if (error) {
         fprintf(stderr, "vpci-perf-guest: %s\n", error);
         return 1;

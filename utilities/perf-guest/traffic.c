@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-#include "traffic.h"
+#include "traffic-private.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -17,47 +17,8 @@
 
 #include "histogram.h"
 
-#define BURST 32
 #define RING_SIZE 1024
 #define POOL_CACHE 256
-
-/* How long a ping may take, and a sleeper sleeps at most. */
-#define PING_TIMEOUT_MS 100
-
-#define HEADERS_LEN (sizeof(struct rte_ether_hdr) + sizeof(struct rte_ipv4_hdr) \
-                     + sizeof(struct rte_udp_hdr))
-
-/* What a packet has behind its headers.  Unaligned. */
-struct stamp {
-    uint32_t magic;
-    uint64_t tsc;
-} __attribute__((packed));
-
-/* UDP ports of a class's flows. */
-#define FIRST_PORT 1024
-#define N_PORTS 50000
-
-#define STAMP_MAGIC 0x76706369u     /* "vpci" */
-
-struct stream {
-    struct traffic_stream cfg;
-    struct {
-        struct rte_ether_hdr eth;
-        struct rte_ipv4_hdr ip;
-        struct rte_udp_hdr udp;
-        struct stamp stamp;
-    } head;
-    uint32_t flow;
-    uint32_t n_train;               /* Packets of 'flow' in a row, so far. */
-    unsigned int size;
-    uint64_t began;                 /* TSC, when pacing began. */
-    uint64_t sent;                  /* Since then. */
-};
-
-_Static_assert(sizeof ((struct stream *) 0)->head
-               == HEADERS_LEN + sizeof(struct stamp), "no padding");
-_Static_assert(HEADERS_LEN + sizeof(struct stamp) <= TRAFFIC_MIN_SIZE,
-               "room for the stamp in every packet");
 
 struct port {
     enum traffic_role role;
@@ -81,16 +42,46 @@ static struct histogram latency;
 
 static atomic_bool wanted, working, paused, recording, quitting;
 
-static struct rte_ether_addr
-port_mac(uint16_t port)
-{
-    return (struct rte_ether_addr) { .addr_bytes = { 2, [5] = port } };
-}
-
 static void
 count(uint64_t *counter, uint64_t n)
 {
     __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+void
+traffic_count_tx(uint16_t port, uint64_t packets, uint64_t bytes)
+{
+    count(&ports[port].counters.tx_packets, packets);
+    count(&ports[port].counters.tx_bytes, bytes);
+}
+
+void
+traffic_count_refused(uint16_t port, uint64_t packets)
+{
+    count(&ports[port].counters.tx_refused, packets);
+}
+
+void
+traffic_count_rx(uint16_t port, uint64_t packets, uint64_t bytes)
+{
+    count(&ports[port].counters.rx_packets, packets);
+    count(&ports[port].counters.rx_bytes, bytes);
+}
+
+bool
+traffic_records(void)
+{
+    return atomic_load_explicit(&recording, memory_order_relaxed);
+}
+
+void
+traffic_note_latency(const void *data, uint32_t len, uint64_t now)
+{
+    uint64_t stamp = stream_stamp(data, len);
+
+    if (stamp && stamp <= now) {
+        histogram_add(&latency, now - stamp);
+    }
 }
 
 /* Set-up. */
@@ -99,7 +90,7 @@ static const char *
 start_port(uint16_t port)
 {
     struct rte_eth_conf conf = { .intr_conf.rxq = sleeps };
-    struct rte_ether_addr mac = port_mac(port);
+    struct rte_ether_addr mac = stream_mac(port);
     int socket = rte_eth_dev_socket_id(port);
     struct rte_eth_dev_info info;
     bool failed;
@@ -128,16 +119,13 @@ start_port(uint16_t port)
     return NULL;
 }
 
-const char *
-traffic_init(unsigned int n, unsigned int queues, bool sleep)
+/* Starts ports of DPDK. */
+static const char *
+start_ports(unsigned int n)
 {
-    if (!n || n > TRAFFIC_MAX_PORTS || n > rte_eth_dev_count_avail()
-        || !queues || queues > TRAFFIC_MAX_QUEUES) {
-        return "needs from 1 to 32 devices (--vdev), with 1 to 16 queues";
+    if (n > rte_eth_dev_count_avail()) {
+        return "needs as many devices (--vdev) as ports";
     }
-    tsc_hz = rte_get_tsc_hz();
-    sleeps = sleep;
-    n_queues = queues;
     /* Both rings of all queue pairs may be full. */
     pool = rte_pktmbuf_pool_create("packets", (n * (2 * n_queues + 1)
                                                * RING_SIZE + 4096 - 1),
@@ -146,14 +134,33 @@ traffic_init(unsigned int n, unsigned int queues, bool sleep)
     if (!pool) {
         return "not enough memory for packets: more huge pages or a bigger -m";
     }
-    for (n_ports = 0; n_ports < n; n_ports++) {
-        const char *error = start_port(n_ports);
+    for (unsigned int i = 0; i < n; i++) {
+        const char *error = start_port(i);
 
         if (error) {
             return error;
         }
     }
     return NULL;
+}
+
+const char *
+traffic_init(unsigned int n, unsigned int queues, bool sleep,
+             char *const addresses[])
+{
+    const char *error;
+
+    if (!n || n > TRAFFIC_MAX_PORTS || !queues
+        || queues > TRAFFIC_MAX_QUEUES) {
+        return "needs from 1 to 32 ports, with 1 to 16 queues";
+    }
+    tsc_hz = rte_get_tsc_hz();
+    sleeps = sleep;
+    n_queues = queues;
+    error = (addresses ? traffic_net_open(addresses, n, queues, sleep)
+             : start_ports(n));
+    n_ports = error ? 0 : n;
+    return error;
 }
 
 void
@@ -166,18 +173,6 @@ traffic_reset(void)
     pings = false;
 }
 
-static void
-fill_head(struct stream *s)
-{
-    s->head.eth.dst_addr = port_mac(s->cfg.to);
-    s->head.eth.src_addr = port_mac(s->cfg.port);
-    s->head.eth.ether_type = RTE_BE16(RTE_ETHER_TYPE_IPV4);
-    s->head.ip.version_ihl = RTE_IPV4_VHL_DEF;
-    s->head.ip.time_to_live = 64;
-    s->head.ip.next_proto_id = IPPROTO_UDP;
-    s->head.stamp.magic = s->cfg.stamps ? STAMP_MAGIC : 0;
-}
-
 const char *
 traffic_add_stream(const struct traffic_stream *cfg)
 {
@@ -187,8 +182,7 @@ traffic_add_stream(const struct traffic_stream *cfg)
         || cfg->to >= 256) {
         return "no such port, or too many streams";
     }
-    *s = (struct stream) { .cfg = *cfg };
-    fill_head(s);
+    stream_init(s, cfg);
     n_streams++;
     return NULL;
 }
@@ -217,64 +211,6 @@ traffic_set_ping(uint64_t interval)
 
 /* Sending. */
 
-/* The next packet of 's' is of the next flow if the train is over. */
-static void
-step_flow(struct stream *s)
-{
-    if (++s->n_train >= s->cfg.train) {
-        s->n_train = 0;
-        s->flow = s->flow + 1 < s->cfg.flows ? s->flow + 1 : 0;
-    }
-}
-
-/* Addresses and lengths of the next packet of 's'. */
-static void
-next_flow(struct stream *s, uint16_t size)
-{
-    uint32_t class = s->flow % s->cfg.classes;
-    uint32_t pair = s->flow / s->cfg.classes;
-
-    s->head.ip.src_addr = rte_cpu_to_be_32(RTE_IPV4(10, class, 0, 1));
-    s->head.ip.dst_addr = rte_cpu_to_be_32(RTE_IPV4(10, 128 + class, 0, 1));
-    s->head.udp.src_port = rte_cpu_to_be_16(FIRST_PORT + pair % N_PORTS);
-    s->head.udp.dst_port = rte_cpu_to_be_16(FIRST_PORT + pair / N_PORTS);
-    s->head.ip.total_length = rte_cpu_to_be_16(size
-                                               - sizeof(struct rte_ether_hdr));
-    s->head.udp.dgram_len
-        = rte_cpu_to_be_16(size - sizeof(struct rte_ether_hdr)
-                           - sizeof(struct rte_ipv4_hdr));
-    s->head.ip.hdr_checksum = 0;
-    s->head.ip.hdr_checksum = rte_ipv4_cksum(&s->head.ip);
-    step_flow(s);
-}
-
-static void
-fill_packet(struct stream *s, struct rte_mbuf *m, uint64_t now)
-{
-    uint16_t size = s->cfg.sizes[s->size];
-
-    if (s->cfg.n_sizes > 1 || s->cfg.flows > 1 || !s->head.ip.total_length) {
-        next_flow(s, size);
-        s->size = s->size + 1 < s->cfg.n_sizes ? s->size + 1 : 0;
-    }
-    s->head.stamp.tsc = now;
-    rte_memcpy(rte_pktmbuf_mtod(m, void *), &s->head, sizeof s->head);
-    m->data_len = m->pkt_len = size;
-}
-
-/* How many packets of 's' are due. */
-static unsigned int
-stream_due(const struct stream *s, uint64_t now)
-{
-    uint64_t due;
-
-    if (!s->cfg.rate) {
-        return BURST;
-    }
-    due = (double) (now - s->began) / tsc_hz * s->cfg.rate - s->sent;
-    return due < BURST ? due : BURST;
-}
-
 /* Sends 'n' packets on 'queue' of 'port' and returns how many its device has
  * taken.  The others remain with the caller. */
 static unsigned int
@@ -291,16 +227,33 @@ send_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts,
     for (unsigned int i = 0; i < sent; i++) {
         sum += bytes[i];
     }
-    count(&ports[port].counters.tx_packets, sent);
-    count(&ports[port].counters.tx_bytes, sum);
+    traffic_count_tx(port, sent, sum);
     return sent;
 }
 
-/* The queue of the flow that is next. */
-static uint16_t
-stream_queue(const struct stream *s)
+/* Makes up to 'max' packets of 's', at TSC 'now', and sends them.  Returns how
+ * many. */
+static unsigned int
+send_stream(struct stream *s, unsigned int max, uint64_t now)
 {
-    return (uint64_t) s->flow * s->cfg.train / BURST % n_queues;
+    uint16_t queue = stream_queue(s, n_queues);
+    struct rte_mbuf *pkts[BURST];
+    unsigned int n = 0, sent;
+
+    if (rte_pktmbuf_alloc_bulk(pool, pkts, max)) {
+        return 0;
+    }
+    do {
+        struct rte_mbuf *m = pkts[n++];
+
+        m->data_len = m->pkt_len
+            = stream_make(s, rte_pktmbuf_mtod(m, void *), now);
+    } while (n < max && stream_queue(s, n_queues) == queue);
+    sent = send_burst(s->cfg.port, queue, pkts, n);
+    if (sent < max) {
+        rte_pktmbuf_free_bulk(pkts + sent, max - sent);
+    }
+    return n;
 }
 
 /* Sends what is due of 's', at most 'max'. */
@@ -308,51 +261,17 @@ static void
 run_stream(struct stream *s, unsigned int max)
 {
     uint64_t now = rte_rdtsc();
-    struct rte_mbuf *pkts[BURST];
-    unsigned int max_n = RTE_MIN(stream_due(s, now), max), n = 0, sent;
-    uint16_t queue = stream_queue(s);
+    unsigned int n = RTE_MIN(stream_due(s, now, tsc_hz), max);
 
-    if (!max_n || rte_pktmbuf_alloc_bulk(pool, pkts, max_n)) {
-        return;
-    }
-    do {
-        fill_packet(s, pkts[n++], now);
-    } while (n < max_n && stream_queue(s) == queue);
-    sent = send_burst(s->cfg.port, queue, pkts, n);
-    if (sent < max_n) {
-        rte_pktmbuf_free_bulk(pkts + sent, max_n - sent);
-    }
     /* What the ring had no room for was never sent, and is not made up for. */
-    s->sent += n;
+    if (n) {
+        s->sent += (traffic_net_is_used()
+                    ? traffic_net_send(s, n_queues, n, now)
+                    : send_stream(s, n, now));
+    }
 }
 
 /* Receiving. */
-
-static void
-note_latency(const struct rte_mbuf *m, uint64_t now)
-{
-    const struct stamp *stamp = rte_pktmbuf_mtod_offset(m, struct stamp *,
-                                                        HEADERS_LEN);
-
-    if (m->data_len >= HEADERS_LEN + sizeof *stamp
-        && stamp->magic == STAMP_MAGIC && stamp->tsc <= now) {
-        histogram_add(&latency, now - stamp->tsc);
-    }
-}
-
-static void
-exchange_addresses(struct rte_mbuf *m)
-{
-    struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
-    struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *) (eth + 1);
-    struct rte_ether_addr mac = eth->src_addr;
-    rte_be32_t addr = ip->src_addr;
-
-    eth->src_addr = eth->dst_addr;
-    eth->dst_addr = mac;
-    ip->src_addr = ip->dst_addr;
-    ip->dst_addr = addr;
-}
 
 /* Does with packets what the role of the port that received them from 'queue'
  * asks for. */
@@ -365,19 +284,19 @@ dispose(struct port *port, uint16_t number, uint16_t queue,
     unsigned int sent = 0, n_noted;
 
     if (port->role == TRAFFIC_SINK) {
-        n_noted = atomic_load_explicit(&recording, memory_order_relaxed)
-                  ? n : 0;
+        n_noted = traffic_records() ? n : 0;
         for (unsigned int i = 0; i < n_noted; i++) {
-            note_latency(pkts[i], now);
+            traffic_note_latency(rte_pktmbuf_mtod(pkts[i], void *),
+                                 pkts[i]->data_len, now);
         }
     } else {
         if (port->role == TRAFFIC_REFLECT) {
             for (unsigned int i = 0; i < n; i++) {
-                exchange_addresses(pkts[i]);
+                stream_reflect(rte_pktmbuf_mtod(pkts[i], void *));
             }
         }
         sent = send_burst(to, queue, pkts, n);
-        count(&ports[to].counters.tx_refused, n - sent);
+        traffic_count_refused(to, n - sent);
     }
     rte_pktmbuf_free_bulk(pkts + sent, n - sent);
 }
@@ -388,15 +307,18 @@ run_queue(uint16_t number, uint16_t queue)
 {
     struct port *port = &ports[number];
     struct rte_mbuf *pkts[BURST];
-    unsigned int n = rte_eth_rx_burst(number, queue, pkts, BURST);
     uint64_t bytes = 0;
+    unsigned int n;
 
+    if (traffic_net_is_used()) {
+        return traffic_net_receive(number, queue, port->role, port->to);
+    }
+    n = rte_eth_rx_burst(number, queue, pkts, BURST);
     if (n) {
         for (unsigned int i = 0; i < n; i++) {
             bytes += pkts[i]->pkt_len;
         }
-        count(&port->counters.rx_packets, n);
-        count(&port->counters.rx_bytes, bytes);
+        traffic_count_rx(number, n, bytes);
         dispose(port, number, queue, pkts, n);
     }
     return n;
@@ -436,7 +358,8 @@ set_interrupts(bool on)
 static void
 choose_wakers(int op)
 {
-    for (unsigned int i = 0; i < n_ports && sleeps; i++) {
+    for (unsigned int i = 0;
+         i < n_ports && sleeps && !traffic_net_is_used(); i++) {
         if (ports[i].role != TRAFFIC_IGNORE) {
             rte_eth_dev_rx_intr_ctl_q(i, 0, RTE_EPOLL_PER_THREAD, op, NULL);
         }
@@ -450,6 +373,10 @@ sleep_for_packets(void)
     struct rte_epoll_event event;
     unsigned int n;
 
+    if (traffic_net_is_used()) {
+        traffic_net_sleep();
+        return run_ports();
+    }
     set_interrupts(true);
     n = run_ports();
     if (!n) {

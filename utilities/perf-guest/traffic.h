@@ -59,10 +59,13 @@ struct traffic_counters {
     uint64_t rx_bytes;
 };
 
-/* Starts the ports 0 to 'n' - 1 of DPDK, with 'n_queues' queue pairs each, and
- * with receive interrupts, of the first queue, if 'sleep'.  Streams send every
- * 32 packets on another queue, each flow always on the same.  Returns null or what went wrong. */
-const char *traffic_init(unsigned int n, unsigned int n_queues, bool sleep);
+/* Starts ports 0 to 'n' - 1, with 'n_queues' queue pairs each, and with receive
+ * interrupts, of the first queue, if 'sleep': those of libvpci at 'addresses'
+ * (then only port 0 may sleep), or DPDK's if that is null.  Streams send every
+ * 32 packets on another queue, each flow always on the same.  Returns null or
+ * what went wrong. */
+const char *traffic_init(unsigned int n, unsigned int n_queues, bool sleep,
+                         char *const addresses[]);
 
 /* All roles become TRAFFIC_IGNORE and there is no stream. */
 void traffic_reset(void);

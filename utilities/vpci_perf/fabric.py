@@ -3,10 +3,13 @@
 import itertools
 import os
 import sys
+import time
 
 from . import guests, process
 
 RELAY_TIMEOUT = 10
+SETTLE_TIMEOUT = 5
+SETTLE_SECONDS = 0.1
 _numbers = itertools.count()
 
 
@@ -21,6 +24,7 @@ class Fabric:
     def __init__(self, env):
         self.env = env
         self.switch = None
+        self.bypasses = False       # Guests reach each other without it.
         self.guests = []
         self.linux = None
         self._places = []
@@ -35,6 +39,13 @@ class Fabric:
         guest = guests.PerfGuest(self.env, vdevs, cpu, sleep, queues)
         self.guests.append(guest)
         self._places += [(guest, i) for i in range(len(vdevs))]
+        return guest
+
+    def add_native_guest(self, addresses, cpu, sleep=False, queues=1):
+        """A process with the next ports, those of libvpci at 'addresses'."""
+        guest = guests.PerfGuest(self.env, [], cpu, sleep, queues, addresses)
+        self.guests.append(guest)
+        self._places += [(guest, i) for i in range(len(addresses))]
         return guest
 
     def reverse(self):
@@ -73,9 +84,20 @@ class Fabric:
         """Whatever has cpu_seconds()."""
         return self.guests + ([self.linux] if self.linux else [])
 
+    def settle(self):
+        """Waits, as long as that may take, until guests that have begun to
+        send reach each other without the switch."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT
+        packets = -1
+        while self.bypasses and time.monotonic() < deadline:
+            before, packets = packets, self.switch.busy_cycles()[1]
+            if packets == before:
+                break
+            time.sleep(SETTLE_SECONDS)
+
     def processors(self):
         """Who is on which processor, in words."""
-        if self.switch:
+        if self.switch and not self.bypasses:
             return (f"switch on {self.env.switch_cpu}, all guests share "
                     f"{self.env.guest_cpu}")
         if self.guests:

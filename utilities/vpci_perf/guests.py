@@ -53,14 +53,15 @@ class _Guest:
 class PerfGuest(_Guest):
     """Our own traffic program: one guest for each device."""
 
-    def __init__(self, env, vdevs, cpu, sleep=False, queues=1):
+    def __init__(self, env, vdevs, cpu, sleep=False, queues=1, addresses=()):
+        """Has DPDK's devices 'vdevs', or those of libvpci at 'addresses'."""
         args, self._prefix = _eal_args(
             env, vdevs, cpu, 32 + 3 * (2 * queues + 1) * len(vdevs))
-        self.n = len(vdevs)
+        self.n = len(vdevs) + len(addresses)
         self.polls = not sleep
         self._talk = process.Conversation(
             [env.helper("vpci-perf-guest"), *args, "--", str(self.n),
-             str(queues)] + (["sleep"] if sleep else []),
+             str(queues), "sleep" if sleep else "poll", *addresses],
             os.path.join(env.work_dir, f"{self._prefix}.log"), cpus={cpu})
 
     def wait(self):

@@ -119,6 +119,19 @@ class Switch:
         self.n_ports = i + 1
         return path
 
+    def add_native_port(self, n_ports):
+        """Adds the next port, for a guest that uses libvpci and may have links
+        with those of 'n_ports' ports.  Returns the port's address."""
+        i = self.n_ports
+        path = os.path.join(self.dir, f"p{i}.vpci")
+        others = ",".join(f"p{j}" for j in range(n_ports) if j != i)
+        self.vsctl("add-port", "br0", f"p{i}", "--", "set", "Interface",
+                   f"p{i}", "type=vpci", f"ofport_request={i + 1}",
+                   f"options:ivshmem-path={path}",
+                   f'options:links="{others}"')
+        self.n_ports = i + 1
+        return path
+
     def wait_for_guests(self):
         """Waits until all ports have a guest."""
         ports = [f"p{i}" for i in range(self.n_ports)]

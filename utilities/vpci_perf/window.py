@@ -20,6 +20,8 @@ MAX_CYCLES_PER_SECOND = 1e10
 # packets on.
 MAX_DISAGREEMENT = 0.15
 MIN_PACKETS = 1000
+# Share of packets that may go through a switch which is not needed.
+MAX_SWITCHED = 0.001
 
 
 class Load:
@@ -79,7 +81,11 @@ class Load:
             "host_cpu": spent["switch"] / spent["time"],
         }
         notes = []
-        if self._fabric.switch:
+        if self._fabric.bypasses:
+            figures["switch_cycles_per_packet"] = \
+                self._cycles / max(packets, 1)
+            notes += self._bypass_notes(sent)
+        elif self._fabric.switch:
             # Both counters of the switch are read at once, those of guests a
             # little earlier: so it is cycles for each packet that the switch
             # received, times how many of these it takes for one that crossed.
@@ -96,6 +102,11 @@ class Load:
             / max(len(polling), 1)
         if polling and share < MIN_POLLING_SHARE:
             return [f"guests had {share:.0%} of their processor"]
+        return []
+
+    def _bypass_notes(self, sent):
+        if self._received > MAX_SWITCHED * sent:
+            return [f"the switch received {self._received} of {sent} packets"]
         return []
 
     def _switch_notes(self, sent):
@@ -166,6 +177,7 @@ def measure(fabric, senders, receivers, seconds, warm_up=WARM_UP_SECONDS,
     arrive even after a pause, are lost."""
     fabric.tell_all("start")
     time.sleep(warm_up)
+    fabric.settle()
     before, load = Counters(fabric), Load(fabric)
     fabric.tell_all("record")
     time.sleep(seconds)

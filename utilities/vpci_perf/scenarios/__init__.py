@@ -35,6 +35,8 @@ IMIX = (64,) * 7 + (594,) * 4 + (1518,)
 IMIX_NAME = "imix"
 # Label of cases whose guests sleep until an interrupt comes.
 SLEEP = "sleep"
+# Label of cases in which other guests keep the switch busy.
+BESIDE = "beside a flood"
 # OpenFlow rules: what port 0 sends goes to port 1, and the other way.
 PAIR = ("in_port=1,actions=output:2", "in_port=2,actions=output:1")
 

@@ -28,7 +28,7 @@ class Chain(Scenario):
         fabric.tell(0, "stream", last, f"size={case.sizes()}",
                     f"flows={case.flows}")
         for i in range(1, last, 2):
-            fabric.tell(i, "forward", i + 1)
+            fabric.tell(i, "forward", fabric.place(i + 1)[1])
         fabric.tell(last, "sink")
         return fabric
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Round trips."""
-from . import PAIR, ROUND_TRIPS, SLEEP, Case, Scenario
+from . import BESIDE, PAIR, ROUND_TRIPS, SLEEP, Case, Scenario
 from ..window import measure
 
 LOW_RATE = 10000
@@ -8,7 +8,6 @@ SAME_RATE = 1000000
 HIGH_LOAD = 0.8
 SLEEP_INTERVAL_US = 500
 LOW, SAME, HIGH = "low", "1 Mpps", "80 %"
-BESIDE = "beside a flood"
 # Beside ports 0 and 1: from port 2 to port 3, as much as can be.
 FLOOD = ("in_port=3,actions=output:4",)
 
