@@ -9,8 +9,9 @@
  * One that leaves: its hint goes, and the sender says so.  When the receiver
  * has taken what was in the link then, its acceptance goes.
  *
- * Nobody is waited for for long.  What a guest has sent before it went is
- * accepted for longer, unless policy has changed. */
+ * Nobody is waited for for long.  But as long as policy allows it, what was
+ * sent to a guest that hangs is accepted when it goes on, and what a guest had
+ * sent before it went, for a while. */
 
 #include "netdev-vpci-link-private.h"
 
@@ -26,7 +27,7 @@
 #define ON_MS 1000
 #define ON_MS_IF_OTHERS_LEAVE 20
 #define OFF_MS 70
-#define OFF_MS_WITHOUT_HURRY 1000
+#define PATIENCE_MS 1000
 
 /* What a guest can have received in a millisecond, at most. */
 #define MAX_PACKETS_PER_MS 300000
@@ -508,6 +509,7 @@ start(struct vpci_way *way, enum vpci_move move, long long int now)
 {
     way->move = move;
     way->since = now;
+    way->patient_until = 0;
     way->n_moves++;
 }
 
@@ -696,11 +698,11 @@ give_up(struct vpci_way *way, struct vpci_offload *o, long long int now,
         bool others_leave)
     OVS_REQUIRES(links_mutex)
 {
-    long long int limit = (!is_moving_off(way)
-                           ? (others_leave ? ON_MS_IF_OTHERS_LEAVE : ON_MS)
-                           : (way->no_hurry ? OFF_MS_WITHOUT_HURRY : OFF_MS));
+    long long int limit = (is_moving_off(way) ? OFF_MS
+                           : others_leave ? ON_MS_IF_OTHERS_LEAVE : ON_MS);
 
-    if (way->move == VPCI_MOVE_NONE || now - way->since < limit) {
+    if (way->move == VPCI_MOVE_NONE || now - way->since < limit
+        || (is_moving_off(way) && now < way->patient_until)) {
         return;
     }
     way->n_late++;
@@ -752,20 +754,31 @@ mark_all(struct vpci_way *way, long long int now)
     }
 }
 
-/* Finds out what has to leave the link, and whether that may take its time.
- * There is no policy for what another switch has allowed. */
+/* Finds out how long the receiver may take for what has been sent.  There is
+ * no policy for what another switch has allowed. */
+static void
+set_patience(struct vpci_way *way, bool any_over, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    if (any_over || way->is_old || !vpci_way_is_allowed(way)) {
+        way->patient_until = 0;
+    } else if (vpci_way_receiver(way)->is_silent
+               || (way->link->guest_left && !way->patient_until)) {
+        way->patient_until = now + PATIENCE_MS;
+    }
+}
+
+/* Finds out what has to leave the link. */
 static void
 mark(struct vpci_way *way, struct vpci_offload *o, long long int now)
     OVS_REQUIRES(links_mutex)
 {
-    const struct vpci_link *link = way->link;
     bool any_over = !o || mark_over(way, o, now);
 
     if (way->all_leave || !o || !vpci_way_is_possible(way)) {
         mark_all(way, now);
     }
-    way->no_hurry = (link->guest_left && !any_over && !way->is_old
-                     && vpci_way_is_allowed(way));
+    set_patience(way, any_over, now);
 }
 
 /* Says whether any megaflows are to leave, or to join. */
@@ -831,5 +844,5 @@ vpci_way_run(struct vpci_way *way, long long int now)
         start_on(way, o, now);
     }
     count(way, o, now);
-    return way->move != VPCI_MOVE_NONE;
+    return way->move != VPCI_MOVE_NONE && now >= way->patient_until;
 }

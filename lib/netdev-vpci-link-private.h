@@ -35,6 +35,9 @@ struct vpci_linker {
     uint32_t n_queues;
     uint32_t n_links;           /* That the guest would use. */
     uint32_t generation;        /* Of what it is told. */
+    uint32_t heartbeat;         /* The guest's, when it last changed, */
+    long long int heard_at;     /* which was then, in ms. */
+    bool is_silent;             /* It hangs. */
 
     /* A switch that was here before may have left links, which go on as they
      * were until all has been learnt anew. */
@@ -73,8 +76,9 @@ struct vpci_way {
      * neither megaflows nor entries here. */
     bool is_old;
 
-    bool all_leave;             /* All megaflows are to leave it, and */
-    bool no_hurry;              /* nothing forbids what has been sent. */
+    bool all_leave;             /* All megaflows are to leave it; and */
+    long long int patient_until; /* policy allows what has been sent until
+                                  * then, at least. */
     enum vpci_move move;
     uint32_t generation;        /* Of hints that the sender is to follow. */
     long long int since;        /* When the move has begun, in ms. */

@@ -82,7 +82,8 @@ show_way(const struct vpci_way *way, struct ds *s)
     if (from->runs) {
         ds_put_format(s, ", generation:%"PRIu32, from->guest.past->hints);
     }
-    ds_put_format(s, "%s%s\n", move ? ", " : "", move ? move : "");
+    ds_put_format(s, "%s%s%s\n", move ? ", " : "", move ? move : "",
+                  to->runs && to->is_silent ? ", the receiver hangs" : "");
 }
 
 static void

@@ -28,6 +28,12 @@
  * this, and two moves. */
 #define RUN_MS 10
 
+/* Of a base region. */
+#define GUEST_SIDE 1
+
+/* A guest that has shown no life for so long hangs, in ms. */
+#define SILENCE_MS 1000
+
 /* How long to sleep while guests are about to do something, in us. */
 #define MOVE_US 100
 
@@ -196,6 +202,7 @@ vpci_way_is_possible(const struct vpci_way *way)
     OVS_REQUIRES(links_mutex)
 {
     return (!way->link->why && way->link->state == VPCI_LINK_UP && !way->is_old
+            && !vpci_way_receiver(way)->is_silent
             && way_is_possible(vpci_way_sender(way), vpci_way_receiver(way)));
 }
 
@@ -454,12 +461,38 @@ look(long long int now)
     }
 }
 
+/* Finds out which guests hang.  If we did ourselves, for longer than from
+ * 'last' to 'now' is usual, nobody is blamed. */
+static void
+listen_to_guests(long long int last, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    bool late = now - last > SILENCE_MS / 2;
+    struct vpci_linker *linker;
+
+    LIST_FOR_EACH (linker, node, &linkers) {
+        uint32_t heartbeat;
+
+        if (!linker->runs) {
+            continue;
+        }
+        heartbeat = vpci_load32(
+            &vpci_layout_state(linker->guest.layout, linker->guest.memory,
+                               GUEST_SIDE)->heartbeat);
+        if (heartbeat != linker->heartbeat || late) {
+            linker->heartbeat = heartbeat;
+            linker->heard_at = now;
+        }
+        linker->is_silent = now - linker->heard_at > SILENCE_MS;
+    }
+}
+
 /* The thread. */
 
 static void *
 links_main(void *aux OVS_UNUSED)
 {
-    long long int look_at = 0;
+    long long int look_at = 0, last = 0;
 
     for (;;) {
         uint64_t seq = seq_read(thread_seq);
@@ -468,6 +501,8 @@ links_main(void *aux OVS_UNUSED)
         bool soon = false, any, may;
 
         ovs_mutex_lock(&links_mutex);
+        listen_to_guests(last, now);
+        last = now;
         if (now >= look_at) {
             look(now);
             look_at = now + LOOK_MS;
@@ -562,7 +597,7 @@ vpci_linker_start(struct vpci_linker *linker,
     linker->n_links = MIN(vpci_channel_n_links(guest->channel),
                           VPCI_LINKS_MAX);
     linker->runs = true;
-    linker->started_at = time_msec();
+    linker->started_at = linker->heard_at = time_msec();
     vpci_store32(&vpci_layout_port(guest->memory)->max_vlans,
                  vpci_max_vlans());
     if (guest->resumed && !linker->n_starts) {
