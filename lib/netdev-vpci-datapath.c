@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the provider has to know of the datapath's configuration.
+/* What the provider has to know of Open vSwitch, and the interface for netdev
+ * providers does not say: the linker gives us functions of it, by --wrap.
  *
  * With other_config:tx-flush-interval a polling thread keeps what it sends for
- * a while.  The interface for netdev providers does not say so, though packets
- * that are spliced must not overtake those: so the linker gives us
- * dpif_set_config(), by --wrap. */
+ * a while.  Packets that are spliced must not overtake those: dpif_set_config().
+ *
+ * A switch that ends deletes megaflows and ports as if they were not wanted any
+ * more: bridge_exit(). */
 
 #include "netdev-vpci-private.h"
 
 #include <rte_cycles.h>
+
+#include "netdev-vpci-link.h"
 
 #include "dpdk.h"
 #include "smap.h"
@@ -22,6 +26,8 @@ struct dpif;
 
 void __real_dpif_set_config(struct dpif *, const struct smap *);
 void __wrap_dpif_set_config(struct dpif *, const struct smap *);
+void __real_bridge_exit(bool delete_datapath);
+void __wrap_bridge_exit(bool delete_datapath);
 
 /* Only the main thread writes. */
 static uint64_t hold_cycles;
@@ -75,4 +81,13 @@ __wrap_dpif_set_config(struct dpif *dpif, const struct smap *other_config)
         __atomic_store_n(&old_until, now + old, __ATOMIC_RELAXED);
         __atomic_store_n(&hold_cycles, hold, __ATOMIC_RELEASE);
     }
+}
+
+void
+__wrap_bridge_exit(bool delete_datapath)
+{
+    if (!delete_datapath) {
+        vpci_links_keep();
+    }
+    __real_bridge_exit(delete_datapath);
 }

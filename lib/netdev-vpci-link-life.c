@@ -62,7 +62,7 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
     struct vpci_links_past *past = linker->guest.past;
     struct vpci_abi_link *abi;
 
-    if (!linker->runs) {
+    if (!linker->runs || links_are_kept) {
         return;
     }
     abi = vpci_layout_link(linker->guest.layout, linker->guest.memory,
@@ -349,7 +349,7 @@ void
 vpci_link_end(struct vpci_link *link, const char *why)
     OVS_REQUIRES(links_mutex)
 {
-    if (link->why) {
+    if (link->why || links_are_kept) {
         return;
     }
     link->why = xstrdup(why);

@@ -164,6 +164,9 @@ extern struct ovs_list linkers OVS_GUARDED_BY(links_mutex);
 extern struct ovs_list links OVS_GUARDED_BY(links_mutex);
 extern struct ovs_list pairs OVS_GUARDED_BY(links_mutex);
 
+/* Nothing of links, nor what guests are told of them, changes any more. */
+extern bool links_are_kept OVS_GUARDED_BY(links_mutex);
+
 /* netdev-vpci-link.c */
 
 /* The link thread is to look at once. */

@@ -53,6 +53,7 @@ struct ovs_list links OVS_GUARDED_BY(links_mutex)
     = OVS_LIST_INITIALIZER(&links);
 struct ovs_list pairs OVS_GUARDED_BY(links_mutex)
     = OVS_LIST_INITIALIZER(&pairs);
+bool links_are_kept OVS_GUARDED_BY(links_mutex);
 
 static struct seq *thread_seq;  /* Changes when the thread is to look. */
 static struct seq *main_seq;    /* Changes when the main thread is... */
@@ -78,7 +79,7 @@ vpci_linker_ring(struct vpci_linker *linker)
 {
     struct vpci_abi_port *port;
 
-    if (!linker->runs) {
+    if (!linker->runs || links_are_kept) {
         return;
     }
     port = vpci_layout_port(linker->guest.memory);
@@ -95,7 +96,7 @@ void
 vpci_linker_publish(struct vpci_linker *linker)
     OVS_REQUIRES(links_mutex)
 {
-    if (linker->runs) {
+    if (linker->runs && !links_are_kept) {
         vpci_projection_publish(linker->hints,
                                 vpci_layout_hints(linker->guest.layout,
                                                   linker->guest.memory),
@@ -503,15 +504,15 @@ links_main(void *aux OVS_UNUSED)
         ovs_mutex_lock(&links_mutex);
         listen_to_guests(last, now);
         last = now;
-        if (now >= look_at) {
+        if (now >= look_at && !links_are_kept) {
             look(now);
             look_at = now + LOOK_MS;
         }
         LIST_FOR_EACH (link, node, &links) {
-            soon |= vpci_link_run(link, now);
+            soon |= !links_are_kept && vpci_link_run(link, now);
         }
-        any = !ovs_list_is_empty(&links);
-        may = !ovs_list_is_empty(&linkers);
+        any = !ovs_list_is_empty(&links) && !links_are_kept;
+        may = !ovs_list_is_empty(&linkers) && !links_are_kept;
         ovs_mutex_unlock(&links_mutex);
 
         if (soon) {
@@ -663,6 +664,14 @@ vpci_linker_add_counters(const struct vpci_linker *linker,
     tx->packets += tx->linked_packets;
     rx->bytes += vpci_counter_read(&linker->rx_bytes);
     tx->bytes += vpci_counter_read(&linker->tx_bytes);
+}
+
+void
+vpci_links_keep(void)
+{
+    ovs_mutex_lock(&links_mutex);
+    links_are_kept = true;
+    ovs_mutex_unlock(&links_mutex);
 }
 
 void

@@ -85,6 +85,10 @@ void vpci_linker_add_counters(const struct vpci_linker *,
 void vpci_link_flow_changed(struct vpci_flow *);
 void vpci_link_flow_gone(struct vpci_flow *);
 
+/* Links stay as they are from now on, whatever becomes of ports and megaflows:
+ * the switch ends, and the next one will go on with them.  Main thread. */
+void vpci_links_keep(void);
+
 /* Does what others have asked for.  Main thread. */
 void vpci_links_run(void);
 void vpci_links_wait(void);

@@ -5,7 +5,9 @@ sbin_PROGRAMS += vswitchd/ovs-vswitchd
 vswitchd_ovs_vswitchd_SOURCES = $(NETDEV_VPCI_SOURCES)
 vswitchd_ovs_vswitchd_CPPFLAGS = $(NETDEV_VPCI_CPPFLAGS)
 vswitchd_ovs_vswitchd_CFLAGS = $(NETDEV_VPCI_CFLAGS)
-vswitchd_ovs_vswitchd_LDFLAGS = -Wl,--wrap=dpif_set_config
+vswitchd_ovs_vswitchd_LDFLAGS = \
+	-Wl,--wrap=bridge_exit \
+	-Wl,--wrap=dpif_set_config
 vswitchd_ovs_vswitchd_LDADD = \
 	$(OVS_VSWITCHD_OBJECTS) \
 	lib/libvpci.la \
