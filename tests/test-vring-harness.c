@@ -157,8 +157,7 @@ chain_byte(const struct guest *g, const struct chain *c, uint32_t i)
     check_failed(__FILE__, __LINE__, "byte inside chain");
 }
 
-/* Byte 'i' of the frame 'seed'. */
-static uint8_t
+uint8_t
 frame_byte(uint32_t seed, uint32_t i)
 {
     return (seed * 2654435761u >> 24) + i * 7 + (i >> 8);

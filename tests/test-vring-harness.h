@@ -106,6 +106,9 @@ uint8_t *guest_byte(const struct guest *, uint64_t addr);
 unsigned int random_pieces(uint32_t len, uint32_t hdr_len, unsigned int max,
                            uint32_t lens[]);
 
+/* Byte 'i' of the frame 'seed', behind the header. */
+uint8_t frame_byte(uint32_t seed, uint32_t i);
+
 /* From the driver. */
 
 /* Adds the frame 'seed' in 'n' pieces of the lengths 'lens', which include the

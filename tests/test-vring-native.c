@@ -13,6 +13,7 @@
 
 #include "test-vring-harness.h"
 #include "vpci/channel.h"
+#include "vpci/splice.h"
 #include "vpci/vring.h"
 
 #define F_CSUM (UINT64_C(1) << 0)
@@ -313,6 +314,162 @@ test_native_notify(void)
     vpci_vring_release(n.from, 1);
     CHECK(vpci_vring_notify(n.from) && is_rung(n.from_fd));
     native_uninit(&n);
+}
+
+/* Splicing: frames as those of guests of the harness. */
+
+static uint32_t
+splice_len(uint32_t seed)
+{
+    return 60 + seed % 11 * (seed % 3) * 70;
+}
+
+/* The guest sends frame 'seed', if there is room for it. */
+static bool
+send_frame(struct native *n, uint32_t seed)
+{
+    struct vpci_ring_tx *tx = vpci_channel_tx(n->sides[1], 0);
+    uint32_t len = splice_len(seed);
+    uint8_t *p = vpci_ring_reserve(tx, len);
+
+    for (uint32_t i = 0; p && i < len; i++) {
+        p[i] = frame_byte(seed, i);
+    }
+    if (p) {
+        vpci_ring_submit(tx, len, NULL);
+        vpci_ring_publish(tx);
+    }
+    return p != NULL;
+}
+
+/* The guest receives frame 'seed', if that has come. */
+static bool
+receive_frame(struct native *n, uint32_t seed)
+{
+    struct vpci_ring_rx *rx = vpci_channel_rx(n->sides[1], 0);
+    struct vpci_ring_pkt seen;
+    struct vpci_iov iov;
+    struct vpci_pkt pkt = { .iov = &iov, .n_iov = 1 };
+
+    if (!vpci_ring_peek(rx, &seen, 1)) {
+        return false;
+    }
+    iov.base = (void *) (uintptr_t) seen.data;
+    iov.len = pkt.len = seen.len;
+    CHECK(!seen.offload.flags && !seen.offload.gso_type);
+    check_peeked_bytes(&pkt, seed, splice_len(seed));
+    vpci_ring_release(rx, 1);
+    return true;
+}
+
+/* One end of a splice: either of the two kinds. */
+struct end {
+    struct native *native;
+    struct guest *guest;
+    struct vpci_vring *vr;
+};
+
+static bool
+end_sends(const struct end *e, uint32_t seed)
+{
+    uint32_t len;
+
+    if (e->native) {
+        return send_frame(e->native, seed);
+    }
+    len = splice_len(seed) + e->guest->hdr_len;
+    if (guest_send(e->guest, seed, &len, 1, false) < 0) {
+        return false;
+    }
+    vring_driver_publish(e->guest->drv);
+    return true;
+}
+
+/* Receives frames from '*seed' on, of those before 'end'. */
+static void
+end_receives(const struct end *e, uint32_t *seed, uint32_t end)
+{
+    for (; *seed != end && random_below(20); ++*seed) {
+        if (e->guest) {
+            check_received(e->guest, *seed, splice_len(*seed));
+        } else {
+            CHECK(receive_frame(e->native, *seed));
+        }
+    }
+}
+
+static void
+splice_ends(const struct end *from, const struct end *to, uint32_t max_len)
+{
+    const struct vpci_steer_plain any = { .entry = 0 };
+    uint32_t sent = 0, done = 0, received = 0, n_easy = 0;
+
+    while (received < 3000) {
+        struct vring_driver_reaped reaped[64];
+        struct vpci_spliced spliced;
+        struct vpci_pkt pkt;
+        unsigned int n;
+
+        while (random_below(30) && end_sends(from, sent)) {
+            sent++;
+        }
+        while (to->guest && random_below(30)
+               && guest_post_one(to->guest, 2000) >= 0) {
+            vring_driver_publish(to->guest->drv);
+        }
+        n = vpci_vring_splice(from->vr, to->vr, &any, max_len, &spliced);
+        for (unsigned int i = 0; i < n; i++) {
+            CHECK(spliced.lens[i] == splice_len(done + i));
+            CHECK(spliced.lens[i] <= max_len);
+        }
+        if (n) {
+            for (unsigned int i = 0; i < sizeof spliced.first; i++) {
+                CHECK(i >= spliced.lens[0]
+                      || spliced.first[i] == frame_byte(done, i));
+            }
+        } else if (vpci_vring_peek(from->vr, &pkt, 1)) {
+            CHECK(spliced.stopped);
+            n = vpci_vring_push(to->vr, &pkt, 1);
+            vpci_vring_release(from->vr, n);
+            CHECK(!n || pkt.fate == VPCI_PKT_SENT);
+            n_easy -= n;
+        }
+        n_easy += n;
+        done += n;
+        end_receives(to, &received, done);
+        if (from->guest) {
+            vring_driver_reap(from->guest->drv, reaped, 64);
+        }
+    }
+    CHECK(n_easy > 1000);
+}
+
+/* Easy frames, from native rings and to them, in one step. */
+void
+test_native_splice(void)
+{
+    for (int kinds = 1; kinds < 4; kinds++) {
+        struct native a, b;
+        struct guest g;
+        struct end from = { .native = &a }, to = { .native = &b };
+
+        native_init(&a, 0);
+        native_init(&b, 0);
+        guest_init(&g, NO_OFFLOADS | MODERN, 64, 60, true);
+        g.zero_headers = true;
+        if (!(kinds & 1)) {
+            from = (struct end) { .guest = &g };
+        }
+        if (!(kinds & 2)) {
+            to = (struct end) { .guest = &g };
+        }
+        from.vr = from.native ? a.from : g.vr;
+        to.vr = to.native ? b.to : g.vr;
+        splice_ends(&from, &to, 1000);
+        native_uninit(&a);
+        native_uninit(&b);
+        guest_destroy(&g);
+    }
 }
 
 /* The guest begins anew, or breaks the ring. */

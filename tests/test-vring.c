@@ -42,6 +42,7 @@ static const struct {
     { "dirty-log", test_dirty_log },
     { "native", test_native },
     { "native-notify", test_native_notify },
+    { "native-splice", test_native_splice },
     { "native-ends", test_native_ends },
     { "stress-split", test_stress_split },
     { "stress-packed", test_stress_packed },

@@ -29,6 +29,7 @@ void test_dirty_log(void);
 /* test-vring-native.c. */
 void test_native(void);
 void test_native_notify(void);
+void test_native_splice(void);
 void test_native_ends(void);
 
 /* test-vring-notify.c. */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "vpci/ring.h"
 #include "vring-private.h"
 #include "vring-push.h"
 
@@ -16,11 +17,13 @@ _Static_assert(VPCI_STEER_PLAIN_HEADERS <= HEAD
 _Static_assert(HEAD == VPCI_SPREAD_HEADERS, "queues are chosen by the head");
 _Static_assert(VPCI_STEER_TCP_HEADERS > HEAD, "TCP takes a longer look");
 
-/* One of the two rings, and buffers of it: each is one descriptor. */
+/* One of the two rings, and buffers of it: each is one descriptor, or, in a
+ * native ring, a packet.  A native ring that is written to has no buffers until
+ * the lengths of packets are known. */
 struct side {
     struct vpci_vring *vr;
     struct vpci_memory_region region;
-    uint32_t hdr_len;
+    uint32_t hdr_len;           /* 0 in a native ring. */
     bool more;                  /* There are descriptors behind these. */
     uint32_t n;
     uint8_t *buffers[VPCI_VRING_BURST];
@@ -32,7 +35,7 @@ side_init(struct side *side, struct vpci_vring *vr)
 {
     side->vr = vr;
     side->region = vr->region;
-    side->hdr_len = vr->hdr_len;
+    side->hdr_len = vr->is_native ? 0 : vr->hdr_len;
     side->more = false;
     side->n = 0;
 }
@@ -115,12 +118,33 @@ side_take_packed(struct side *side, uint32_t max, bool write)
     }
 }
 
+/* Takes up to 'max' packets of a native ring. */
+static void
+side_take_native(struct side *side, uint32_t max)
+{
+    struct vpci_ring_pkt seen[VPCI_VRING_BURST];
+
+    side->n = vring_native_look(side->vr, seen, max);
+    for (uint32_t i = 0; i < side->n; i++) {
+        /* Nobody writes to it. */
+        side->buffers[i] = (uint8_t *) (uintptr_t) seen[i].data;
+        side->lens[i] = seen[i].len;
+        vring_prefetch_buffer(side->buffers[i], 0, false);
+    }
+}
+
 /* Takes up to 'max' buffers of ring 'vr' that are easy. */
 VRING_INLINE void
 side_fill(struct side *side, struct vpci_vring *vr, uint32_t max, bool write)
 {
     side_init(side, vr);
-    if (vr->packed) {
+    if (vr->is_native) {
+        if (write) {
+            side->n = vring_native_can_push(vr) ? max : 0;
+        } else {
+            side_take_native(side, max);
+        }
+    } else if (vr->packed) {
         side_take_packed(side, max, write);
     } else {
         side_take_split(side, max, write);
@@ -185,20 +209,37 @@ look_at(const struct vpci_steer_plain *plain, const uint8_t *src,
             || is_tcp(plain, head, src, len, tcp_flags));
 }
 
-/* Writes a frame of 'len' bytes to 'dst': what is in 'head', and what is behind
- * that at 'src'. */
+/* Returns where frame 'i' of 'len' bytes goes, in 'to', or null if there is no
+ * room for it. */
+VRING_INLINE uint8_t *
+find_room(const struct side *to, uint32_t i, uint32_t len)
+{
+    if (to->vr->is_native) {
+        return vpci_ring_reserve(to->vr->native.tx, len);
+    }
+    return VRING_LIKELY(len <= to->lens[i]) ? to->buffers[i] : NULL;
+}
+
+/* Writes a frame of 'len' bytes to 'dst', which find_room() has found for frame
+ * 'i' of 'to': what is in 'head', and what is behind that at 'src'. */
 VRING_INLINE void
-write_frame(uint8_t *dst, uint32_t hdr_len, const uint8_t head[HEAD],
-            const uint8_t *src, uint32_t len)
+write_frame(const struct side *to, uint32_t i, uint8_t *dst,
+            const uint8_t head[HEAD], const uint8_t *src, uint32_t len)
 {
     const struct vpci_net_hdr hdr = { .flags = 0 };
 
-    vring_write_hdr(dst, &hdr, hdr_len);
-    dst += hdr_len;
+    if (!to->vr->is_native) {
+        vring_write_hdr(dst, &hdr, to->hdr_len);
+        to->vr->done[i].len = len + to->hdr_len;
+        dst += to->hdr_len;
+    }
     copy_head(dst, head, len);
     if (len > HEAD) {
         /* A guest may give the same memory for both. */
         memmove(dst + HEAD, src + HEAD, len - HEAD);
+    }
+    if (to->vr->is_native) {
+        vpci_ring_submit(to->vr->native.tx, len, NULL);
     }
 }
 
@@ -209,7 +250,6 @@ splice_frames(const struct side *from, const struct side *to,
               const struct vpci_steer_plain *plain, uint32_t max_len,
               struct vpci_spliced *spliced)
 {
-    struct vring_used_elem *done = to->vr->done;
     const struct vpci_steer_plain p = *plain;
     uint32_t n = from->n < to->n ? from->n : to->n;
     uint32_t i;
@@ -218,17 +258,20 @@ splice_frames(const struct side *from, const struct side *to,
         uint8_t head[HEAD] __attribute__((aligned(32)));
         const uint8_t *src = from->buffers[i] + from->hdr_len;
         uint32_t len = from->lens[i];
+        uint8_t *dst;
 
-        if (VRING_UNLIKELY(len > to->lens[i] || len > max_len
-                           || len < VPCI_STEER_PLAIN_HEADERS)
+        if (VRING_UNLIKELY(len > max_len || len < VPCI_STEER_PLAIN_HEADERS)
             || !look_at(&p, src, len, head, &spliced->tcp_flags)) {
             break;
         }
-        write_frame(to->buffers[i], to->hdr_len, head, src, len);
+        dst = find_room(to, i, len);
+        if (VRING_UNLIKELY(!dst)) {
+            break;
+        }
+        write_frame(to, i, dst, head, src, len);
         if (!i) {
             memcpy(spliced->first, head, sizeof spliced->first);
         }
-        done[i].len = len + to->hdr_len;
         spliced->lens[i] = len;
         if (VRING_UNLIKELY(head[0] & 1)) {
             spliced->multicast |= UINT32_C(1) << i;
@@ -251,6 +294,10 @@ set_slots(struct vpci_vring *vr, uint32_t n)
 static void
 pushed(struct vpci_vring *vr, uint32_t n)
 {
+    if (vr->is_native) {
+        vring_native_pushed(vr, n);
+        return;
+    }
     set_slots(vr, n);
     vr->n_peeked = 0;
     if (vr->packed) {
@@ -265,7 +312,9 @@ pushed(struct vpci_vring *vr, uint32_t n)
 static void
 peeked(struct vpci_vring *vr, uint32_t n)
 {
-    set_slots(vr, n);
+    if (!vr->is_native) {
+        set_slots(vr, n);
+    }
     vr->n_peeked = n;
     vr->first_peeked = 0;
 }
@@ -273,8 +322,7 @@ peeked(struct vpci_vring *vr, uint32_t n)
 static bool
 is_easy(const struct vpci_vring *vr)
 {
-    return (vr->running && !vr->fault && !vr->cfg.log && !vr->starved
-            && !vr->is_native);
+    return vr->running && !vr->fault && !vr->cfg.log && !vr->starved;
 }
 
 unsigned int
@@ -353,13 +401,12 @@ vpci_vring_put(const struct vpci_splice_look *look, struct vpci_vring *to,
     side_fill(&dst, to, __builtin_popcount(which), true);
     for (; n < dst.n; n++) {
         uint32_t i = __builtin_ctz(which), len = look->iovs[i].len;
+        uint8_t *room = find_room(&dst, n, len);
 
-        if (VRING_UNLIKELY(len > dst.lens[n])) {
+        if (VRING_UNLIKELY(!room)) {
             break;
         }
-        write_frame(dst.buffers[n], dst.hdr_len, look->heads[i],
-                    look->iovs[i].base, len);
-        to->done[n].len = len + dst.hdr_len;
+        write_frame(&dst, n, room, look->heads[i], look->iovs[i].base, len);
         moved |= UINT32_C(1) << i;
         which &= which - 1;
     }

@@ -60,17 +60,22 @@ is_usable(struct vpci_vring *vr, enum vpci_fault_kind fault)
 }
 
 unsigned int
+vring_native_look(struct vpci_vring *vr, struct vpci_ring_pkt *seen,
+                  unsigned int max)
+{
+    struct vpci_ring_rx *rx = vr->native.rx;
+
+    return (rx && is_usable(vr, vpci_ring_rx_fault(rx))
+            ? vpci_ring_peek(rx, seen, max) : 0);
+}
+
+unsigned int
 vring_native_peek(struct vpci_vring *vr, struct vpci_pkt *pkts,
                   unsigned int max)
 {
     struct vpci_ring_pkt seen[VPCI_VRING_BURST];
-    struct vpci_ring_rx *rx = vr->native.rx;
-    unsigned int n;
+    unsigned int n = vring_native_look(vr, seen, max);
 
-    if (!rx || !is_usable(vr, vpci_ring_rx_fault(rx))) {
-        return 0;
-    }
-    n = vpci_ring_peek(rx, seen, max);
     for (unsigned int i = 0; i < n; i++) {
         /* Nobody writes to what was peeked at. */
         vr->iov[i].base = (void *) (uintptr_t) seen[i].data;
@@ -148,6 +153,20 @@ push_one(struct vpci_ring_tx *tx, const struct vpci_pkt *pkt)
     return VPCI_PKT_SENT;
 }
 
+bool
+vring_native_can_push(struct vpci_vring *vr)
+{
+    struct vpci_ring_tx *tx = vr->native.tx;
+
+    return tx && is_usable(vr, vpci_ring_tx_fault(tx));
+}
+
+void
+vring_native_pushed(struct vpci_vring *vr, unsigned int n)
+{
+    count_done(vr, n, vpci_ring_publish(vr->native.tx));
+}
+
 unsigned int
 vring_native_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
                   unsigned int n)
@@ -155,7 +174,7 @@ vring_native_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
     struct vpci_ring_tx *tx = vr->native.tx;
     unsigned int n_sent = 0, done;
 
-    if (!tx || !is_usable(vr, vpci_ring_tx_fault(tx))) {
+    if (!vring_native_can_push(vr)) {
         return vring_push_none(pkts, n);
     }
     for (done = 0; done < n; done++) {
@@ -167,7 +186,7 @@ vring_native_push(struct vpci_vring *vr, struct vpci_pkt *pkts,
         n_sent += pkts[done].fate == VPCI_PKT_SENT;
     }
     if (n_sent) {
-        count_done(vr, n_sent, vpci_ring_publish(tx));
+        vring_native_pushed(vr, n_sent);
     }
     return done;
 }

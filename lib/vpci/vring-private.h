@@ -250,6 +250,17 @@ int vring_split_find(struct vpci_vring *, struct vring_walk *w);
 void vring_split_pushed(struct vpci_vring *, uint32_t n);
 
 /* vring-native.c. */
+
+struct vpci_ring_pkt;
+
+/* Shows up to 'max' packets, at most VPCI_VRING_BURST, as vpci_ring_peek(). */
+unsigned int vring_native_look(struct vpci_vring *, struct vpci_ring_pkt *,
+                               unsigned int max);
+
+/* Before vpci_ring_reserve(), and after vpci_ring_submit() of 'n' packets. */
+bool vring_native_can_push(struct vpci_vring *);
+void vring_native_pushed(struct vpci_vring *, unsigned int n);
+
 unsigned int vring_native_peek(struct vpci_vring *, struct vpci_pkt *,
                                unsigned int max);
 void vring_native_release(struct vpci_vring *, unsigned int n);
