@@ -464,11 +464,12 @@ forget(struct vpci_link *link)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_pair *pair = link->pair;
-    bool was_up = link->ways[0].n_moves || link->ways[1].n_moves;
+    bool failed = (!link->guest_left && !link->ways[0].n_moves
+                   && !link->ways[1].n_moves);
 
     pair->link = NULL;
     pair->n_busy = 0;
-    pair->not_before = time_msec() + (was_up ? RETRY_SOON_MS : RETRY_MS);
+    pair->not_before = time_msec() + (failed ? RETRY_MS : RETRY_SOON_MS);
     free(pair->last_end);
     pair->last_end = link->why;
     link->why = NULL;
