@@ -675,6 +675,42 @@ run_offloads(void)
     return true;
 }
 
+static void
+change_max_len(struct world *w, uint32_t max_len)
+{
+    vpci_store32(&vpci_layout_port(w->ports[0].s.base)->max_len, max_len);
+    world_run(w);
+}
+
+/* The longest packet changes with the MTU of the port. */
+static bool
+run_max_len(void)
+{
+    static const struct vpci_ring_offload none;
+    struct world w;
+
+    CHECK(world_init(&w, NULL, NULL, NULL, false));
+    world_accept(&w, 0, 100, VPCI_ABI_ACCEPT);
+    world_hint(&w, 0, 100);
+    world_publish(&w, 0);
+    world_run(&w);
+    CHECK(passes(&w, 1518, none) && !passes(&w, 1519, none));
+    CHECK(goes_by_link(&w, 1518, none));
+    change_max_len(&w, 3018);
+    CHECK(passes(&w, 3018, none) && !passes(&w, 3019, none));
+    CHECK(goes_by_link(&w, 3018, none));
+    change_max_len(&w, 1018);
+    CHECK(passes(&w, 1018, none) && !passes(&w, 1019, none));
+    CHECK(goes_by_link(&w, 1018, none));
+
+    /* Nonsense changes nothing. */
+    change_max_len(&w, 0);
+    CHECK(passes(&w, 1018, none) && !passes(&w, 1019, none));
+    CHECK(world_stats(&w, 0).rx.rejected == 4);
+    world_uninit(&w);
+    return true;
+}
+
 /* Packets that are larger than their buffers are dropped; others are not. */
 static bool
 run_small_buffers(void)
@@ -1296,6 +1332,7 @@ main(int argc, char *argv[])
         { "queues", run_queues },
         { "classes", run_classes },
         { "offloads", run_offloads },
+        { "max-len", run_max_len },
         { "small-buffers", run_small_buffers },
         { "entries", run_entries },
         { "hostile", run_hostile },

@@ -479,6 +479,20 @@ follow_acceptances(struct vpci_net *net)
     }
 }
 
+/* Heeds that the MTU of the port has changed. */
+static void
+follow_max_len(struct vpci_net *net)
+{
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        struct net_link *link = net->links->slots[i];
+
+        if (link && link->policy.max_len != net->policy.max_len) {
+            __atomic_store_n(&link->policy.max_len, net->policy.max_len,
+                             __ATOMIC_RELAXED);
+        }
+    }
+}
+
 void
 net_links_prepare(void *net_)
 {
@@ -543,6 +557,7 @@ net_links_run(struct vpci_net *net, int64_t now_ms)
     apply_changes(net);
     destroy_those_over(links);
     if (net->n_queues) {
+        follow_max_len(net);
         acknowledge(net);
         follow_acceptances(net);
     }
