@@ -9,6 +9,7 @@ EXTRA_DIST += \
 # function that libvpci exports once: tests/check-libvpci.py.
 MAN_RST = \
 	Documentation/libvpci.7.rst \
+	Documentation/vpci-dump.1.rst \
 	Documentation/vpci-echo.1.rst \
 	Documentation/vpci-gen.1.rst \
 	Documentation/vpci-perf.1.rst \

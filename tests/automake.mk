@@ -229,6 +229,7 @@ TESTSUITE_AT = \
 	tests/guests.at \
 	tests/testsuite.at \
 	tests/vpci-bad-input.at \
+	tests/vpci-dump.at \
 	tests/vpci-fidelity.at \
 	tests/vpci-hostile.at \
 	tests/vpci-library.at \

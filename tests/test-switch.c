@@ -12,7 +12,8 @@
  *   --pcap=FILE            write up to 1000 packets there
  *
  * It prints "ready" once guests may attach, whenever it has heard that one has
- * come or gone, and counts when SIGTERM ends it.  Like any switch it may be killed: the next one goes on where it was. */
+ * come or gone, and counts when SIGTERM ends it.  Like any switch it may be
+ * killed: the next one goes on where it was. */
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1

@@ -86,6 +86,7 @@ dist_vpciperfsystems_DATA = \
 
 # Tools that attach to ports of vpci-net.
 bin_PROGRAMS += \
+	utilities/vpci-dump \
 	utilities/vpci-echo \
 	utilities/vpci-gen \
 	utilities/vpci-sink \
@@ -102,6 +103,19 @@ VPCI_PACKET_TOOL_SOURCES = \
 	utilities/perf-guest/histogram.h \
 	utilities/vpci-packet.c \
 	utilities/vpci-packet.h
+utilities_vpci_dump_CPPFLAGS = \
+	$(VPCI_TOOL_CPPFLAGS) \
+	-DVPCI_RUNDIR='"$(localstatedir)/run/openvswitch"'
+utilities_vpci_dump_LDADD = lib/libvpci.la
+utilities_vpci_dump_SOURCES = \
+	$(VPCI_TOOL_SOURCES) \
+	utilities/vpci-command.c \
+	utilities/vpci-command.h \
+	utilities/vpci-dump.c \
+	utilities/vpci-mirror.c \
+	utilities/vpci-mirror.h \
+	utilities/vpci-pcapng.c \
+	utilities/vpci-pcapng.h
 utilities_vpci_echo_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
 utilities_vpci_echo_LDADD = lib/libvpci.la
 utilities_vpci_echo_SOURCES = \

@@ -8,8 +8,8 @@
 #include "vpci/ring.h"
 
 /* A tap interface of Linux, one descriptor for each of its queues.  Functions
- * that fail return a positive errno and write what was wrong, and what to do, to
- * the 'size' bytes at 'reason'.
+ * that fail return a positive errno and write what was wrong, and what to do,
+ * to the 'size' bytes at 'reason'.
  *
  * Threads: one for each descriptor at a time; the other functions, one in
  * all. */

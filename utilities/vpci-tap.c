@@ -3,8 +3,9 @@
 /* vpci-tap: makes a port of vpci-net an interface of the kernel.  See
  * vpci-tap(1).
  *
- * Each queue has two threads, one for each way, which sleep in the kernel while
- * there is nothing to do.  The main thread makes the interface follow the port. */
+ * Each queue has two threads, one for each way, which sleep in the kernel
+ * while there is nothing to do.  The main thread makes the interface follow
+ * the port. */
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -33,8 +34,8 @@
 #define LOOK_MS 50
 #define QUIET_NS (NS / 2)
 
-/* A switch that has not shown for so long that it is alive is none: what is sent
- * stays in the ring. */
+/* A switch that has not shown for so long that it is alive is none: what is
+ * sent stays in the ring. */
 #define DEAD_MS 3000
 
 /* How long a burst may wait for room in the ring, while the kernel queues, or
@@ -175,9 +176,9 @@ is_stopping(void)
     return __atomic_load_n(&tap.stopping, __ATOMIC_ACQUIRE);
 }
 
-/* Sends 'n' packets to the switch, or drops those that there is no room for.  A
- * port with fewer queues than the interface has gets several of these by one of
- * its own. */
+/* Sends 'n' packets to the switch, or drops those that there is no room for.
+ * A port with fewer queues than the interface has gets several of these by one
+ * of its own. */
 static void
 send_to_switch(struct worker *w, unsigned int n)
 {

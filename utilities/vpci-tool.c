@@ -362,10 +362,15 @@ tool_parse(struct tool *t, int argc, char *argv[], const char *purpose,
 void
 tool_handle_signals(void)
 {
-    struct sigaction sa = { .sa_handler = interrupt };
+    struct sigaction sa = { .sa_handler = interrupt }, old;
 
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+
+    /* Unless nohup(1) says otherwise. */
+    if (!sigaction(SIGHUP, NULL, &old) && old.sa_handler != SIG_IGN) {
+        sigaction(SIGHUP, &sa, NULL);
+    }
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
@@ -553,7 +558,8 @@ tool_report(const struct tool *t, const char *kind,
     FILE *out = t->output ? t->output : stdout;
 
     if (t->json) {
-        fprintf(out, "{\"kind\": \"%s\", \"seconds\": %.3f", kind, tool_seconds(t));
+        fprintf(out, "{\"kind\": \"%s\", \"seconds\": %.3f", kind,
+                tool_seconds(t));
         for (unsigned int i = 0; i < n; i++) {
             fprintf(out, ", \"%s\": %.*f", fields[i].name,
                     fields[i].decimals, fields[i].value);

@@ -7,8 +7,9 @@
 
 #include "vpci/net.h"
 
-/* What the tools that attach to ports have in common: options, a port, buffers,
- * reports, an end.  One thread, but for functions that say otherwise. */
+/* What the tools that attach to ports have in common: options, a port,
+ * buffers, reports, an end.  One thread, but for functions that say
+ * otherwise. */
 
 #define TOOL_MAX_BURST VPCI_RING_BURST
 
@@ -22,8 +23,8 @@ enum {
 struct tool {
     const char *name;
 
-    /* What there is beside the options, for the help text: null for an ADDRESS,
-     * else one operand or more. */
+    /* What there is beside the options, for the help text: null for an
+     * ADDRESS, else one operand or more. */
     const char *operands_name;
     const char *operands_help;
 
@@ -105,16 +106,17 @@ bool tool_open(struct tool *);
 bool tool_attach(struct tool *);
 bool tool_wait(struct tool *);
 
-/* Signals that end the process are noticed by tool_is_interrupted() from now on.
- * tool_attach() does this, too. */
+/* Signals that end the process are noticed by tool_is_interrupted() from now
+ * on.  tool_attach() does this, too. */
 void tool_handle_signals(void);
 
-/* Makes 'bufs', with room for any packet.  Returns their memory, to be freed, or
- * null, having said why. */
+/* Makes 'bufs', with room for any packet.  Returns their memory, to be freed,
+ * or null, having said why. */
 uint8_t *tool_make_bufs(const struct tool *,
                         struct vpci_ring_buf bufs[TOOL_MAX_BURST]);
 
-/* Gives all buffers of the tool, which tool_open() has made, their full size. */
+/* Gives all buffers of the tool, which tool_open() has made, their full
+ * size. */
 void tool_reset_bufs(struct tool *);
 
 /* True until it is time to end: 'n' packets of 'count' are done, time is
@@ -140,7 +142,8 @@ int64_t tool_now_ns(void);
 /* Sleeps or, for short times, spins until 'when_ns'. */
 void tool_sleep_until(const struct tool *, int64_t when_ns);
 
-/* True once SIGINT or SIGTERM has come.  Any thread. */
+/* True once SIGINT, SIGTERM or SIGHUP has come.  Any
+ * thread. */
 bool tool_is_interrupted(void);
 
 #endif /* vpci-tool.h */
