@@ -109,6 +109,8 @@ utilities_vpci_dump_CPPFLAGS = \
 utilities_vpci_dump_LDADD = lib/libvpci.la
 utilities_vpci_dump_SOURCES = \
 	$(VPCI_TOOL_SOURCES) \
+	utilities/vpci-capture.c \
+	utilities/vpci-capture.h \
 	utilities/vpci-command.c \
 	utilities/vpci-command.h \
 	utilities/vpci-dump.c \

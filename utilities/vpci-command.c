@@ -8,14 +8,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+/* What is read at once, in bytes. */
+#define CHUNK 4096
 
 extern char **environ;
 
@@ -120,25 +126,54 @@ command_wait(const struct command *c, const char *program, pid_t pid)
     return !status;
 }
 
-/* Reads all that comes from 'fd', which it closes. */
+static int64_t
+now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* Waits until there is something to read.  Returns false if that is not so at
+ * time 'until_ms'.  Signals, which are for the owner, do not end it. */
+static bool
+wait_for_text(int fd, int64_t until_ms)
+{
+    struct pollfd pfd = { .fd = fd, .events = POLLIN };
+    int64_t left;
+
+    while ((left = until_ms - now_ms()) > 0) {
+        if (poll(&pfd, 1, left) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Reads all that comes from 'fd' until COMMAND_LIMIT_MS are over.  Returns
+ * null then. */
 static char *
 read_all(int fd)
 {
-    FILE *stream = fdopen(fd, "r");
+    int64_t until_ms = now_ms() + COMMAND_LIMIT_MS;
     char *text = NULL;
-    size_t size = 0;
+    size_t len = 0;
+    ssize_t n;
 
-    if (!stream) {
-        abort();
-    }
-    if (getdelim(&text, &size, '\0', stream) < 0) {
-        free(text);
-        text = strdup("");
-    }
-    fclose(stream);
-    if (!text) {
-        abort();
-    }
+    do {
+        if (!wait_for_text(fd, until_ms)) {
+            free(text);
+            return NULL;
+        }
+        text = realloc(text, len + CHUNK + 1);
+        if (!text) {
+            abort();
+        }
+        n = read(fd, text + len, CHUNK);
+        len += n > 0 ? n : 0;
+    } while (n > 0 || (n < 0 && errno == EINTR));
+    text[len] = '\0';
     return text;
 }
 
@@ -151,6 +186,12 @@ command_run(const char *program, struct command c)
 
     if (pid >= 0) {
         text = read_all(out);
+        close(out);
+        if (!text) {
+            fprintf(stderr, "%s: %s has not ended after %d seconds: killing "
+                    "it\n", program, c.words[0], COMMAND_LIMIT_MS / 1000);
+            kill(-pid, SIGKILL);
+        }
         if (!command_wait(&c, program, pid)) {
             free(text);
             text = NULL;

@@ -32,7 +32,9 @@ pid_t command_spawn(const struct command *, const char *program, int *in,
 bool command_wait(const struct command *, const char *program, pid_t pid);
 
 /* Runs the command, and frees it.  Returns what it printed, to be freed, or
- * null if it failed; what it said on standard error is there. */
+ * null if it failed; what it said on standard error is there.  It is killed
+ * after so many milliseconds.  Signals that come meanwhile change nothing. */
+#define COMMAND_LIMIT_MS 20000
 char *command_run(const char *program, struct command);
 
 #endif /* vpci-command.h */

@@ -7,44 +7,46 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "vpci-command.h"
+#include "vpci-capture.h"
 #include "vpci-mirror.h"
-#include "vpci-pcapng.h"
 #include "vpci-tool.h"
 
-/* How long to sleep until it is looked whether to go on. */
+#define NS INT64_C(1000000000)
+
+/* How often to look whether to go on, and whether the ports are there. */
 #define WAIT_US 20000
+#define LOOK_NS (2 * NS)
+
+/* A switch that has not shown for so long that it is alive is none. */
+#define DEAD_MS 3000
 
 #define MAX_SNAPLEN VPCI_ABI_MAX_LEN
 
 static struct {
     struct tool tool;
     struct mirror mirror;
-    const char *file_name;      /* Null: tcpdump; "-": standard output. */
-    uint32_t snaplen;
+    struct capture capture;
+    bool has_interval;
+    bool no_switch;             /* It is silent, or no packets flow. */
 
-    FILE *file;
-    struct command tcpdump;
-    pid_t tcpdump_pid;          /* 0: none. */
-    bool reader_gone;
+    int n_left;                 /* Ports that are captured still. */
+    int64_t look_ns;            /* When to look for them next. */
 
-    uint64_t n_captured;
-    uint64_t bytes;
-    uint64_t n_dropped;         /* By the switch, when the capture began... */
-    uint64_t n_missed;          /* ...and since then, if 'knows_missed'. */
-    bool knows_missed;
+    /* Packets that the switch could not send to us. */
+    uint64_t dropped;           /* What the switch said last. */
+    uint64_t missed;            /* Since the capture began... */
+    bool knows_missed;          /* ...if so. */
+
+    /* By the last line. */
     uint64_t reported;
     uint64_t reported_bytes;
+    uint64_t reported_missed;
 } dump = {
     .tool = {
         .name = "vpci-dump",
@@ -55,25 +57,29 @@ static struct {
         .common = "duration wait json",
         .letters = "wcs",
         .sleeps = true,
+        .no_links = true,
     },
     .mirror = {
         .program = "vpci-dump",
         .ways = MIRROR_IN | MIRROR_OUT,
     },
-    .snaplen = MAX_SNAPLEN,
+    .capture = {
+        .program = "vpci-dump",
+        .snaplen = MAX_SNAPLEN,
+    },
 };
 
 static bool
 parse_write(const char *s)
 {
-    dump.file_name = s;
+    dump.capture.file_name = s;
     return *s != '\0';
 }
 
 static bool
 parse_count(const char *s)
 {
-    return tool_parse_u64(s, 1, INT64_MAX, &dump.tool.count);
+    return tool_parse_u64(s, 1, INT64_MAX, &dump.capture.max);
 }
 
 static bool
@@ -82,7 +88,7 @@ parse_snaplen(const char *s)
     uint64_t n;
     bool ok = tool_parse_u64(s, 14, MAX_SNAPLEN, &n);
 
-    dump.snaplen = n;
+    dump.capture.snaplen = n;
     return ok;
 }
 
@@ -113,7 +119,9 @@ parse_both(const char *s)
 static bool
 parse_interval(const char *s)
 {
-    return tool_parse_double(s, 0.01, 1e9, &dump.tool.interval);
+    dump.has_interval = true;
+    return (tool_parse_double(s, 0, 1e9, &dump.tool.interval)
+            && (dump.tool.interval == 0 || dump.tool.interval >= 0.01));
 }
 
 static bool
@@ -139,7 +147,8 @@ static const struct tool_option options[] = {
     { "in", NULL, "only what the switch receives from the ports", parse_in },
     { "out", NULL, "only what the switch sends to the ports", parse_out },
     { "both", NULL, "what it receives and sends (default)", parse_both },
-    { "interval", "S", "print a line every S seconds (default: none)",
+    { "interval", "S", "print a line every S seconds, 0: none (default: 1\n"
+      "with --write=FILE, else 0)",
       parse_interval },
     { "dir", "DIR", "where the socket of the mirror's port is to be, for us\n"
       "and vpcid (default: Open vSwitch's run directory)", parse_dir },
@@ -147,100 +156,24 @@ static const struct tool_option options[] = {
     { NULL, NULL, NULL, NULL },
 };
 
-static int64_t
-real_time_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
-
-/* Writing has failed: that the reader has had enough is no failure. */
+/* Standard output, if nothing else goes there. */
 static void
-write_failed(void)
+choose_output(void)
 {
-    if (errno == EPIPE) {
-        dump.reader_gone = true;
-        return;
+    const char *name = dump.capture.file_name;
+    bool has_stdout = name && strcmp(name, "-");
+
+    if (!has_stdout) {
+        dump.tool.output = stderr;
     }
-    fprintf(stderr, "%s: cannot write to %s: %s\n", dump.tool.name,
-            dump.file_name ? dump.file_name : "tcpdump", strerror(errno));
-    dump.tool.failed = true;
+    if (!dump.has_interval) {
+        dump.tool.interval = has_stdout ? 1 : 0;
+    }
 }
 
-/* True if nobody reads what we would write. */
+/* Where packets come from, for the file. */
 static bool
-has_lost_reader(void)
-{
-    struct pollfd pfd = { .fd = fileno(dump.file) };
-
-    return (dump.reader_gone
-            || (poll(&pfd, 1, 0) > 0 && pfd.revents & (POLLERR | POLLNVAL)));
-}
-
-/* Starts a tcpdump that prints what we write to it. */
-static FILE *
-start_tcpdump(void)
-{
-    int fd;
-
-    command_add_words(&dump.tcpdump, "tcpdump -n -l -r -");
-    dump.tcpdump_pid = command_spawn(&dump.tcpdump, dump.tool.name, &fd,
-                                     NULL);
-    if (dump.tcpdump_pid < 0) {
-        dump.tcpdump_pid = 0;
-        fprintf(stderr, "%s: without tcpdump, use --write=FILE\n",
-                dump.tool.name);
-        return NULL;
-    }
-    return fdopen(fd, "w");
-}
-
-static bool
-open_file(void)
-{
-    struct tool *t = &dump.tool;
-
-    if (!dump.file_name) {
-        t->output = stderr;
-        dump.file = start_tcpdump();
-        return dump.file != NULL;
-    }
-    if (!strcmp(dump.file_name, "-")) {
-        t->output = stderr;
-        dump.file = stdout;
-        if (isatty(STDOUT_FILENO)) {
-            fprintf(stderr, "%s: --write=-: standard output is a terminal, "
-                    "and packets are no text: use \"| tcpdump -r -\"\n",
-                    t->name);
-            return false;
-        }
-        return true;
-    }
-    dump.file = fopen(dump.file_name, "w");
-    if (!dump.file) {
-        fprintf(stderr, "%s: --write=%s: %s\n", t->name, dump.file_name,
-                strerror(errno));
-    }
-    return dump.file != NULL;
-}
-
-static void
-close_file(void)
-{
-    if (dump.file && fclose(dump.file) && !dump.reader_gone) {
-        write_failed();
-    }
-    if (dump.tcpdump_pid) {
-        command_wait(&dump.tcpdump, dump.tool.name, dump.tcpdump_pid);
-    }
-    command_free(&dump.tcpdump);
-}
-
-/* Begins the file, with the names of all ports. */
-static bool
-write_head(void)
+open_capture(void)
 {
     char names[200] = "";
 
@@ -250,100 +183,113 @@ write_head(void)
         snprintf(names + len, sizeof names - len, "%s%s", i ? "," : "",
                  dump.mirror.ports[i]);
     }
-    setvbuf(dump.file, NULL, _IOFBF, 1 << 18);
-    if (!pcapng_begin(dump.file, names, dump.snaplen)
-        || fflush(dump.file)) {
-        write_failed();
-        return false;
+    return capture_open(&dump.capture, names);
+}
+
+/* Counts what the switch has dropped since it was asked last.  Another switch
+ * counts from 0 on. */
+static void
+count_missed(void)
+{
+    uint64_t n;
+
+    dump.knows_missed = mirror_dropped(&dump.mirror, &n);
+    if (dump.knows_missed) {
+        dump.missed += n < dump.dropped ? n : n - dump.dropped;
+        dump.dropped = n;
     }
-    return true;
 }
 
 static void
 report(const char *kind)
 {
     bool all = !strcmp(kind, "summary");
+    uint64_t packets = capture_packets(&dump.capture);
+    uint64_t bytes = capture_bytes(&dump.capture);
     struct vpci_net_stats stats;
 
     vpci_net_get_stats(dump.tool.net, VPCI_NET_ALL, &stats);
     const struct tool_field fields[] = {
-        { "packets", dump.n_captured - (all ? 0 : dump.reported), 0 },
-        { "bytes", dump.bytes - (all ? 0 : dump.reported_bytes), 0 },
+        { "packets", packets - (all ? 0 : dump.reported), 0 },
+        { "bytes", bytes - (all ? 0 : dump.reported_bytes), 0 },
         { "meetings", stats.meetings, 0 },
         { "resets", stats.resets, 0 },
-        { "missed", dump.n_missed, 0 },
+        { "missed", dump.missed - (all ? 0 : dump.reported_missed), 0 },
     };
-    tool_report(&dump.tool, kind, fields, all && dump.knows_missed ? 5 : 4);
-    dump.reported = dump.n_captured;
-    dump.reported_bytes = dump.bytes;
+    tool_report(&dump.tool, kind, fields, dump.knows_missed ? 5 : 4);
+    dump.reported = packets;
+    dump.reported_bytes = bytes;
+    dump.reported_missed = dump.missed;
 }
 
-/* Writes what has come, up to the count.  Returns how many packets those
- * were. */
-static unsigned int
-capture(void)
+/* Says so if the mirror is of fewer ports than before.  Without any, there is
+ * nothing to capture. */
+static void
+look_for_ports(void)
 {
     struct tool *t = &dump.tool;
-    unsigned int max = TOOL_MAX_BURST, n;
-    int64_t now;
+    int n;
 
-    if (t->count && t->count - dump.n_captured < max) {
-        max = t->count - dump.n_captured;
+    if (tool_now_ns() < dump.look_ns) {
+        return;
     }
-    n = vpci_net_rx_burst(t->net, 0, t->bufs, max);
-    now = real_time_ns();
-    for (unsigned int i = 0; i < n; i++) {
-        if (!pcapng_packet(dump.file, now, t->bufs[i].data, t->bufs[i].len,
-                           dump.snaplen)) {
-            write_failed();
-            return 0;
-        }
-        dump.n_captured++;
-        dump.bytes += t->bufs[i].len;
+    if (mirror_count_ports(&dump.mirror, &n) && n < dump.n_left) {
+        fprintf(stderr, "%s: %d of %d ports are captured no longer: they, or "
+                "the mirror, were removed or made anew%s\n", t->name,
+                dump.mirror.n_ports - n, dump.mirror.n_ports,
+                n ? "" : ": ending");
+        dump.n_left = n;
+        t->failed |= !n;
     }
-    return n;
+    dump.look_ns = tool_now_ns() + LOOK_NS;
 }
 
-static void
-flush_file(void)
+/* True if the switch is there, or may be there again in time.  One that was
+ * killed leaves packets flowing, as it were. */
+static bool
+awaits_switch(void)
 {
-    if (fflush(dump.file)) {
-        write_failed();
+    struct tool *t = &dump.tool;
+    bool silent;
+
+    vpci_net_get_info(t->net, &t->info);
+    silent = !t->lost_ns && t->info.silence_ms > DEAD_MS;
+    if (silent && !dump.no_switch) {
+        fprintf(stderr, "%s: the switch has not shown for %d seconds that it "
+                "is alive: waiting for at most %g seconds\n", t->name,
+                DEAD_MS / 1000, t->wait);
+    } else if (silent && t->info.silence_ms - DEAD_MS > t->wait * 1000) {
+        fprintf(stderr, "%s: the switch has not come back: is ovs-vswitchd "
+                "running?\n", t->name);
+        t->failed = true;
+    } else if (dump.no_switch && !silent && !t->lost_ns) {
+        fprintf(stderr, "%s: the switch is alive\n", t->name);
+        mirror_refuse_floods(&dump.mirror);
     }
+    dump.no_switch = silent || t->lost_ns;
+    return !t->failed;
 }
 
+/* Looks on while the capture runs. */
 static void
-capture_all(void)
+watch(void)
 {
     struct tool *t = &dump.tool;
 
-    while (!t->failed && tool_goes_on(t, dump.n_captured)
-           && !has_lost_reader()) {
-        if (!capture()) {
-            flush_file();
-            vpci_net_rx_wait(t->net, 0, WAIT_US);
+    dump.n_left = dump.mirror.n_ports;
+    dump.look_ns = t->start_ns + LOOK_NS;
+    while (!t->failed && !capture_has_ended(&dump.capture)
+           && tool_goes_on(t, 0) && awaits_switch()) {
+        usleep(WAIT_US);
+        if (!dump.no_switch) {
+            look_for_ports();
         }
         if (tool_wants_report(t)) {
+            if (!dump.no_switch) {
+                count_missed();
+            }
             report("interval");
         }
-    }
-}
-
-/* Writes what is in the ring still, and the last block. */
-static void
-finish_file(void)
-{
-    struct tool *t = &dump.tool;
-
-    while (!t->failed && !dump.reader_gone
-           && (!t->count || dump.n_captured < t->count) && capture()) {
-        continue;
-    }
-    if (!t->failed && !dump.reader_gone
-        && (!pcapng_statistics(dump.file, real_time_ns(),
-                               dump.n_captured + dump.n_missed, dump.n_missed)
-            || fflush(dump.file))) {
-        write_failed();
     }
 }
 
@@ -359,8 +305,8 @@ say_begin(void)
     for (int i = 0; i < m->n_ports; i++) {
         fprintf(stderr, "%s %s", i ? "," : "", m->ports[i]);
     }
-    fprintf(stderr, ", by mirror %s: until it is removed, these packets pass "
-            "the switch, which copies them, and no links\n", m->name);
+    fprintf(stderr, ", by mirror %s: until it is removed, the switch copies "
+            "these packets\n", m->name);
 }
 
 /* Takes mirror and port away. */
@@ -368,19 +314,27 @@ static void
 put_back(void)
 {
     struct tool *t = &dump.tool;
-    uint64_t n;
 
-    if (dump.knows_missed) {
-        dump.knows_missed = mirror_dropped(&dump.mirror, &n);
-        dump.n_missed = dump.knows_missed ? n - dump.n_dropped : 0;
-    }
     if (!mirror_remove(&dump.mirror)) {
         t->failed = true;
         return;
     }
-    mirror_settle(&dump.mirror);
     fprintf(stderr, "%s: mirror %s is removed: everything is as before\n",
             t->name, dump.mirror.name);
+}
+
+/* What has come until now is captured, or it is said that it is not. */
+static void
+end_capture(void)
+{
+    if (dump.no_switch) {
+        return;
+    }
+    if (!capture_catch_up(&dump.capture)) {
+        fprintf(stderr, "%s: whoever reads the packets is too slow: the last "
+                "ones are not captured\n", dump.tool.name);
+    }
+    count_missed();
 }
 
 /* Captures, between the making and the removal of the mirror. */
@@ -395,13 +349,21 @@ run_mirror(void)
         put_back();
         return;
     }
-    mirror_settle(&dump.mirror);
-    dump.knows_missed = mirror_dropped(&dump.mirror, &dump.n_dropped);
-    say_begin();
-    t->failed = !write_head();
-    capture_all();
+    count_missed();
+    dump.missed = 0;
+    t->failed = !capture_start(&dump.capture, t->net, t->bufs);
+    if (!t->failed) {
+        mirror_await(&dump.mirror);
+        tool_start_clock(t);
+        say_begin();
+        watch();
+    }
+    end_capture();
     put_back();
-    finish_file();
+
+    /* Only whoever reads the file can hold us up now: let the user decide. */
+    tool_heed_signals();
+    capture_stop(&dump.capture, dump.missed);
     report("summary");
 }
 
@@ -415,18 +377,20 @@ main(int argc, char *argv[])
     m->dir = rundir && *rundir ? rundir : VPCI_RUNDIR;
     tool_parse(t, argc, argv, "captures what ports of a switch receive and "
                "send", options);
+    choose_output();
     m->ports = t->operands;
     m->n_ports = t->n_operands;
     t->address = m->path;
     tool_handle_signals();
-    t->failed = !mirror_prepare(m) || !open_file();
-    if (!t->failed && !tool_is_interrupted()) {
+    t->failed = !mirror_prepare(m) || !open_capture();
+    if (!t->failed && !capture_has_ended(&dump.capture)
+        && !tool_is_interrupted()) {
         t->failed = !mirror_add(m);
         if (!t->failed) {
             run_mirror();
         }
     }
-    close_file();
+    t->failed |= !capture_close(&dump.capture);
     free(m->bridge);
     return tool_close(t);
 }

@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 /* A mirror of ports of a switch, whose output is a port of vpci-net made for
- * it.  The switch is told by its own tools: ovs-vsctl and ovs-ofctl.
+ * it.  The switch is told by its own tools: ovs-vsctl, ovs-appctl and
+ * ovs-ofctl, each of which may take some seconds.
  *
- * Both have the name "dump-PID" and, in external_ids, vpci-dump=PID: the
- * process that they belong to.  Functions that return false have said why.
- * One thread. */
+ * Both have the name "dump-PID" and, in external_ids, whom they belong to.
+ * Functions that return false have said why.  One thread. */
 
 enum {
     MIRROR_IN = 1 << 0,         /* What the switch receives from the ports. */
@@ -33,23 +33,32 @@ struct mirror {
     unsigned int mtu;           /* The largest of the ports. */
 };
 
-/* Looks for the ports, and removes what processes have left that were
- * killed. */
+/* Looks for the ports, each of which stays in 'ports' once, and removes what
+ * processes have left that were killed. */
 bool mirror_prepare(struct mirror *);
 
 /* Makes mirror and port. */
 bool mirror_add(const struct mirror *);
 
-/* Waits until all flows of the switch are as the mirror, or its removal, wants
- * them. */
-void mirror_settle(const struct mirror *);
+/* Keeps away from the port what action FLOOD sends to all ports, also when the
+ * switch has been started anew.  mirror_add() does this, too. */
+bool mirror_refuse_floods(const struct mirror *);
 
-/* Removes both, if they are there; whether or not the switch is. */
+/* Waits until the switch copies all that is to be copied, or says that it does
+ * not, and says which ports use no links meanwhile. */
+void mirror_await(const struct mirror *);
+
+/* Removes both, if they are there, and waits until the switch copies nothing
+ * any more. */
 bool mirror_remove(const struct mirror *);
 
 /* Stores in '*n' how many packets the switch could not send to the port so
- * far.  Returns false, without a word, if it does not say. */
+ * far, since it has begun with it. */
 bool mirror_dropped(const struct mirror *, uint64_t *n);
+
+/* Stores in '*n' how many of the ports the mirror is of still: those that were
+ * removed, also if they were made anew, are not among them. */
+bool mirror_count_ports(const struct mirror *, int *n);
 
 /* Prints, on standard error, what the switch says of the port. */
 void mirror_explain(const struct mirror *);

@@ -375,6 +375,13 @@ tool_handle_signals(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
+void
+tool_heed_signals(void)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+}
+
 static void
 reset_bufs(struct vpci_ring_buf bufs[TOOL_MAX_BURST], uint8_t *memory)
 {
@@ -428,8 +435,8 @@ gives_up(struct tool *t, int64_t waited_ns)
     return true;
 }
 
-static void
-start_clock(struct tool *t)
+void
+tool_start_clock(struct tool *t)
 {
     t->start_ns = tool_now_ns();
     t->report_ns = t->start_ns + (int64_t) (t->interval * NS);
@@ -446,7 +453,7 @@ tool_wait(struct tool *t)
 
         vpci_net_get_info(t->net, &t->info);
         if (t->info.carrier) {
-            start_clock(t);
+            tool_start_clock(t);
             return true;
         }
         if (gives_up(t, waited)) {
@@ -479,7 +486,7 @@ tool_attach(struct tool *t)
         fprintf(stderr, "%s: %s\n", t->name, reason);
         return false;
     }
-    start_clock(t);
+    tool_start_clock(t);
     return true;
 }
 

@@ -106,9 +106,15 @@ bool tool_open(struct tool *);
 bool tool_attach(struct tool *);
 bool tool_wait(struct tool *);
 
+/* Times count from now on. */
+void tool_start_clock(struct tool *);
+
 /* Signals that end the process are noticed by tool_is_interrupted() from now
  * on.  tool_attach() does this, too. */
 void tool_handle_signals(void);
+
+/* They end the process again. */
+void tool_heed_signals(void);
 
 /* Makes 'bufs', with room for any packet.  Returns their memory, to be freed,
  * or null, having said why. */
@@ -142,8 +148,7 @@ int64_t tool_now_ns(void);
 /* Sleeps or, for short times, spins until 'when_ns'. */
 void tool_sleep_until(const struct tool *, int64_t when_ns);
 
-/* True once SIGINT, SIGTERM or SIGHUP has come.  Any
- * thread. */
+/* True once SIGINT, SIGTERM or SIGHUP has come.  Any thread. */
 bool tool_is_interrupted(void);
 
 #endif /* vpci-tool.h */
