@@ -82,6 +82,8 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/vhost.py \
 	utilities/vpci_perf/systems/vpci_flow.py \
 	utilities/vpci_perf/systems/vpci_link.py \
+	utilities/vpci_perf/systems/vpci_mixed.py \
+	utilities/vpci_perf/systems/vpci_native.py \
 	utilities/vpci_perf/systems/vpci_splice.py
 
 # Tools that attach to ports of vpci-net.

@@ -29,7 +29,7 @@ vpci-perf-guest: guests of vpci-perf, one on each DPDK device\n\
 usage: vpci-perf-guest [EAL-OPTIONS] -- PORTS QUEUES [sleep|poll] [ADDRESS...]\n\
 \n\
 Two lcores are needed: the first one waits for commands, the second one moves\n\
-packets of devices 0 to PORTS - 1 (--vdev, or those of vpci-net ports at each\n\
+packets of devices 0 to PORTS - 1 (--vdev, then those of vpci-net ports at each\n\
 ADDRESS), polling, or, with \"sleep\", waiting for interrupts.  Devices have QUEUES queue pairs; every 32 packets of a stream\n\
 are sent on another one, each flow always on the same.\n\
 Commands, one per line of standard input, each answered by a line that begins\n\
@@ -302,10 +302,8 @@ main(int argc, char *argv[])
     addresses = sleep || polls ? &argv[used + 4] : &argv[used + 3];
     lcore = rte_get_next_lcore(-1, 1, 0);
     error = (lcore >= RTE_MAX_LCORE ? "needs a second lcore (--lcores)"
-             : *addresses && argc - (addresses - argv) != (int) n_ports
-             ? "needs as many addresses as ports"
-             : traffic_init(n_ports, n_queues, sleep,
-                            *addresses ? addresses : NULL));
+             : traffic_init(n_ports, n_queues, sleep, addresses,
+                            argv + argc - addresses));
     if (error) {
         fprintf(stderr, "vpci-perf-guest: %s\n", error);
         return 1;

@@ -33,12 +33,12 @@ struct net_port {
     uint16_t waiting_on;        /* The queue. */
 };
 
-static struct net_port *net_ports;
+static struct net_port net_ports[TRAFFIC_MAX_PORTS];
 
 bool
-traffic_net_is_used(void)
+traffic_net_has(uint16_t port)
 {
-    return net_ports != NULL;
+    return net_ports[port].net != NULL;
 }
 
 static bool
@@ -83,16 +83,12 @@ open_port(struct net_port *p, uint16_t number, const char *address,
 }
 
 const char *
-traffic_net_open(char *const addresses[], unsigned int n,
+traffic_net_open(char *const addresses[], unsigned int n, uint16_t first,
                  unsigned int n_queues, bool sleeps)
 {
-    net_ports = calloc(n, sizeof *net_ports);
-    if (!net_ports) {
-        return "no memory";
-    }
     for (unsigned int i = 0; i < n; i++) {
-        const char *error = open_port(&net_ports[i], i, addresses[i],
-                                      n_queues, sleeps);
+        const char *error = open_port(&net_ports[first + i], first + i,
+                                      addresses[i], n_queues, sleeps);
 
         if (error) {
             return error;
@@ -196,7 +192,7 @@ traffic_net_receive(uint16_t port, uint16_t queue, enum traffic_role role,
 }
 
 void
-traffic_net_sleep(void)
+traffic_net_sleep(uint16_t port)
 {
-    vpci_net_rx_wait(net_ports[0].net, 0, PING_TIMEOUT_MS * 1000);
+    vpci_net_rx_wait(net_ports[port].net, 0, PING_TIMEOUT_MS * 1000);
 }

@@ -4,8 +4,7 @@
 #define PERF_GUEST_TRAFFIC_PRIVATE_H 1
 
 /* What the traffic thread's parts share: traffic.c for ports of DPDK, and
- * traffic-net.c for those of libvpci.  In a process all ports are of one
- * kind. */
+ * traffic-net.c for those of libvpci. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,13 +30,14 @@ void traffic_note_latency(const void *data, uint32_t len, uint64_t now);
 
 /* Ports of libvpci. */
 
-/* Opens those at 'addresses' as ports 0 to 'n' - 1.  Returns null or what went
- * wrong. */
+/* Opens those at the 'n' 'addresses' as ports 'first' and so on.  Returns null
+ * or what went wrong. */
 const char *traffic_net_open(char *const addresses[], unsigned int n,
-                             unsigned int n_queues, bool sleeps);
+                             uint16_t first, unsigned int n_queues,
+                             bool sleeps);
 
-/* True if there are any. */
-bool traffic_net_is_used(void);
+/* True if 'port' is one of them. */
+bool traffic_net_has(uint16_t port);
 
 /* Makes up to 'max' packets of the stream, for the next of 'n_queues' queues, at
  * TSC 'now', and sends them.  Returns how many. */
@@ -49,7 +49,7 @@ unsigned int traffic_net_send(struct stream *, unsigned int n_queues,
 unsigned int traffic_net_receive(uint16_t port, uint16_t queue,
                                  enum traffic_role role, uint16_t to);
 
-/* Sleeps until port 0 has packets, for at most PING_TIMEOUT_MS. */
-void traffic_net_sleep(void);
+/* Sleeps until 'port' has packets, for at most PING_TIMEOUT_MS. */
+void traffic_net_sleep(uint16_t port);
 
 #endif /* traffic-private.h */

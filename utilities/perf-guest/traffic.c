@@ -146,19 +146,24 @@ start_ports(unsigned int n)
 
 const char *
 traffic_init(unsigned int n, unsigned int queues, bool sleep,
-             char *const addresses[])
+             char *const addresses[], unsigned int n_addresses)
 {
     const char *error;
 
     if (!n || n > TRAFFIC_MAX_PORTS || !queues
-        || queues > TRAFFIC_MAX_QUEUES) {
+        || queues > TRAFFIC_MAX_QUEUES || n_addresses > n) {
         return "needs from 1 to 32 ports, with 1 to 16 queues";
+    } else if (sleep && n_addresses && n > 1) {
+        return "with addresses, only one port can sleep";
     }
     tsc_hz = rte_get_tsc_hz();
     sleeps = sleep;
     n_queues = queues;
-    error = (addresses ? traffic_net_open(addresses, n, queues, sleep)
-             : start_ports(n));
+    error = n > n_addresses ? start_ports(n - n_addresses) : NULL;
+    if (!error) {
+        error = traffic_net_open(addresses, n_addresses, n - n_addresses,
+                                 queues, sleep);
+    }
     n_ports = error ? 0 : n;
     return error;
 }
@@ -265,7 +270,7 @@ run_stream(struct stream *s, unsigned int max)
 
     /* What the ring had no room for was never sent, and is not made up for. */
     if (n) {
-        s->sent += (traffic_net_is_used()
+        s->sent += (traffic_net_has(s->cfg.port)
                     ? traffic_net_send(s, n_queues, n, now)
                     : send_stream(s, n, now));
     }
@@ -310,7 +315,7 @@ run_queue(uint16_t number, uint16_t queue)
     uint64_t bytes = 0;
     unsigned int n;
 
-    if (traffic_net_is_used()) {
+    if (traffic_net_has(number)) {
         return traffic_net_receive(number, queue, port->role, port->to);
     }
     n = rte_eth_rx_burst(number, queue, pkts, BURST);
@@ -358,8 +363,8 @@ set_interrupts(bool on)
 static void
 choose_wakers(int op)
 {
-    for (unsigned int i = 0;
-         i < n_ports && sleeps && !traffic_net_is_used(); i++) {
+    for (unsigned int i = 0; i < n_ports && sleeps && !traffic_net_has(0);
+         i++) {
         if (ports[i].role != TRAFFIC_IGNORE) {
             rte_eth_dev_rx_intr_ctl_q(i, 0, RTE_EPOLL_PER_THREAD, op, NULL);
         }
@@ -373,8 +378,8 @@ sleep_for_packets(void)
     struct rte_epoll_event event;
     unsigned int n;
 
-    if (traffic_net_is_used()) {
-        traffic_net_sleep();
+    if (traffic_net_has(0)) {
+        traffic_net_sleep(0);
         return run_ports();
     }
     set_interrupts(true);

@@ -60,12 +60,12 @@ struct traffic_counters {
 };
 
 /* Starts ports 0 to 'n' - 1, with 'n_queues' queue pairs each, and with receive
- * interrupts, of the first queue, if 'sleep': those of libvpci at 'addresses'
- * (then only port 0 may sleep), or DPDK's if that is null.  Streams send every
- * 32 packets on another queue, each flow always on the same.  Returns null or
- * what went wrong. */
+ * interrupts, of the first queue, if 'sleep': DPDK's first, and then those of
+ * libvpci at the 'n_addresses' 'addresses', of which one alone may sleep.
+ * Streams send every 32 packets on another queue, each flow always on the same.
+ * Returns null or what went wrong. */
 const char *traffic_init(unsigned int n, unsigned int n_queues, bool sleep,
-                         char *const addresses[]);
+                         char *const addresses[], unsigned int n_addresses);
 
 /* All roles become TRAFFIC_IGNORE and there is no stream. */
 void traffic_reset(void);

@@ -48,6 +48,16 @@ class Fabric:
         self._places += [(guest, i) for i in range(len(addresses))]
         return guest
 
+    def add_mixed_guest(self, n_ports, vdevs, addresses, cpu, queues):
+        """A process with ports 0 to 'n_ports' - 1: DPDK's 'vdevs', and those
+        of libvpci at 'addresses', by port."""
+        guest = guests.PerfGuest(self.env, list(vdevs.values()), cpu, False,
+                                 queues, list(addresses.values()))
+        self.guests.append(guest)
+        order = [*vdevs, *addresses]
+        self._places = [(guest, order.index(i)) for i in range(n_ports)]
+        return guest
+
     def reverse(self):
         """What was added first gets the last port."""
         self.guests.reverse()

@@ -119,18 +119,22 @@ class Switch:
         self.n_ports = i + 1
         return path
 
-    def add_native_port(self, n_ports):
+    def native_path(self, port):
+        """The address of 'port' for a guest that uses libvpci."""
+        return os.path.join(self.dir, f"p{port}.vpci")
+
+    def add_native_port(self, n_links=0, queues=1):
         """Adds the next port, for a guest that uses libvpci and may have links
-        with those of 'n_ports' ports.  Returns the port's address."""
+        with those of the first 'n_links' ports.  Returns its address."""
         i = self.n_ports
-        path = os.path.join(self.dir, f"p{i}.vpci")
-        others = ",".join(f"p{j}" for j in range(n_ports) if j != i)
+        others = ",".join(f"p{j}" for j in range(n_links) if j != i)
         self.vsctl("add-port", "br0", f"p{i}", "--", "set", "Interface",
                    f"p{i}", "type=vpci", f"ofport_request={i + 1}",
-                   f"options:ivshmem-path={path}",
-                   f'options:links="{others}"')
+                   f"options:ivshmem-path={self.native_path(i)}",
+                   f'options:links="{others or "off"}"',
+                   f"options:n_rxq={queues}")
         self.n_ports = i + 1
-        return path
+        return self.native_path(i)
 
     def wait_for_guests(self):
         """Waits until all ports have a guest."""

@@ -19,7 +19,7 @@ import importlib
 import pkgutil
 
 ORDER = ["ovs-dpdk", "ovs-dpdk-tso", "ovs-dpdk-debian", "vpci-flow",
-         "vpci-splice", "vpci-link", "vhost", "memif", "memif-zero-copy", "limit"]
+         "vpci-splice", "vpci-native", "vpci-mixed", "vpci-link", "vhost", "memif", "memif-zero-copy", "limit"]
 
 
 class System:

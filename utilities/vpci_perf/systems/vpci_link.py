@@ -34,7 +34,8 @@ class VpciLink(BehindSwitch):
         env = fabric.env
         fabric.switch = switch = switches.get(self)
         fabric.bypasses = True
-        paths = [switch.add_native_port(n_ports) for _ in range(n_ports)]
+        paths = [switch.add_native_port(n_ports, queues)
+                 for _ in range(n_ports)]
         first = n_ports // 4 * 2 + 1
         for part, cpu in ((paths[:first], env.guest_cpu),
                           (paths[first:], env.switch_cpu)):
