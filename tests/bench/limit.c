@@ -7,7 +7,7 @@
  * Packets go through a ring for one producer and one consumer, each in a slot
  * of its own with its length in front of it.  The producer writes the first
  * bytes of a slot, the consumer copies all of it to a place of its own.
- * Indices are published once in 32 packets.  The slots of a ring are an odd
+ * Indices are published once in a batch of packets.  The slots of a ring are an odd
  * number of cache lines, so that they do not fall on the same cache sets. */
 
 #ifndef _GNU_SOURCE
@@ -29,7 +29,7 @@
 #define CACHE_LINE 64
 #define HUGE_PAGE (2u << 20)
 #define RING_SIZE 1024
-#define BATCH 32
+#define DEFAULT_BATCH 32
 #define MAX_SIZE 65536
 
 static int cpus[2];
@@ -42,6 +42,7 @@ struct index {
 static struct index producer, consumer;
 static uint8_t *slots;
 static size_t slot_size, packet_size, written_size;
+static uint32_t batch = DEFAULT_BATCH;
 
 /* What the consumer has taken, and the cycles in which there was something to
  * take. */
@@ -211,15 +212,15 @@ produce_batch(uint64_t *tail, uint64_t *room, const uint8_t *packet)
 {
     uint32_t len = packet_size;
 
-    if (*tail + BATCH > *room) {
+    if (*tail + batch > *room) {
         *room = atomic_load_explicit(&consumer.value, memory_order_acquire)
                 + RING_SIZE;
-        if (*tail + BATCH > *room) {
+        if (*tail + batch > *room) {
             relax();
             return;
         }
     }
-    for (int i = 0; i < BATCH; i++, ++*tail) {
+    for (uint32_t i = 0; i < batch; i++, ++*tail) {
         uint8_t *slot = slots + *tail % RING_SIZE * slot_size;
 
         memcpy(slot, &len, sizeof len);
@@ -281,14 +282,14 @@ usage(void)
     puts("\
 limit: what no design can beat on this machine\n\
 usage: limit ping-pong CPU,CPU SECONDS\n\
-       limit hand-off CPU,CPU SECONDS SIZE [WRITTEN]\n\
+       limit hand-off CPU,CPU SECONDS SIZE [WRITTEN [BATCH]]\n\
        limit copy CPU,CPU SECONDS SIZE\n\
 \n\
 ping-pong prints nanoseconds for one cache line, from one processor to the\n\
 other and back.  hand-off prints millions of packets of SIZE bytes per second,\n\
-of which the first processor writes WRITTEN bytes (all) into a ring, and the\n\
-second one copies all out of it, and the TSC cycles that it spends on each\n\
-while there are any.\n\
+of which the first processor writes WRITTEN bytes (all) into a ring, BATCH (32)\n\
+at a time, and the second one copies all out of it, and the TSC cycles that it\n\
+spends on each while there are any.\n\
 copy prints millions of copies per second that the first processor makes.");
 }
 
@@ -309,13 +310,15 @@ main(int argc, char *argv[])
     duration = strtod(argv[3], NULL) * 1e9;
     packet_size = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
     written_size = argc > 5 ? strtoul(argv[5], NULL, 10) : packet_size;
+    batch = argc > 6 ? strtoul(argv[6], NULL, 10) : DEFAULT_BATCH;
     pin(cpus[0]);
     if (!strcmp(what, "ping-pong")) {
         ping_pong(duration);
     } else if (packet_size < 1 || packet_size > MAX_SIZE
-               || written_size > packet_size) {
-        fprintf(stderr, "limit: SIZE is from 1 to %d, WRITTEN up to it\n",
-                MAX_SIZE);
+               || written_size > packet_size || batch < 1
+               || batch > RING_SIZE) {
+        fprintf(stderr, "limit: SIZE is from 1 to %d, WRITTEN up to it, BATCH "
+                "from 1 to %d\n", MAX_SIZE, RING_SIZE);
         return 2;
     } else if (!strcmp(what, "hand-off")) {
         hand_off(duration);

@@ -17,6 +17,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 
+#include "stream.h"
 #include "traffic.h"
 
 #define MAX_WORDS 16
@@ -35,9 +36,10 @@ are sent on another one, each flow always on the same.\n\
 Commands, one per line of standard input, each answered by a line that begins\n\
 with \"ok\" or \"error\":\n\
   reset                 no port does anything\n\
-  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [train=N] [stamps=0] [rate=PPS]\n\
+  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [train=N] [burst=N] [stamps=0]\n\
+         [rate=PPS]\n\
                         send UDP packets on PORT, to the address of port TO,\n\
-                        N of a flow in a row; without stamps latency is that\n\
+                        N of a flow in a row, N at once; without stamps latency is that\n\
                         of others\n\
   sink PORT             count what comes\n\
   reflect PORT          send back what comes\n\
@@ -103,6 +105,11 @@ parse_stream_option(const char *option, struct traffic_stream *stream)
             return "train is from 1 to 32";
         }
         stream->train = n;
+    } else if (!strncmp(option, "burst=", 6)) {
+        if (!parse_number(value, 1, STREAM_BURST, &n)) {
+            return "burst is from 1 to 32";
+        }
+        stream->burst = n;
     } else if (!strncmp(option, "stamps=", 7)) {
         if (!parse_number(value, 0, 1, &n)) {
             return "stamps is 0 or 1";
@@ -136,7 +143,7 @@ run_stream_command(char **words, unsigned int n)
 {
     struct traffic_stream stream = {
         .sizes = { 64 }, .n_sizes = 1, .flows = 1, .classes = 1,
-        .train = 1, .stamps = true,
+        .train = 1, .burst = STREAM_BURST, .stamps = true,
     };
     const char *error = parse_port(words[1], &stream.port);
 

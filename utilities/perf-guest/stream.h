@@ -80,17 +80,17 @@ stream_make(struct stream *s, void *data, uint64_t now)
     return size;
 }
 
-/* How many packets are due at TSC 'now', of 'hz', at most STREAM_BURST. */
+/* How many packets are due at TSC 'now', of 'hz', at most a burst. */
 static inline unsigned int
 stream_due(const struct stream *s, uint64_t now, uint64_t hz)
 {
     uint64_t due;
 
     if (!s->cfg.rate) {
-        return STREAM_BURST;
+        return s->cfg.burst;
     }
     due = (double) (now - s->began) / hz * s->cfg.rate - s->sent;
-    return due < STREAM_BURST ? due : STREAM_BURST;
+    return due < s->cfg.burst ? due : s->cfg.burst;
 }
 
 /* The queue, of 'n_queues', of the flow that is next. */

@@ -72,6 +72,15 @@ def _sizes(text):
     return tuple(sizes)
 
 
+def _bursts(text):
+    bursts = _names(text)
+    for word in bursts:
+        if not word.isdigit() or not 1 <= int(word) <= 32:
+            raise argparse.ArgumentTypeError(
+                f"{word}: a burst is a number of packets from 1 to 32")
+    return tuple(map(int, bursts))
+
+
 def _number(low, high, kind=int):
     def parse(text):
         try:
@@ -110,6 +119,8 @@ def _parser():
         help="frame sizes in bytes, 60 to 1518, or imix")
     add("--flows", type=_number(1, 1000000), metavar="N",
         help="UDP five-tuples (1; scenario flows: 1 to 1000000)")
+    add("--burst", type=_bursts, dest="bursts", metavar="N,...",
+        help="packets that are sent at once, 1 to 32 (32); scenario p2p")
     add("--masks", type=_number(1, 64), metavar="N",
         help="masks in scenario flows (16)")
     add("--packed", action="store_true", help="packed rings, not split ones")
@@ -191,10 +202,10 @@ def _set_defaults(options):
 
 def _ignored(options, chosen):
     """What the command line asks for and nobody does."""
-    given = [name for name in ("sizes", "flows", "masks", "packed")
+    given = [name for name in ("sizes", "flows", "masks", "bursts", "packed")
              if getattr(options, name)]
     return [f"scenario {scenario.name} has no use for --"
-            + name.replace("sizes", "size")
+            + name.replace("sizes", "size").replace("bursts", "burst")
             for scenario in chosen for name in given
             if name not in scenario.uses]
 

@@ -7,8 +7,8 @@ Each file here defines SCENARIO, a Scenario with
     help            one line
     needs           the kinds of systems ("switch", "pair", "limit") that it
                     can measure
-    uses            the options that matter to it, of "sizes", "flows", "masks"
-                    and "packed"
+    uses            the options that matter to it, of "sizes", "flows", "masks",
+                    "bursts" and "packed"
     cases(options)  the cases to measure: a list of Case
     missing(env)    None, or why it can't run here and what to do
     refuses(case, system)
@@ -49,6 +49,7 @@ class Case:
     size: object = 64           # Bytes without CRC, or "imix".
     flows: int = 1
     queues: int = 1
+    burst: int = 32             # Packets that are sent at once, at most.
     n: int = 1                  # Masks, hops, pairs, as the scenario says.
     compared: tuple = ("mpps", "switch_cycles_per_packet")   # Figures.
     timed: bool = True          # Does it matter how far processors are apart?

@@ -10,6 +10,7 @@ SIZES = (64, 128, 256, 512, 1024, 1280, 1518, IMIX_NAME)
 QUICK_SIZES = (64, 1518)
 LOOP_SIZES = (64, 1518)
 LOOP_BURSTS = 16
+BURST = 32
 
 
 class PointToPoint(Scenario):
@@ -17,6 +18,7 @@ class PointToPoint(Scenario):
     help = ("two guests, as much as can be sent: one way, both ways, and in a "
             "loop of testpmd's")
     needs = ("switch", "pair", "limit")
+    uses = Scenario.uses + ("bursts",)
 
     def cases(self, options):
         quick, flows = options.quick, options.flows or 1
@@ -25,7 +27,9 @@ class PointToPoint(Scenario):
                                            else LOOP_SIZES)]
         return [Case(self.name, direction="loop", size=s)
                 for s in (loops if flows == 1 else [])] + \
-            [Case(self.name, direction=d, size=s, flows=flows)
+            [Case(self.name, direction=d, size=s, flows=flows, burst=b,
+                  label="" if b == BURST else f"bursts of {b}")
+             for b in options.bursts or (BURST,)
              for d in (("one-way",) if quick else ("one-way", "both"))
              for s in sizes]
 
@@ -51,7 +55,7 @@ class PointToPoint(Scenario):
         fabric = bench.open(system, 2, PAIR)
         for sender, receiver in self._ways(case):
             fabric.tell(sender, "stream", receiver, f"size={case.sizes()}",
-                        f"flows={case.flows}")
+                        f"flows={case.flows}", f"burst={case.burst}")
             fabric.tell(receiver, "sink")
         return fabric
 

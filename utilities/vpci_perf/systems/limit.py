@@ -26,20 +26,21 @@ class Limit(System):
         if case.scenario == "latency":
             us = probe.ping_pong_ns(env) / 1e3
             return {"rtt_p50_us": us}
-        mpps, cycles = self._hand_off(env, case.size, bench.seconds)
+        mpps, cycles = self._hand_off(env, case, bench.seconds)
         return {"mpps": mpps / case.crossings,
                 "gbps": mpps / case.crossings * case.size * 8 / 1e3,
                 "switch_cycles_per_packet":
                     cycles * case.crossings if cycles else None}
 
     @staticmethod
-    def _hand_off(env, size, seconds):
+    def _hand_off(env, case, seconds):
         """Millions of packets per second, and TSC cycles for each, 0 if there
         is no TSC."""
         return map(float, process.run(
             [env.helper("vpci-perf-limit"), "hand-off",
-             f"{env.guest_cpu},{env.switch_cpu}", str(seconds), str(size),
-             str(min(size, WRITTEN))], timeout=seconds + 10).split())
+             f"{env.guest_cpu},{env.switch_cpu}", str(seconds),
+             str(case.size), str(min(case.size, WRITTEN)), str(case.burst)],
+            timeout=seconds + 10).split())
 
 
 SYSTEM = Limit()
