@@ -101,7 +101,7 @@ class Fabric:
         packets = -1
         while self.bypasses and time.monotonic() < deadline:
             before, packets = packets, self.switch.busy_cycles()[1]
-            if packets == before:
+            if packets == before and self.switch.has_settled_links():
                 break
             time.sleep(SETTLE_SECONDS)
 

@@ -191,6 +191,12 @@ class Switch:
                 busy += int(cycles)
         return busy, packets, cores
 
+    def has_settled_links(self):
+        """True if flows have taken links, and none is about to."""
+        text = self.appctl("vpci/links")
+        return (re.search(r" flows:[1-9]", text) is not None
+                and "joining" not in text and "leaving" not in text)
+
     def dropped(self):
         """Packets that the switch could not put on a guest's ring, so far."""
         text = self.ofctl("dump-ports", "br0")
