@@ -21,6 +21,7 @@ VPCI_SOURCES = \
 	lib/vpci/key.c \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \
+	lib/vpci/net-call.c \
 	lib/vpci/net-link-rx.c \
 	lib/vpci/net-link-tx.c \
 	lib/vpci/net-link-worker.c \
@@ -48,6 +49,8 @@ VPCI_SOURCES = \
 	lib/vpci/wire.c
 
 VPCI_SWITCH_SOURCES = \
+	lib/vpci/callee.c \
+	lib/vpci/callee.h \
 	lib/vpci/guard.c \
 	lib/vpci/keeper.c \
 	lib/vpci/keeper.h \

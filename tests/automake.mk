@@ -16,6 +16,7 @@ check_PROGRAMS += \
 	tests/test-layout \
 	tests/test-match \
 	tests/test-net \
+	tests/test-net-call \
 	tests/test-net-link \
 	tests/test-ring \
 	tests/test-spread \
@@ -78,6 +79,20 @@ tests_test_net_SOURCES = \
 	vpcid/ivshmem.h
 tests_test_net_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_LDADD = lib/libvpci.la
+
+tests_test_net_call_SOURCES = \
+	tests/net-server.c \
+	tests/net-server.h \
+	tests/net-switch.c \
+	tests/net-switch.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-net-call.c \
+	tests/unit-test.h \
+	vpcid/ivshmem.c \
+	vpcid/ivshmem.h
+tests_test_net_call_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
+tests_test_net_call_LDADD = lib/libvpci.la
 
 tests_test_net_link_SOURCES = \
 	tests/net-server.c \

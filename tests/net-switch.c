@@ -56,6 +56,7 @@ net_switch_start(struct net_switch *s, const struct vpci_shape *shape)
     s->shape = *shape;
     s->words.max_len = 1518;
     s->words.link_state = true;
+    s->words.calls = VPCI_ABI_CALLS_VERSION;
     CHECK(vpci_layout_init(&s->port.layout, shape, &report));
     CHECK(make_memory(s));
     for (uint32_t i = 0; i < shape->n_vectors; i++) {

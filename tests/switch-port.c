@@ -24,6 +24,7 @@ write_words(const struct switch_port *port,
     p->class_by = words->class_by;
     memcpy(p->class_of, words->class_of, sizeof p->class_of);
     memcpy(p->mac, words->mac, sizeof p->mac);
+    vpci_store32(&p->calls, words->calls);
     vpci_store32(&p->link_state, words->link_state);
 }
 

@@ -32,6 +32,7 @@ struct switch_port_words {
     bool link_state;
     uint8_t mac[6];
     uint64_t features;          /* Of the channel. */
+    uint32_t calls;             /* Version of calls; 0: none. */
 };
 
 /* Makes '*port' in the memory at 'base', of layout.size bytes, with a

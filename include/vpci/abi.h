@@ -221,7 +221,9 @@ struct vpci_abi_port {
     uint8_t class_by;           /* enum vpci_abi_class_by. */
     uint8_t reserved0;
     uint8_t class_of[64];       /* Class by PCP or DSCP. */
-    uint8_t reserved1[44];
+    vpci_le32 calls;            /* Version of calls that the switch answers;
+                                 * 0: it answers none. */
+    uint8_t reserved1[40];
 
     /* Changes. */
     vpci_le32 link_state;       /* 1 if the port is up. */
@@ -234,6 +236,78 @@ struct vpci_abi_port {
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port) == 3 * VPCI_ABI_LINE);
 
 #define VPCI_ABI_BEAT_MS 100
+
+/* Calls
+ * -----
+ *
+ * A guest asks the switch for a function by a request, and gets a reply.  Each
+ * is one packet in the ring of calls of whoever sends it, without offloads:
+ * struct vpci_abi_call, and 'len' bytes of data behind it.
+ *
+ *     request   kind, func, xid, len; error is 0.  Its data is what the
+ *               function needs, and has room for what it answers.
+ *     reply     kind, func and xid as the request's.  If error is 0, data as
+ *               long as the request's, otherwise none.
+ *
+ * A switch that knows less than the guest wants to know leaves 0 at the end of
+ * the data; one that knows more leaves out what there is no room for.  So
+ * structures may grow, at their end.
+ *
+ * Requests are answered in their order.  How many there are at a time is up to
+ * the guest; the switch takes only so many in a second, and leaves others in
+ * the ring, as it does if there is no room for the reply.  A request whose
+ * 'len' is not so, or whose error or reserved bytes are not 0, gets EBADMSG;
+ * whatever is no request, or too short for one, gets no reply.  The guest
+ * passes over replies to requests that it has forgotten, and everything else:
+ * in version 1 the switch makes no requests.
+ *
+ * Functions that the switch does not know get EOPNOTSUPP: new ones need no new
+ * version.  That is for changes of what is said here. */
+
+#define VPCI_ABI_CALLS_VERSION 1
+
+enum vpci_abi_call_kind {
+    VPCI_ABI_CALL_REQUEST = 1,
+    VPCI_ABI_CALL_REPLY = 2
+};
+
+enum vpci_abi_call_func {
+    VPCI_ABI_CALL_PING = 1,     /* Answers with the data as it is. */
+    VPCI_ABI_CALL_GET_PORT = 2  /* With a struct vpci_abi_port_info. */
+};
+
+struct vpci_abi_call {
+    vpci_le32 kind;             /* enum vpci_abi_call_kind. */
+    vpci_le32 func;             /* enum vpci_abi_call_func. */
+    vpci_le32 xid;              /* Chosen by who asks, anew each time. */
+    vpci_le32 len;              /* Bytes of data: VPCI_ABI_CALL_MAX at most. */
+    vpci_le32 error;            /* Of a reply: 0, or an errno by the numbers of
+                                 * Linux, VPCI_ABI_CALL_MAX_ERRNO at most. */
+    uint8_t reserved[12];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_call) == 32);
+
+#define VPCI_ABI_CALL_MAX (VPCI_ABI_MAX_LEN - 32)
+#define VPCI_ABI_CALL_MAX_ERRNO 4095
+
+/* What the switch says of a port when it is asked. */
+struct vpci_abi_port_info {
+    vpci_le32 version;          /* VPCI_ABI_PORT_INFO_VERSION: fields have been
+                                 * added at the end since an older one. */
+    vpci_le32 size;             /* Bytes that the switch knows of. */
+    vpci_le32 mtu;
+    vpci_le32 admin_state;      /* 1 if the operator wants the port up. */
+    vpci_le32 link_state;       /* 1 if, besides, packets flow. */
+    vpci_le32 n_classes;
+    vpci_le32 class_by;         /* enum vpci_abi_class_by. */
+    uint8_t reserved[4];
+    char name[96];              /* Of the port.  This and the next one end with
+                                 * a null byte, and are cut if too long. */
+    char software[128];         /* What the switch is, with versions. */
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port_info) == 256);
+
+#define VPCI_ABI_PORT_INFO_VERSION 1
 
 /* Links
  * -----

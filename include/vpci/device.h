@@ -20,7 +20,9 @@ extern "C" {
  * from the function that makes the connector.
  *
  * Threads: one at a time for each device, but vpci_signal_inject(), _wait() and
- * _clear(), which any thread may call for a signal while its device is open. */
+ * _clear(), which any thread may call for a signal while its device is open,
+ * and vpci_device_call(), _ref() and _release(), which any thread may call for
+ * a device that it has. */
 
 struct vpci_device;
 struct vpci_signal;
@@ -64,15 +66,24 @@ bool vpci_device_is_open(const struct vpci_device *);
 int vpci_device_shm(struct vpci_device *, uint32_t id, uint32_t prio,
                     struct vpci_region *region, struct vpci_signal **signal);
 
-/* Asks whoever is behind the device for function 'func', with the 'len' bytes at
- * 'data', which the answer replaces.  Returns 0 or a positive errno: EOPNOTSUPP
- * if there is no such function or nobody to ask. */
+/* Asks whoever is behind the device for function 'func', with the 'len' bytes
+ * at 'data', which the answer replaces if there is one.  'data' may be null if
+ * 'len' is 0.  Any thread, also while another one opens, runs or closes the
+ * device.  Returns 0 or a positive errno, of which vpci_device_reason() says nothing:
+ *
+ *     EOPNOTSUPP   there is no such function, or nobody to ask,
+ *     ENOTCONN     the device is not open, or who should answer has gone,
+ *     ETIMEDOUT    nobody has answered in time,
+ *     E2BIG        'len' is too large,
+ *     EPROTO       the answer makes no sense,
+ *     ...          what the function says. */
 int vpci_device_call(struct vpci_device *, uint32_t func, void *data,
                      uint32_t len);
 
 /* Functions are answered by 'answer', with the caller's 'aux', in the thread
  * that calls vpci_device_call().  Set by those who lay something over the
- * device.  Null: there are none. */
+ * device.  Null: there are none; so it is when the device has been closed.
+ * Waits until no call is under way: not from 'answer'. */
 typedef int vpci_device_answer(void *aux, uint32_t func, void *data,
                                uint32_t len);
 void vpci_device_set_answer(struct vpci_device *, vpci_device_answer *answer,

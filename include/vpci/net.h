@@ -40,6 +40,7 @@ extern "C" {
  * In what the library fills in, these are 0. */
 
 struct vpci_net;
+struct vpci_device;
 
 struct vpci_net_config {
     uint32_t n_queues;          /* 1 to VPCI_ABI_MAX_QUEUES; 0: 1.  The port
@@ -136,6 +137,33 @@ void vpci_net_get_info(const struct vpci_net *net,
 
 /* Two loads: true while packets flow and the port is up. */
 bool vpci_net_has_carrier(const struct vpci_net *net);
+
+/* What the switch says of the port when it is asked.  Texts are for people,
+ * without anything that a terminal would not print. */
+struct vpci_net_port {
+    char name[96];              /* As in ovs-vsctl. */
+    char software[128];         /* What the switch is, with versions. */
+    uint32_t mtu;
+    uint32_t n_classes;
+    enum vpci_abi_class_by class_by;
+    bool admin_up;              /* The operator wants the port up. */
+    bool link_up;               /* Besides, packets flow. */
+    uint8_t reserved[58];
+};
+
+/* Asks the switch for that, and waits for the answer, for at most
+ * VPCI_NET_CALL_MS.  Returns 0, or what vpci_device_call() says, with all of
+ * '*port' 0.  Any thread; who also has to call vpci_net_run() does not do so
+ * meanwhile. */
+#define VPCI_NET_CALL_MS 2000
+int vpci_net_get_port(struct vpci_net *net, struct vpci_net_port *port);
+
+/* Returns the device "base" that the port has now, to be released by the
+ * caller, or null if there is none.  It is for vpci_device_call() alone, and
+ * what tells something of it: calls reach the switch, and take
+ * VPCI_NET_CALL_MS at most.  Functions, and what they answer, are in vpci/abi.h; their data has
+ * up to VPCI_ABI_CALL_MAX bytes.  Any thread. */
+struct vpci_device *vpci_net_device(const struct vpci_net *net);
 
 struct vpci_net_queue_stats {
     uint64_t packets;

@@ -44,14 +44,15 @@ struct vpci_device {
     const struct device_ops *ops;
     char name[32];
     unsigned int refs;          /* Atomic. */
-    bool is_open;
+    bool is_open;               /* Atomic. */
     struct vpci_region region;
     uint32_t id;
     uint32_t peer;              /* Atomic; 0: not there. */
     unsigned int n_signals;
     struct vpci_signal signals[VPCI_ABI_MAX_VECTORS];
-    vpci_device_answer *answer;
-    void *answer_aux;
+    vpci_device_answer *answer; /* Atomic. */
+    void *answer_aux;           /* Changes while 'answer' is null and... */
+    unsigned int n_calls;       /* ...no calls are under way.  Atomic. */
     char reason[256];
 };
 

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backoff.h"
+
 void
 device_init(struct vpci_device *d, const struct device_ops *ops,
             const char *name)
@@ -136,6 +138,7 @@ vpci_device_name(const struct vpci_device *d)
 static void
 device_reset(struct vpci_device *d)
 {
+    vpci_device_set_answer(d, NULL, NULL);
     for (unsigned int i = 0; i < VPCI_ABI_MAX_VECTORS; i++) {
         close_fd(&d->signals[i].event_fd);
         close_fd(&d->signals[i].inject_fd);
@@ -150,7 +153,12 @@ device_reset(struct vpci_device *d)
     d->n_signals = 0;
     d->id = 0;
     __atomic_store_n(&d->peer, 0, __ATOMIC_RELAXED);
-    d->answer = NULL;
+}
+
+static void
+set_open(struct vpci_device *d, bool is_open)
+{
+    __atomic_store_n(&d->is_open, is_open, __ATOMIC_RELEASE);
 }
 
 int
@@ -168,7 +176,7 @@ vpci_device_open(struct vpci_device *d, int timeout_ms)
         device_reset(d);
         return error;
     }
-    d->is_open = true;
+    set_open(d, true);
     return 0;
 }
 
@@ -176,7 +184,8 @@ void
 vpci_device_close(struct vpci_device *d)
 {
     if (d->is_open) {
-        d->is_open = false;
+        set_open(d, false);
+        vpci_device_set_answer(d, NULL, NULL);
         d->ops->close(d);
         device_reset(d);
     }
@@ -211,21 +220,37 @@ int
 vpci_device_call(struct vpci_device *d, uint32_t func, void *data,
                  uint32_t len)
 {
-    if (!d->is_open) {
-        return device_fail(d, ENOTCONN, "it is not open");
+    vpci_device_answer *answer;
+    int error;
+
+    if (!__atomic_load_n(&d->is_open, __ATOMIC_ACQUIRE)) {
+        return ENOTCONN;
     }
-    if (!d->answer) {
-        return device_fail(d, EOPNOTSUPP, "there is nobody to ask");
+    if (!__atomic_load_n(&d->answer, __ATOMIC_ACQUIRE)) {
+        return EOPNOTSUPP;
     }
-    return d->answer(d->answer_aux, func, data, len);
+
+    /* (M) pairs with (N) in vpci_device_set_answer(): either this call is seen
+     * there, or what is set there is seen here. */
+    __atomic_add_fetch(&d->n_calls, 1, __ATOMIC_SEQ_CST);
+    answer = __atomic_load_n(&d->answer, __ATOMIC_SEQ_CST);
+    error = answer ? answer(d->answer_aux, func, data, len) : ENOTCONN;
+    __atomic_sub_fetch(&d->n_calls, 1, __ATOMIC_RELEASE);
+    return error;
 }
 
 void
 vpci_device_set_answer(struct vpci_device *d, vpci_device_answer *answer,
                        void *aux)
 {
-    d->answer = answer;
+    struct vpci_backoff backoff = VPCI_BACKOFF_INIT;
+
+    __atomic_store_n(&d->answer, NULL, __ATOMIC_SEQ_CST);       /* (N) */
+    while (__atomic_load_n(&d->n_calls, __ATOMIC_SEQ_CST)) {
+        vpci_backoff(&backoff);
+    }
     d->answer_aux = aux;
+    __atomic_store_n(&d->answer, answer, __ATOMIC_SEQ_CST);
 }
 
 unsigned int

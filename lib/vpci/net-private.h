@@ -80,12 +80,18 @@ struct vpci_net {
     struct vpci_bus *bus;
     struct vpci_device *next;   /* Has arrived, while we have another one. */
 
+    pthread_mutex_t call_mutex; /* Protects 'caller' and 'xid': one call at a
+                                 * time. */
+    struct net_worker caller;   /* The thread that has it. */
+    uint32_t xid;               /* Of the last call. */
+
     pthread_t thread;
     bool has_thread;
     bool exiting;               /* Atomic. */
     int exit_fd;
 
-    pthread_mutex_t mutex;      /* Protects 'info' and what follows. */
+    pthread_mutex_t mutex;      /* Protects what follows up to 'n_resets'. */
+    struct vpci_device *device; /* That of 'base', a reference; or null. */
     struct vpci_net_info info;
     struct vpci_net_link_info link_infos[VPCI_ABI_MAX_LINKS];
     uint32_t n_link_infos;
@@ -219,5 +225,20 @@ void net_worker_uninit(struct net_worker *);
  * 'region'. */
 void net_worker_watch(struct net_worker *, const struct net_region *region,
                       uint32_t queue, bool on);
+
+/* The same for one ring. */
+void net_worker_watch_ring(struct net_worker *,
+                           const struct net_region *region, uint32_t index,
+                           bool on);
+
+/* Sleeps outside of the gate until 'deadline', in us of net_now_us(), or for
+ * ever if that is negative, or until something happens.  Returns false if that
+ * is a signal of the operating system. */
+bool net_sleep_until(struct net_worker *, int64_t deadline);
+int64_t net_now_us(void);
+
+/* Answers vpci_device_call() for the port 'net', and what else asks the
+ * switch: any thread. */
+int net_call(void *net, uint32_t func, void *data, uint32_t len);
 
 #endif /* lib/vpci/net-private.h */

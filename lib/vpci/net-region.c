@@ -22,9 +22,6 @@
 /* How long not to begin anew after the other side has broken a ring. */
 #define RESET_PAUSE_MS 100
 
-/* Without a keeper, an other side that is silent for so long has gone. */
-#define MAX_SILENCE_MS 2000
-
 /* Who has the other side. */
 static const char *
 other_side(const struct net_region *r)
@@ -312,6 +309,7 @@ make_channel(struct net_region *r, int64_t now_ms)
                     : vpci_load32(&header->region_id));
     r->begin_at = now_ms;
     r->n_channels++;
+    vpci_device_set_answer(r->device, r->config.answer, r->config.aux);
     return true;
 }
 
@@ -423,7 +421,7 @@ run_channel(struct net_region *r, int64_t now_ms)
     switch (vpci_channel_run(r->channel, now_ms)) {
     case VPCI_CHANNEL_RUNNING:
         r->silent = (vpci_channel_silence(r->channel, now_ms)
-                     > MAX_SILENCE_MS);
+                     > NET_MAX_SILENCE_MS);
         return say(r, VPCI_NET_RUNNING, 0, "%s", "");
     case VPCI_CHANNEL_MEETING:
         return say(r, VPCI_NET_MEETING, 0,

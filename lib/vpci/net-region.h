@@ -23,6 +23,9 @@
  * returns true, or the last net_region_run() another state, no worker may
  * be inside. */
 
+/* Where no keeper tells, an other side that is silent for so long has gone. */
+#define NET_MAX_SILENCE_MS 2000
+
 struct net_region_config {
     enum vpci_abi_kind kind;
     unsigned int side;
@@ -37,6 +40,10 @@ struct net_region_config {
 
     /* Called before the other side may believe that we are there, or null. */
     void (*prepare)(void *aux);
+
+    /* Answers calls of the device, or null. */
+    vpci_device_answer *answer;
+
     void *aux;
 };
 

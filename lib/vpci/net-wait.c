@@ -27,8 +27,8 @@
 /* Events of this kind are no signals. */
 #define WAKE UINT64_MAX
 
-static int64_t
-now_us(void)
+int64_t
+net_now_us(void)
 {
     struct timespec ts;
 
@@ -61,18 +61,26 @@ net_worker_uninit(struct net_worker *w)
 }
 
 void
+net_worker_watch_ring(struct net_worker *w, const struct net_region *region,
+                      uint32_t index, bool on)
+{
+    struct vpci_signal *signal = net_region_signal(region, index);
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+
+    /* Rings may share one: then it is there, or not, already. */
+    event.data.u64 = index;
+    epoll_ctl(w->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+              vpci_signal_fd(signal), &event);
+}
+
+void
 net_worker_watch(struct net_worker *w, const struct net_region *region,
                  uint32_t queue, bool on)
 {
     for (uint32_t i = 0; i < region->layout.shape.n_classes; i++) {
-        struct vpci_signal *signal = net_region_signal(
-            region, vpci_layout_ring_index(&region->layout, queue, i));
-        struct epoll_event event = { .events = EPOLLIN | EPOLLET };
-
-        /* Classes may share one: then it is there, or not, already. */
-        event.data.u64 = i;
-        epoll_ctl(w->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-                  vpci_signal_fd(signal), &event);
+        net_worker_watch_ring(w, region,
+                              vpci_layout_ring_index(&region->layout, queue,
+                                                     i), on);
     }
 }
 
@@ -88,14 +96,12 @@ was_woken(struct vpci_net *net, struct net_worker *w)
     return true;
 }
 
-/* Sleeps until 'deadline', or for ever if that is negative, or until something
- * happens.  Returns false if that is a signal of the operating system. */
-static bool
-sleep_until(struct net_worker *w, int64_t deadline)
+bool
+net_sleep_until(struct net_worker *w, int64_t deadline)
 {
     struct pollfd pfd = { .fd = w->epoll_fd, .events = POLLIN };
     struct epoll_event events[MAX_EVENTS];
-    int64_t left = deadline < 0 ? 0 : deadline - now_us();
+    int64_t left = deadline < 0 ? 0 : deadline - net_now_us();
     struct timespec ts = {
         .tv_sec = left > 0 ? left / 1000000 : 0,
         .tv_nsec = left > 0 ? left % 1000000 * 1000 : 0,
@@ -168,12 +174,12 @@ bool
 net_wait(struct vpci_net *net, struct net_worker *w, uint32_t queue,
          const struct net_waiting *waiting, int64_t timeout_us)
 {
-    int64_t deadline = timeout_us < 0 ? -1 : now_us() + timeout_us;
+    int64_t deadline = timeout_us < 0 ? -1 : net_now_us() + timeout_us;
     struct vpci_backoff spin = VPCI_BACKOFF_INIT;
     bool interrupted = false, last = false;
 
     for (;;) {
-        bool looks = w->polling || now_us() < w->look_until;
+        bool looks = w->polling || net_now_us() < w->look_until;
         bool asked;
 
         if (look(net, w, queue, waiting, !looks && !last, &asked)) {
@@ -186,12 +192,12 @@ net_wait(struct vpci_net *net, struct net_worker *w, uint32_t queue,
             spin.n_spins = 0;
             vpci_backoff(&spin);
         } else {
-            interrupted = !sleep_until(w, deadline);
+            interrupted = !net_sleep_until(w, deadline);
             if (asked) {
                 stay_awake(net, w, queue, waiting);
             }
         }
-        last = interrupted || (deadline >= 0 && now_us() >= deadline);
+        last = interrupted || (deadline >= 0 && net_now_us() >= deadline);
     }
 }
 
@@ -205,7 +211,7 @@ net_set_polling(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     w->polling = polling;
     if (!polling) {
         /* The switch may still believe that it need not look. */
-        w->look_until = now_us() + VPCI_ABI_GRACE_US;
+        w->look_until = net_now_us() + VPCI_ABI_GRACE_US;
     }
     if (net_enter(net, w)) {
         net_see_rings(net, w, queue, waiting);

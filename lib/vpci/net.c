@@ -115,6 +115,10 @@ watch_base(struct vpci_net *net, bool on)
         net_worker_watch(&net->tx[i], &net->base, i, on);
         net_worker_watch(&net->rx[i], &net->base, i, on);
     }
+    if (net->n_queues) {
+        net_worker_watch_ring(&net->caller, &net->base, VPCI_LAYOUT_CALLS,
+                              on);
+    }
 }
 
 /* Lets workers in. */
@@ -129,13 +133,16 @@ start(struct vpci_net *net, const struct net_policy *policy)
     watch_base(net, true);
     net_links_start(net);
     for_each_gate(net, NET_ALL_QUEUES, vpci_gate_open);
+    vpci_gate_open(&net->caller.gate);
 }
 
 /* Waits until no worker is inside any more. */
 static void
 stop(struct vpci_net *net)
 {
+    vpci_gate_shut(&net->caller.gate);
     shut_gates(net, NET_ALL_QUEUES);
+    vpci_gate_wait(&net->caller.gate);
     net_links_stop(net);
     watch_base(net, false);
     net->n_queues = 0;
@@ -245,6 +252,7 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
     struct vpci_net_info info = { .state = r->state, .error = r->error };
     struct vpci_net_link_info links[VPCI_ABI_MAX_LINKS];
     uint32_t n_links = net_links_get_infos(net, links);
+    struct vpci_device *old = net->device;
 
     snprintf(info.reason, sizeof info.reason, "%s", r->reason);
     if (net->n_queues) {
@@ -255,6 +263,9 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
         snprintf(info.reason, sizeof info.reason, "%s", reason);
     }
     pthread_mutex_lock(&net->mutex);
+    if (old != r->device) {
+        net->device = r->device ? vpci_device_ref(r->device) : NULL;
+    }
     net->info = info;
     memcpy(net->link_infos, links, n_links * sizeof links[0]);
     net->n_link_infos = n_links;
@@ -262,6 +273,9 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
     /* Not later: who has seen 'info' doesn't see an older carrier. */
     __atomic_store_n(&net->carrier, info.carrier, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&net->mutex);
+    if (old != r->device) {
+        vpci_device_release(old);
+    }
 }
 
 void
@@ -371,6 +385,7 @@ make_workers(struct vpci_net *net)
     if (net->wake_fd < 0 || net->exit_fd < 0) {
         return errno;
     }
+    error = net_worker_init(net, &net->caller);
     for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES && !error; i++) {
         error = net_worker_init(net, &net->tx[i]);
         error = error ? error : net_worker_init(net, &net->rx[i]);
@@ -390,6 +405,7 @@ create(const struct vpci_net_config *config)
         .features = config->features,
         .n_links = config->no_links ? 0 : VPCI_ABI_MAX_LINKS,
         .prepare = net_links_prepare,
+        .answer = net_call,
         .aux = net,
     };
 
@@ -399,7 +415,8 @@ create(const struct vpci_net_config *config)
         memcpy(base.mac, config->mac, sizeof base.mac);
         net_region_init(&net->base, &base);
         pthread_mutex_init(&net->mutex, NULL);
-        net->wake_fd = net->exit_fd = -1;
+        pthread_mutex_init(&net->call_mutex, NULL);
+        net->wake_fd = net->exit_fd = net->caller.epoll_fd = -1;
         for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
             net->tx[i].epoll_fd = net->rx[i].epoll_fd = -1;
         }
@@ -497,14 +514,17 @@ vpci_net_close(struct vpci_net *net)
     }
     net_links_uninit(net);
     net_region_uninit(&net->base);
+    vpci_device_release(net->device);
     vpci_device_release(net->next);
     vpci_bus_close(net->bus);
     for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
         net_worker_uninit(&net->tx[i]);
         net_worker_uninit(&net->rx[i]);
     }
+    net_worker_uninit(&net->caller);
     close_fd(net->wake_fd);
     close_fd(net->exit_fd);
+    pthread_mutex_destroy(&net->call_mutex);
     pthread_mutex_destroy(&net->mutex);
     free(net);
 }
@@ -517,6 +537,18 @@ vpci_net_get_info(const struct vpci_net *net_, struct vpci_net_info *info)
     pthread_mutex_lock(&net->mutex);
     *info = net->info;
     pthread_mutex_unlock(&net->mutex);
+}
+
+struct vpci_device *
+vpci_net_device(const struct vpci_net *net_)
+{
+    struct vpci_net *net = (struct vpci_net *) net_;   /* For the mutex. */
+    struct vpci_device *device;
+
+    pthread_mutex_lock(&net->mutex);
+    device = net->device ? vpci_device_ref(net->device) : NULL;
+    pthread_mutex_unlock(&net->mutex);
+    return device;
 }
 
 bool
