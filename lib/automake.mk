@@ -111,13 +111,16 @@ pkgconfig_DATA = lib/vpci/libvpci.pc
 # and the linker would leave it in its archive.
 #
 # Open vSwitch's <config.h> comes first: it decides the shape of its structures.
-NETDEV_VPCI_CPPFLAGS = $(OVS_CPPFLAGS) $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib
+NETDEV_VPCI_CPPFLAGS = $(OVS_CPPFLAGS) $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib \
+	-DVPCI_VERSION='"$(VERSION)"'
 NETDEV_VPCI_CFLAGS = $(DPDK_CFLAGS) $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
 NETDEV_VPCI_SOURCES = \
 	lib/netdev-offload-vpci.c \
 	lib/netdev-vpci-actions.c \
 	lib/netdev-vpci-actions.h \
 	lib/netdev-vpci-base.c \
+	lib/netdev-vpci-call.c \
+	lib/netdev-vpci-call.h \
 	lib/netdev-vpci-closer.c \
 	lib/netdev-vpci-config.c \
 	lib/netdev-vpci-copies.c \

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "netdev-vpci-call.h"
 #include "netdev-vpci-keeper.h"
 #include "netdev-vpci-link.h"
 #include "openvswitch/poll-loop.h"
@@ -120,6 +121,7 @@ forget_guest(struct netdev_vpci *dev)
     struct vpci_base *base = dev->base;
 
     vpci_linker_stop(base->linker);
+    vpci_calls_forget(dev);
     close_doorbells(base);
     base->has_guest = false;
     base->channel = NULL;
@@ -154,6 +156,7 @@ write_port(struct netdev_vpci *dev)
     vpci_store32(&port->switch_id, base->guest.self);
     vpci_store32(&port->guest_id, base->guest.peer);
     vpci_store32(&port->max_len, dev->mtu + ETH_HEADER_LEN + VLAN_HEADER_LEN);
+    vpci_store32(&port->calls, VPCI_ABI_CALLS_VERSION);
     vpci_classes_write(&dev->classes, port);
     vpci_store32_release(&port->link_state, (dev->flags & NETDEV_UP) != 0);
 }
@@ -226,7 +229,9 @@ report(void *base_, const struct vpci_fault *fault)
 {
     struct vpci_base *base = base_;
 
-    if (fault->ring < VPCI_MAX_RINGS) {
+    if (fault->ring >= 2 * base->layout.n_rings) {
+        vpci_calls_report(base->dev, fault);
+    } else if (fault->ring < VPCI_MAX_RINGS) {
         vpci_ring_report(&base->dev->rings[fault->ring], fault);
     }
 }
@@ -271,11 +276,21 @@ open_channel(struct netdev_vpci *dev)
     base->channel = channel;
 }
 
-/* Takes what makes the guest look.  While rings are stopped. */
+/* Takes what makes the guest look, and, of what it rings for us, what says
+ * that it has something to ask.  While rings are stopped. */
 static void
-take_doorbells(struct vpci_base *base, int fds[], unsigned int n)
+take_doorbells(struct netdev_vpci *dev, int fds[], unsigned int n)
+    OVS_REQUIRES(dev->mutex)
 {
+    struct vpci_base *base = dev->base;
+    unsigned int bell = (base->guest.n_vectors
+                         + vpci_layout_control_vector(&base->layout));
+
     close_doorbells(base);
+    vpci_calls_set_bell(dev, bell < n ? fds[bell] : -1);
+    if (bell < n) {
+        fds[bell] = -1;
+    }
     for (unsigned int i = 0; i < n && i < base->guest.n_vectors
                              && i < VPCI_ABI_MAX_VECTORS; i++) {
         base->call_fds[base->n_call_fds++] = fds[i];
@@ -305,7 +320,7 @@ guest_came(struct vpci_region_user *user, const struct vpci_keeper_peer_up *up,
         base->has_guest = true;
     }
     base->guest = *up;
-    take_doorbells(base, fds, n);
+    take_doorbells(dev, fds, n);
     vpci_layout_write(&base->layout, base->memory, base->region);
     write_port(dev);
     if (!known) {
@@ -460,6 +475,22 @@ update_linker(struct netdev_vpci *dev)
     }
 }
 
+/* Answers what the guest asks. */
+static void
+run_calls(struct netdev_vpci *dev)
+    OVS_REQUIRES(dev->mutex)
+{
+    struct vpci_base *base = dev->base;
+    int fd = control_fd(base);
+
+    vpci_calls_listen(dev);
+    if (base->state == VPCI_CHANNEL_RUNNING && !vpci_shut_reason(dev)
+        && vpci_calls_run(dev, base->channel)
+        && fd >= 0 && vpci_doorbell_ring(fd) == ETIMEDOUT) {
+        vpci_filter_note_abuse(dev);
+    }
+}
+
 void
 vpci_base_run(struct netdev_vpci *dev)
 {
@@ -476,10 +507,12 @@ vpci_base_run(struct netdev_vpci *dev)
         vpci_rings_stop_all(dev);
         base->state = state;
         update_linker(dev);
+        vpci_calls_reset(dev);
         vpci_rings_resume(dev);
         vpci_changed(dev);
         poll_immediate_wake();
     }
+    run_calls(dev);
     ovs_mutex_unlock(&dev->mutex);
 }
 
@@ -487,6 +520,7 @@ void
 vpci_base_wait(struct netdev_vpci *dev)
 {
     if (dev->base && dev->base->channel) {
+        vpci_calls_wait(dev);
         poll_timer_wait(VPCI_ABI_BEAT_MS / 2);
     }
 }
@@ -585,6 +619,9 @@ vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
              ? "connected, waiting for the guest's driver" : "connected");
     if (base->problem) {
         smap_add(args, "problem", base->problem);
+    }
+    if (vpci_calls_fault(dev)) {
+        smap_add(args, "calls_broken", vpci_calls_fault(dev));
     }
     if (base->memory) {
         smap_add_format(args, "region", "%"PRIu32, base->region);

@@ -8,6 +8,7 @@
  *     netdev-vpci.c          the class, life cycle, flags, reconfiguration
  *     netdev-vpci-config.c   options: parsing, checking, reporting
  *     netdev-vpci-base.c     device vpci-net: a region shared with the guest
+ *     netdev-vpci-call.c     what its guest asks the switch
  *     netdev-vpci-keeper.c   the keeper, which has the regions
  *     netdev-vpci-link*.c    links: from guest to guest without the switch
  *     netdev-vpci-vhost.c    librte_vhost: sockets, connections, messages
@@ -346,6 +347,7 @@ struct vpci_guest {
 };
 
 struct vpci_base;
+struct vpci_calls;
 struct vpci_policer;
 struct vpci_mempool;
 struct vpci_offload;
@@ -382,6 +384,7 @@ struct netdev_vpci {
     struct vpci_conn *active;       /* The one whose rings run, or null. */
     struct vpci_base *base;         /* Of device vpci-net, or null.  Main
                                      * thread. */
+    struct vpci_calls *calls;       /* Of its guests. */
     bool carrier;
     long long int carrier_resets;
     uint64_t n_connects;

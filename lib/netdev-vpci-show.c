@@ -3,7 +3,7 @@
 /* ovs-appctl vpci/show: what people ask a running switch about its vpci
  * ports. */
 
-#include "netdev-vpci-private.h"
+#include "netdev-vpci-call.h"
 
 #include <inttypes.h>
 #include <linux/virtio_config.h>
@@ -11,6 +11,7 @@
 #include "netdev-offload.h"
 #include "openvswitch/dynamic-string.h"
 #include "unixctl.h"
+#include "vpci/callee.h"
 
 static void
 show_ring(const struct vpci_ring *ring, struct ds *s)
@@ -95,6 +96,24 @@ show_features(uint64_t features, const char *rings, struct ds *s)
     ds_put_format(s, "), %s rings\n", rings);
 }
 
+/* What guests have asked the switch, if anything. */
+static void
+show_calls(const struct netdev_vpci *dev, struct ds *s)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_callee_stats *c = vpci_calls_stats(dev);
+
+    if (c->calls || c->bad || vpci_calls_fault(dev)) {
+        ds_put_format(s, "  calls: answered %"PRIu64", of these refused "
+                      "%"PRIu64"; bad %"PRIu64"; times that they waited: too "
+                      "many %"PRIu64", answers not taken %"PRIu64"\n",
+                      c->calls, c->refused, c->bad, c->limited, c->stuck);
+    }
+    if (vpci_calls_fault(dev)) {
+        ds_put_format(s, "    broken: %s\n", vpci_calls_fault(dev));
+    }
+}
+
 static void
 show_region(const struct netdev_vpci *dev, struct ds *s)
     OVS_REQUIRES(dev->mutex)
@@ -123,6 +142,7 @@ show_region(const struct netdev_vpci *dev, struct ds *s)
     if (vpci_base_get_guest(dev, &guest)) {
         show_features(guest.features, "native", s);
     }
+    show_calls(dev, s);
     smap_destroy(&status);
 }
 

@@ -2,7 +2,7 @@
 
 /* Statistics and status of vpci ports. */
 
-#include "netdev-vpci-private.h"
+#include "netdev-vpci-call.h"
 
 #include <inttypes.h>
 #include <linux/virtio_config.h>
@@ -11,6 +11,7 @@
 #include "openvswitch/dynamic-string.h"
 #include "packets.h"
 #include "smap.h"
+#include "vpci/callee.h"
 
 const char *const vpci_drop_names[VPCI_N_DROPS] = {
 #define VPCI_DROP(ENUM, NAME) NAME,
@@ -215,11 +216,25 @@ add_class_stats(const struct netdev_vpci *dev, const struct vpci_counters *rx,
     }
 }
 
+static void
+add_call_stats(const struct netdev_vpci *dev,
+               struct netdev_custom_stats *stats)
+    OVS_REQUIRES(dev->mutex)
+{
+    const struct vpci_callee_stats *calls = vpci_calls_stats(dev);
+
+    add_custom(stats, calls->calls, "vpci_calls");
+    add_custom(stats, calls->refused, "vpci_calls_refused");
+    add_custom(stats, calls->bad, "vpci_calls_bad");
+    add_custom(stats, calls->limited, "vpci_calls_limited");
+    add_custom(stats, calls->stuck, "vpci_calls_stuck");
+}
+
 int
 netdev_vpci_get_custom_stats(const struct netdev *netdev,
                              struct netdev_custom_stats *stats)
 {
-    enum { N_OTHERS = 11 };
+    enum { N_OTHERS = 16 };
 
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
     struct vpci_counters rx, tx;
@@ -245,6 +260,7 @@ netdev_vpci_get_custom_stats(const struct netdev *netdev,
     add_custom(stats, rx.notifies, "vpci_rx_notifications");
     add_custom(stats, tx.notifies, "vpci_tx_notifications");
     add_custom(stats, dev->n_connects, "vpci_connects");
+    add_call_stats(dev, stats);
     add_queue_stats(dev, stats);
     add_class_stats(dev, &rx, &tx, stats);
     ovs_mutex_unlock(&dev->mutex);

@@ -10,6 +10,7 @@
 
 #include "connectivity.h"
 #include "dpdk.h"
+#include "netdev-vpci-call.h"
 #include "netdev-vpci-keeper.h"
 #include "netdev-vpci-link.h"
 #include "netdev-vpci-tso.h"
@@ -182,6 +183,7 @@ netdev_vpci_construct(struct netdev *netdev)
     ovs_mutex_init(&dev->mutex);
     ovs_mutex_init(&dev->fault_mutex);
     ovs_list_init(&dev->conns);
+    dev->calls = vpci_calls_create(dev);
     dev->reregister_at = LLONG_MAX;
     eth_addr_random(&dev->hwaddr);
     atomic_init(&dev->tx_retries_max, 0);
@@ -231,6 +233,7 @@ netdev_vpci_destruct(struct netdev *netdev)
 
     vpci_rings_uninit(dev);
     vpci_config_uninit(&dev->config);
+    vpci_calls_destroy(dev->calls);
     free(dev->last_disconnect);
     ovs_mutex_destroy(&dev->fault_mutex);
     ovs_mutex_destroy(&dev->mutex);

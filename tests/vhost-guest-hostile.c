@@ -771,6 +771,7 @@ run_hostile_region(struct session *s, const struct args *args)
         { "scribble", guest_native_scribble },
         { "forge", guest_native_forge },
         { "flap", guest_native_flap },
+        { "call", guest_native_call },
     };
 
     if (!s->g.native) {
@@ -786,9 +787,10 @@ run_hostile_region(struct session *s, const struct args *args)
 }
 
 const struct command hostile_commands[] = {
-    { "hostile-region", "scribble|forge|flap S", "for S seconds, write anything "
-      "into the region, or packets that nobody sent, or an epoch that changes "
-      "all the time", run_hostile_region },
+    { "hostile-region", "scribble|forge|flap|call S", "for S seconds, write "
+      "anything into the region, or packets that nobody sent, or an epoch "
+      "that changes all the time, or calls whose answers are not taken",
+      run_hostile_region },
     { "hostile-ring", "KIND [tx|rx] [pair=N]", "spoil one chain in one of the "
       "ways below; \"connect reset\" makes the rings whole again",
       run_hostile_ring },

@@ -542,3 +542,50 @@ guest_native_flap(struct guest *g, unsigned int ms)
         usleep(random32() % 2000);
     }
 }
+
+/* Puts a call into the ring, if there is room. */
+static bool
+put_call(struct vpci_ring_tx *tx)
+{
+    uint32_t r = random32(), len = random32() % 2000;
+    struct vpci_abi_call call = {
+        .kind = VPCI_LE32(r % 8 ? VPCI_ABI_CALL_REQUEST : random32() % 4),
+        .func = VPCI_LE32(random32() % 4),
+        .xid = VPCI_LE32(random32() % 4),
+        .len = VPCI_LE32(r % 3 ? len : random32()),
+    };
+    uint8_t *p = vpci_ring_reserve(tx, sizeof call + len);
+
+    if (p) {
+        memcpy(p, &call, sizeof call);
+        vpci_ring_submit(tx, r % 5 ? sizeof call + len : 1 + r % sizeof call,
+                         NULL);
+        vpci_ring_publish(tx);
+    }
+    return p != NULL;
+}
+
+void
+guest_native_call(struct guest *g, unsigned int ms)
+{
+    struct guest_native *n = g->native;
+    struct vpci_ring_tx *tx = vpci_channel_tx(n->ch, VPCI_LAYOUT_CALLS);
+    struct vpci_ring_rx *rx = vpci_channel_rx(n->ch, VPCI_LAYOUT_CALLS);
+    struct vpci_signal *bell = vpci_device_signal(
+        n->dev, vpci_layout_control_vector(&n->layout));
+    int64_t end = now_ms() + ms;
+    struct vpci_ring_pkt pkts[VPCI_RING_BURST];
+
+    while (now_ms() < end) {
+        while (put_call(tx)) {
+            continue;
+        }
+        vpci_signal_inject(bell);
+
+        /* Towards the end, it is the number of calls that is too large. */
+        if (now_ms() > end - ms / 2) {
+            vpci_ring_release(rx, vpci_ring_peek(rx, pkts, VPCI_RING_BURST));
+        }
+        usleep(200);
+    }
+}

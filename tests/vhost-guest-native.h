@@ -39,9 +39,11 @@ uint32_t guest_native_in_flight(const struct guest *,
 
 /* Hostilities: each goes on for 'ms'.  Writes anything anywhere in the region;
  * words of rings that may pass for good ones; an epoch that changes all the
- * time. */
+ * time; calls without end, most of which make sense, whose answers it never
+ * takes. */
 void guest_native_scribble(struct guest *, unsigned int ms);
 void guest_native_forge(struct guest *, unsigned int ms);
 void guest_native_flap(struct guest *, unsigned int ms);
+void guest_native_call(struct guest *, unsigned int ms);
 
 #endif /* vhost-guest-native.h */
