@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vpci/device.h"
+
 #define NS INT64_C(1000000000)
 
 /* How long another process may have the port: one that was killed has it until
@@ -178,6 +180,13 @@ parse_no_links(const char *s)
     return current->no_links = true;
 }
 
+static bool
+parse_port_info(const char *s)
+{
+    (void) s;
+    return current->port_info = true;
+}
+
 static const struct tool_option common_options[] = {
     { "count", "N", "end after N packets", parse_count },
     { "duration", "S", "end after S seconds", parse_duration },
@@ -191,6 +200,8 @@ static const struct tool_option common_options[] = {
     { "interval", "S", "print a line every S seconds, 0: none (default: 1)",
       parse_interval },
     { "json", NULL, "print an object in each line", parse_json },
+    { "port-info", NULL, "print what the switch says of the port, and end",
+      parse_port_info },
     { NULL, NULL, NULL, NULL },
 };
 
@@ -490,12 +501,53 @@ tool_attach(struct tool *t)
     return true;
 }
 
+/* Returns how long the switch takes to answer, in ms, or -1 if it does not. */
+static double
+ping(const struct tool *t)
+{
+    struct vpci_device *device = vpci_net_device(t->net);
+    uint8_t data[1000] = "vpci";
+    int64_t start = tool_now_ns();
+    int error = (device ? vpci_device_call(device, VPCI_ABI_CALL_PING, data,
+                                           sizeof data)
+                 : ENOTCONN);
+
+    vpci_device_release(device);
+    return error ? -1 : (tool_now_ns() - start) / 1e6;
+}
+
+/* Prints what the switch says of the port and of itself, and ends the
+ * process. */
+static void __attribute__((noreturn))
+print_port_info(struct tool *t)
+{
+    struct vpci_net_port port;
+    int error = vpci_net_get_port(t->net, &port);
+    double ms = error ? -1 : ping(t);
+
+    t->failed = ms < 0;
+    if (t->failed) {
+        fprintf(stderr, "%s: %s: the switch does not say: %s\n", t->name,
+                t->address, strerror(error ? error : ETIMEDOUT));
+    } else {
+        printf("port: %s\nMTU: %u\nadmin state: %s\nlink state: %s\n"
+               "classes: %u\nswitch: %s\nanswers in: %.3f ms\n",
+               port.name, port.mtu, port.admin_up ? "up" : "down",
+               port.link_up ? "up" : "down", port.n_classes, port.software,
+               ms);
+    }
+    exit(tool_close(t));
+}
+
 bool
 tool_open(struct tool *t)
 {
     t->memory = tool_make_bufs(t, t->bufs);
     if (!t->memory || !tool_attach(t) || !tool_wait(t)) {
         return false;
+    }
+    if (t->port_info) {
+        print_port_info(t);
     }
     if (t->info.n_queues < t->n_queues) {
         fprintf(stderr, "%s: %s: %u queues are wanted, but the port has %u: "

@@ -50,6 +50,7 @@ struct tool {
     bool json;
     bool sleeps;
     bool no_links;
+    bool port_info;             /* Ask the switch, and end. */
     uint8_t mac[6];
 
     FILE *output;               /* Where reports go; null: stdout. */
@@ -98,7 +99,7 @@ bool tool_parse_double(const char *s, double min, double max, double *);
 bool tool_parse_mac(const char *s, uint8_t mac[6]);
 
 /* Opens the port and waits until packets flow.  Returns false, having said
- * why, if they do not. */
+ * why, if they do not.  With --port-info, ends the process instead. */
 bool tool_open(struct tool *);
 
 /* The parts of that: opens the port; waits.  Times count from the end of
