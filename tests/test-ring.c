@@ -812,6 +812,64 @@ run_scribbling_consumer(void)
     return true;
 }
 
+/* The other side makes packets of one lap after the other visible, whatever
+ * was consumed. */
+struct lapper {
+    struct vpci_ring_memory memory;
+    bool stop;
+};
+
+static void *
+lap(void *l_)
+{
+    struct lapper *l = l_;
+    uint32_t n = l->memory.n_slots;
+
+    while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
+        uint32_t first = vpci_load32(&l->memory.consumer->consumed);
+
+        for (uint32_t i = first; i != first + 4 * n; i++) {
+            vpci_store64(&l->memory.slots[i & (n - 1)].word,
+                         ring_word(VPCI_ABI_SLOT_INLINE, 60, i + 1));
+        }
+    }
+    return NULL;
+}
+
+/* No more is taken from a ring at once than it has. */
+static bool
+run_lap_race(void)
+{
+    static uint8_t data[VPCI_RING_BURST][64];
+    struct vpci_ring_buf bufs[VPCI_RING_BURST];
+    struct fixture f;
+    struct lapper l = { .stop = false };
+    pthread_t thread;
+    bool tell;
+
+    fixture_init(&f, 16, MIN_DATA);
+    l.memory = f.memory;
+    for (int i = 0; i < VPCI_RING_BURST; i++) {
+        bufs[i] = (struct vpci_ring_buf) { .data = data[i], .size = 64 };
+    }
+    CHECK(!pthread_create(&thread, NULL, lap, &l));
+    for (uint32_t n = 0, i = 0; n < 20000 && i < 4000000; i++) {
+        struct vpci_ring_pkt pkts[VPCI_RING_BURST];
+        uint32_t taken = vpci_ring_rx_burst(f.rx, bufs, VPCI_RING_BURST,
+                                            &tell);
+
+        CHECK(taken <= 16);
+        CHECK(vpci_ring_peek(f.rx, pkts, VPCI_RING_BURST) <= 16);
+        CHECK(vpci_ring_rx_copy(f.rx, bufs, VPCI_RING_BURST) <= 16);
+        n += taken;
+    }
+    __atomic_store_n(&l.stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    CHECK(!f.n_faults && vpci_ring_taken(f.rx) > 16);
+    fixture_uninit(&f);
+    return true;
+}
+
 /* A producer that is killed at any moment, and another process that goes on in
  * its place: packets arrive in order, whole, none twice, and of those that were
  * published none is missing.  The count of those is in memory of its own. */
@@ -932,6 +990,7 @@ main(int argc, char *argv[])
         { "fences", run_fences },
         { "scribbling-producer", run_scribbling_producer },
         { "scribbling-consumer", run_scribbling_consumer },
+        { "lap-race", run_lap_race },
         { "killed-producer", run_killed_producer },
         { "half-a-burst", run_half_a_burst },
     };

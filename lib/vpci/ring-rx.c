@@ -190,6 +190,10 @@ rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n)
     unsigned int i = 0;
     uint64_t word;
 
+    /* A producer that laps the ring meanwhile may show more than that has. */
+    if (n > rx->memory.n_slots) {
+        n = rx->memory.n_slots;
+    }
     while (i < n && RING_LIKELY(!rx->fault)
            && rx_load(rx, rx->next + i, &word)) {
         struct vpci_ring_buf *buf = &bufs[i];
@@ -211,7 +215,7 @@ unsigned int
 vpci_ring_rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
                   unsigned int n)
 {
-    return rx_copy(rx, bufs, n < rx->memory.n_slots ? n : rx->memory.n_slots);
+    return rx_copy(rx, bufs, n);
 }
 
 unsigned int
