@@ -5,6 +5,7 @@
 TESTS_CPPFLAGS = $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib/vpci -I$(top_srcdir)/tests
 
 check_PROGRAMS += \
+	tests/fuzz-ring-standalone \
 	tests/fuzz-vring-standalone \
 	tests/test-channel \
 	tests/test-classes \
@@ -110,7 +111,10 @@ tests_test_net_link_SOURCES = \
 tests_test_net_link_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_link_LDADD = lib/libvpci.la
 
-tests_test_ring_SOURCES = tests/test-ring.c tests/unit-test.h
+tests_test_ring_SOURCES = \
+	tests/guarded-memory.h \
+	tests/test-ring.c \
+	tests/unit-test.h
 tests_test_ring_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_ring_LDADD = lib/libvpci.la
 
@@ -166,8 +170,19 @@ tests_test_vring_SOURCES = \
 tests_test_vring_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_vring_LDADD = lib/libvpci.la
 
-tests_fuzz_vring_standalone_SOURCES = tests/fuzz-vring.c
-tests_fuzz_vring_standalone_CPPFLAGS = $(TESTS_CPPFLAGS) -DVPCI_FUZZ_STANDALONE
+tests_fuzz_ring_standalone_SOURCES = \
+	tests/fuzz-ring.c \
+	tests/fuzz-standalone.c \
+	tests/fuzz.h \
+	tests/guarded-memory.h
+tests_fuzz_ring_standalone_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_fuzz_ring_standalone_LDADD = lib/libvpci.la
+
+tests_fuzz_vring_standalone_SOURCES = \
+	tests/fuzz-standalone.c \
+	tests/fuzz-vring.c \
+	tests/fuzz.h
+tests_fuzz_vring_standalone_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_fuzz_vring_standalone_LDADD = lib/libvpci.la
 
 tests_vhost_guest_SOURCES = \
@@ -201,11 +216,25 @@ tests_vhost_guest_LDADD = lib/libvpci.la
 ## libFuzzer wants its instrumentation in the library as well.
 
 if FUZZERS
-noinst_PROGRAMS += tests/fuzz-vring
-tests_fuzz_vring_SOURCES = tests/fuzz-vring.c $(lib_libvpci_la_SOURCES)
+noinst_PROGRAMS += \
+	tests/fuzz-ring \
+	tests/fuzz-vring
+FUZZER_FLAGS = -fsanitize=fuzzer,address,undefined
+tests_fuzz_ring_SOURCES = \
+	tests/fuzz-ring.c \
+	tests/fuzz.h \
+	tests/guarded-memory.h \
+	$(lib_libvpci_la_SOURCES)
+tests_fuzz_ring_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_fuzz_ring_CFLAGS = $(AM_CFLAGS) $(FUZZER_FLAGS)
+tests_fuzz_ring_LDFLAGS = $(FUZZER_FLAGS)
+tests_fuzz_vring_SOURCES = \
+	tests/fuzz-vring.c \
+	tests/fuzz.h \
+	$(lib_libvpci_la_SOURCES)
 tests_fuzz_vring_CPPFLAGS = $(TESTS_CPPFLAGS)
-tests_fuzz_vring_CFLAGS = $(AM_CFLAGS) -fsanitize=fuzzer,address,undefined
-tests_fuzz_vring_LDFLAGS = -fsanitize=fuzzer,address,undefined
+tests_fuzz_vring_CFLAGS = $(AM_CFLAGS) $(FUZZER_FLAGS)
+tests_fuzz_vring_LDFLAGS = $(FUZZER_FLAGS)
 endif
 
 ## Micro-benchmarks: 'make bench' builds them, for whoever wants to run them.

@@ -6,18 +6,12 @@
  * The input is a hostile driver: features, sizes and indices first, then a
  * program that writes into guest memory between calls of the engine, and in
  * the end bytes for it to write.  Guest memory lies in allocations of exactly
- * its size, so that a sanitizer sees every access outside.
- *
- * With VPCI_FUZZ_STANDALONE defined, main() makes up inputs from a seed, so
- * that compilers without libFuzzer can run it as a test:
- *
- *     fuzz-vring-standalone [--runs N] [--seed S]
- */
+ * its size, so that a sanitizer sees every access outside. */
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "vpci/splice.h"
 #include "vpci/vring.h"
 
@@ -37,31 +31,6 @@ static const struct { uint64_t addr, size; } regions[N_REGIONS] = {
 #define DRIVER_OFS 4096
 #define DEVICE_OFS 5120
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *data;
-    size_t left;
-};
-
-static uint8_t
-get_u8(struct input *in)
-{
-    if (!in->left) {
-        return 0;
-    }
-    in->left--;
-    return *in->data++;
-}
-
-static uint16_t
-get_u16(struct input *in)
-{
-    uint16_t low = get_u8(in);
-
-    return low | get_u8(in) << 8;
-}
-
 #define DESC_F_WRITE 2
 
 struct fuzz {
@@ -73,15 +42,6 @@ struct fuzz {
     unsigned int n_faults;
     unsigned int n_peeked;
 };
-
-static void
-check(bool ok, const char *what)
-{
-    if (!ok) {
-        fprintf(stderr, "fuzz-vring: %s\n", what);
-        abort();
-    }
-}
 
 static void
 fuzz_report(void *f_, const struct vpci_fault *fault)
@@ -404,46 +364,3 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_uninit(&f[1]);
     return 0;
 }
-
-#ifdef VPCI_FUZZ_STANDALONE
-static uint64_t
-next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
-int
-main(int argc, char *argv[])
-{
-    unsigned long runs = 10000, seed = 1;
-    static uint8_t input[4096];
-
-    for (int i = 1; i < argc; i++) {
-        if (i + 1 < argc && !strcmp(argv[i], "--runs")) {
-            runs = strtoul(argv[++i], NULL, 10);
-        } else if (i + 1 < argc && !strcmp(argv[i], "--seed")) {
-            seed = strtoul(argv[++i], NULL, 10);
-        } else {
-            fprintf(stderr, "usage: %s [--runs N] [--seed S]\n", argv[0]);
-            return EXIT_FAILURE;
-        }
-    }
-    for (unsigned long run = 0; run < runs; run++) {
-        uint64_t state = (seed + run) * 0x9e3779b97f4a7c15 + 1;
-        size_t size = next_random(&state) % sizeof input;
-
-        for (size_t i = 0; i < size; i++) {
-            uint64_t r = next_random(&state);
-
-            /* Small bytes now and then, as lengths and indices are. */
-            input[i] = r >> 40 & 3 ? r >> 16 : r >> 16 & 7;
-        }
-        LLVMFuzzerTestOneInput(input, size);
-    }
-    printf("%lu runs from seed %lu\n", runs, seed);
-    return EXIT_SUCCESS;
-}
-#endif

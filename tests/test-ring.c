@@ -19,11 +19,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "guarded-memory.h"
 #include "ring-private.h"
 #include "vpci/peer.h"
 #include "unit-test.h"
 
-#define GUARD VPCI_ABI_PAGE
 #define MIN_DATA (1u << VPCI_ABI_MIN_DATA_LOG2)
 
 /* A ring between two pages that nobody may touch, so that whatever leaves it is
@@ -36,30 +36,6 @@ struct fixture {
     struct vpci_fault fault;
     unsigned int n_faults;
 };
-
-static void *
-map_guarded(size_t bytes)
-{
-    size_t whole = (bytes + VPCI_ABI_PAGE - 1) & -(size_t) VPCI_ABI_PAGE;
-    uint8_t *p = mmap(NULL, whole + 2 * GUARD, PROT_NONE,
-                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    if (p == MAP_FAILED
-        || mprotect(p + GUARD, whole, PROT_READ | PROT_WRITE)) {
-        abort();
-    }
-    return p + GUARD + (whole - bytes) / VPCI_ABI_SLOT_BYTES
-                       * VPCI_ABI_SLOT_BYTES;
-}
-
-static void
-unmap_guarded(void *p, size_t bytes)
-{
-    size_t whole = (bytes + VPCI_ABI_PAGE - 1) & -(size_t) VPCI_ABI_PAGE;
-
-    munmap((uint8_t *) ((uintptr_t) p & -(uintptr_t) VPCI_ABI_PAGE) - GUARD,
-           whole + 2 * GUARD);
-}
 
 static void
 note_fault(void *f_, const struct vpci_fault *fault)
