@@ -6,6 +6,7 @@ TESTS_CPPFLAGS = $(VPCI_CPPFLAGS) -I$(top_srcdir)/lib/vpci -I$(top_srcdir)/tests
 
 check_PROGRAMS += \
 	tests/fuzz-channel-standalone \
+	tests/fuzz-projection-standalone \
 	tests/fuzz-ring-standalone \
 	tests/fuzz-vring-standalone \
 	tests/test-channel \
@@ -179,6 +180,14 @@ tests_fuzz_channel_standalone_SOURCES = \
 tests_fuzz_channel_standalone_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_fuzz_channel_standalone_LDADD = lib/libvpci.la
 
+tests_fuzz_projection_standalone_SOURCES = \
+	tests/fuzz-projection.c \
+	tests/fuzz-standalone.c \
+	tests/fuzz.h \
+	tests/guarded-memory.h
+tests_fuzz_projection_standalone_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_fuzz_projection_standalone_LDADD = lib/libvpci.la
+
 tests_fuzz_ring_standalone_SOURCES = \
 	tests/fuzz-ring.c \
 	tests/fuzz-standalone.c \
@@ -227,6 +236,7 @@ tests_vhost_guest_LDADD = lib/libvpci.la
 if FUZZERS
 noinst_PROGRAMS += \
 	tests/fuzz-channel \
+	tests/fuzz-projection \
 	tests/fuzz-ring \
 	tests/fuzz-vring
 FUZZER_FLAGS = -fsanitize=fuzzer,address,undefined
@@ -238,6 +248,14 @@ tests_fuzz_channel_SOURCES = \
 tests_fuzz_channel_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_fuzz_channel_CFLAGS = $(AM_CFLAGS) $(FUZZER_FLAGS)
 tests_fuzz_channel_LDFLAGS = $(FUZZER_FLAGS)
+tests_fuzz_projection_SOURCES = \
+	tests/fuzz-projection.c \
+	tests/fuzz.h \
+	tests/guarded-memory.h \
+	$(lib_libvpci_la_SOURCES)
+tests_fuzz_projection_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_fuzz_projection_CFLAGS = $(AM_CFLAGS) $(FUZZER_FLAGS)
+tests_fuzz_projection_LDFLAGS = $(FUZZER_FLAGS)
 tests_fuzz_ring_SOURCES = \
 	tests/fuzz-ring.c \
 	tests/fuzz.h \

@@ -577,6 +577,52 @@ test_projection(void)
     return true;
 }
 
+/* What the table of a switch had that has gone is not found again where it was
+ * found last. */
+static bool
+test_projection_of_another_table(void)
+{
+    enum { N = 40 };
+    size_t bytes = vpci_projection_bytes(N);
+    void *memory = aligned_alloc(4096, bytes);
+    union vpci_key masks[2] = { make_mask(16), make_mask(20) };
+    struct vpci_projection *p;
+    uint32_t generation = 0, entry;
+    uint64_t verdict;
+
+    CHECK(memory);
+    memset(memory, 0, bytes);
+    p = vpci_projection_open(memory, bytes);
+    CHECK(p);
+    for (uint32_t n = N; n > 0; n -= 2) {
+        struct vpci_steer *t = vpci_steer_create(N, 1);
+
+        CHECK(t);
+        for (uint32_t i = 0; i < n; i++) {
+            union vpci_key key = make_key(i % 2, i);
+
+            CHECK(!vpci_steer_insert(t, &masks[i % 2], &key, i, &entry));
+        }
+
+        /* There are two copies. */
+        vpci_projection_publish(t, memory, &generation);
+        vpci_projection_publish(t, memory, &generation);
+
+        /* First what was found last, and that last which will have gone. */
+        for (uint32_t i = n + 2; i-- > 0; ) {
+            union vpci_key key = make_key(i % 2, i);
+
+            CHECK((project(p, &key, &verdict) != VPCI_STEER_NONE) == (i < n));
+        }
+        union vpci_key key = make_key(1, n - 1);
+        CHECK(project(p, &key, &verdict) != VPCI_STEER_NONE);
+        vpci_steer_destroy(t);
+    }
+    vpci_projection_close(p);
+    free(memory);
+    return true;
+}
+
 /* Tables that follow each other quickly: those of a round all have its number as
  * verdict, and entries of odd numbers are there in odd rounds only. */
 struct changing {
@@ -692,6 +738,7 @@ static const struct unit_test tests[] = {
     { "readers-beside-writer-with-fences",
       test_readers_beside_writer_with_fences },
     { "projection", test_projection },
+    { "projection-of-another-table", test_projection_of_another_table },
     { "projection-changes", test_projection_changes },
 };
 

@@ -22,7 +22,8 @@ struct vpci_projection {
     const struct projection_hdr *hdr;
     size_t bytes;
     struct vpci_steer_reader *reader;
-    uint32_t generation;        /* Since vpci_projection_begin(). */
+    uint32_t generation;        /* Since vpci_projection_begin(); */
+    int depth;                  /* what that returned. */
 };
 
 size_t
@@ -91,6 +92,7 @@ vpci_projection_open(const void *memory, size_t bytes)
     if (p) {
         p->hdr = memory;
         p->bytes = bytes;
+        p->depth = -1;
         p->reader = steer_reader_create_apart();
     }
     if (!p || !p->reader) {
@@ -134,16 +136,22 @@ int
 vpci_projection_begin(struct vpci_projection *p)
 {
     uint32_t generation = vpci_projection_generation(p);
-    size_t copy_bytes = vpci_load32(&p->hdr->copy_bytes);
+    size_t copy_bytes;
 
+    if (generation == p->generation) {
+        return p->depth;
+    }
+    copy_bytes = vpci_load32(&p->hdr->copy_bytes);
     p->generation = generation;
+    p->depth = -1;
     if (!generation || generation & REVOKED || copy_bytes % PAGE
         || p->bytes < PAGE || copy_bytes > (p->bytes - PAGE) / 2) {
         return -1;
     }
-    return steer_reader_move(p->reader,
-                             copy_at(p->hdr, copy_bytes, generation),
-                             copy_bytes);
+    p->depth = steer_reader_move(p->reader,
+                                 copy_at(p->hdr, copy_bytes, generation),
+                                 copy_bytes);
+    return p->depth;
 }
 
 void

@@ -33,15 +33,19 @@
 #define MAX_TRIES 16
 
 struct vpci_steer_reader {
-    const struct steer_hdr *hdr;
+    const struct steer_hdr *hdr;        /* Nobody else's, or the table's. */
+    const struct steer_bucket *buckets; /* All arrays of them. */
+    const struct steer_entry *entries;
     struct steer_presence *presence;
     struct steer_counters *counters;
     enum vpci_key_depth depth;          /* Since vpci_steer_enter(). */
     uint32_t last;                      /* What was found last, plus 1. */
     unsigned int next_way;              /* Which guess of a set is replaced. */
+    bool has_guesses;
     struct guess_set {
         uint32_t ways[WAYS] __attribute__((aligned(16)));
     } sets[1u << SETS_LOG2];
+    struct steer_hdr copy;              /* Of a reader that is apart. */
 };
 
 #define READER_SIZE ((sizeof(struct vpci_steer_reader) + 4095) & ~4095ul)
@@ -58,13 +62,25 @@ struct pending {
     uint32_t likely[VPCI_STEER_BURST];  /* An entry plus 1, or 0. */
 };
 
+/* Lets 'r' read, by the header 'hdr', what is at 'memory'. */
+static void
+move_to(struct vpci_steer_reader *r, const struct steer_hdr *hdr,
+        const void *memory)
+{
+    const uint8_t *bytes = memory;
+
+    r->hdr = hdr;
+    r->buckets = (const void *) (bytes + hdr->buckets_ofs);
+    r->entries = (const void *) (bytes + hdr->entries_ofs);
+}
+
 struct vpci_steer_reader *
 vpci_steer_reader_create(struct vpci_steer *t, uint32_t id)
 {
     struct vpci_steer_reader *r = steer_map_memory(READER_SIZE);
 
     if (r) {
-        r->hdr = t->hdr;
+        move_to(r, t->hdr, t->hdr);
         r->presence = &t->presence[id];
         r->counters = steer_counters(t->hdr, id, 0);
     }
@@ -95,17 +111,18 @@ int
 steer_reader_move(struct vpci_steer_reader *r, const void *memory,
                   uint64_t bytes)
 {
-    const struct steer_hdr *hdr = memory;
-
-    if (hdr->magic != STEER_MAGIC || hdr->version != STEER_VERSION
-        || !hdr->max_entries || hdr->max_entries > VPCI_STEER_MAX_ENTRIES
-        || steer_copy_bytes(hdr->max_entries) > bytes
-        || hdr->counters_ofs > bytes || hdr->entries_ofs > hdr->counters_ofs
-        || hdr->log2 > hdr->max_log2 || hdr->max_log2 > 20) {
+    /* It may be the copy of another table, with entries of an older one
+     * behind its own: these are found by nobody who looks into buckets. */
+    r->last = 0;
+    if (r->has_guesses) {
+        memset(r->sets, 0, sizeof r->sets);
+        r->has_guesses = false;
+    }
+    if (!steer_copy_header(memory, bytes, &r->copy)) {
         return -1;
     }
-    r->hdr = hdr;
-    r->depth = __atomic_load_n(&hdr->depth, __ATOMIC_RELAXED);
+    move_to(r, &r->copy, memory);
+    r->depth = (enum vpci_key_depth) r->copy.depth;
     return r->depth;
 }
 
@@ -144,7 +161,7 @@ static bool
 verify(const struct vpci_steer_reader *r, uint32_t number,
        const union vpci_key *key, uint64_t *verdict)
 {
-    const struct steer_entry *e = steer_entry(r->hdr, number);
+    const struct steer_entry *e = &r->entries[number];
     /* (H) pairs with (G) in the writer's fill_entry(). */
     uint32_t seq = __atomic_load_n(&e->seq, __ATOMIC_ACQUIRE);
     const struct steer_mask *m = &r->hdr->masks[e->mask
@@ -176,6 +193,13 @@ match_tags(const struct steer_bucket *b, uint16_t tag)
     }
     return bits;
 #endif
+}
+
+/* The array of buckets of size 'log2'. */
+static inline const struct steer_bucket *
+buckets_of(const struct vpci_steer_reader *r, uint32_t log2)
+{
+    return r->buckets + steer_buckets_before(log2);
 }
 
 /* Looks for 'key' in one bucket.  Returns the entry plus 1, or 0. */
@@ -248,6 +272,7 @@ set_guess(struct vpci_steer_reader *r, uint64_t hash, uint32_t entry)
         way = r->next_way++ % WAYS;
     }
     set->ways[way] = guess_tag(hash) | entry;
+    r->has_guesses = true;
 }
 
 /* Starts to fetch entry 'number' of mask 'm', and its counters.  Inlined at all
@@ -257,7 +282,7 @@ static inline __attribute__((always_inline)) void
 fetch_entry(const struct vpci_steer_reader *r, const struct steer_mask *m,
             uint32_t number)
 {
-    const struct steer_entry *e = steer_entry(r->hdr, number);
+    const struct steer_entry *e = &r->entries[number];
 
     __builtin_prefetch(e);
     if (m->n_words > STEER_LINE_WORDS) {
@@ -279,8 +304,8 @@ search_buckets(const struct vpci_steer_reader *r,
     if (!value) {
         uint64_t other = steer_bucket_2(steer_bucket_1(hash, log2), tag, log2);
 
-        value = search_bucket(r, &steer_buckets(r->hdr, log2)[other], tag,
-                              key, verdict);
+        value = search_bucket(r, &buckets_of(r, log2)[other], tag, key,
+                              verdict);
     }
     return value;
 }
@@ -293,7 +318,7 @@ search_mask(const struct vpci_steer_reader *r, uint32_t number, uint32_t log2,
 {
     const struct steer_hdr *hdr = r->hdr;
     const struct steer_mask *m = &hdr->masks[number];
-    const struct steer_bucket *buckets = steer_buckets(hdr, log2);
+    const struct steer_bucket *buckets = buckets_of(r, log2);
     unsigned int left = 0;
 
     for (unsigned int i = 0; i < p->n; i++) {
@@ -380,7 +405,7 @@ make_guesses(struct vpci_steer_reader *r, const union vpci_key keys[],
         guesses[i] = VPCI_STEER_NONE;
         if (way >= 0) {
             guesses[i] = set->ways[way] & GUESS_ENTRY;
-            __builtin_prefetch(steer_entry(r->hdr, guesses[i]));
+            __builtin_prefetch(&r->entries[guesses[i]]);
             __builtin_prefetch(&r->counters[guesses[i]], 1);
         }
     }
@@ -507,7 +532,7 @@ vpci_steer_get_plain(const struct vpci_steer_reader *r,
     if (!r->last) {
         return false;
     }
-    e = steer_entry(r->hdr, r->last - 1);
+    e = &r->entries[r->last - 1];
     seq = __atomic_load_n(&e->seq, __ATOMIC_ACQUIRE);
     if (seq & 1 || !seq) {
         return false;

@@ -132,11 +132,18 @@ uint64_t steer_copy_bytes(uint32_t max_entries);
 /* Copies what readers need of 't' to 'memory', from which nothing is read. */
 void steer_copy(const struct vpci_steer *t, void *memory);
 
+/* Copies the header of the copy of 'bytes' at 'memory' to '*hdr', once, so that
+ * whoever goes by '*hdr' and compares numbers of entries with its 'max_entries'
+ * stays in that memory, whatever is written there.  Returns false if that is no
+ * copy. */
+bool steer_copy_header(const void *memory, uint64_t bytes,
+                       struct steer_hdr *hdr);
+
 /* Makes a reader that counts nothing and makes no writer wait. */
 struct vpci_steer_reader *steer_reader_create_apart(void);
 
-/* Lets it read the copy of 'bytes' at 'memory' from now on.  Returns how deep
- * packets have to be parsed, or -1 if that is no copy. */
+/* Lets it read the copy of 'bytes' at 'memory', as it is now, from now on.
+ * Returns how deep packets have to be parsed, or -1 if that is no copy. */
 int steer_reader_move(struct vpci_steer_reader *, const void *memory,
                       uint64_t bytes);
 
@@ -191,13 +198,19 @@ steer_at(const struct steer_hdr *hdr, uint64_t ofs)
     return (uint8_t *) hdr + ofs;
 }
 
+/* Buckets of all arrays before that of size 'log2'. */
+static inline uint64_t
+steer_buckets_before(uint32_t log2)
+{
+    return (UINT64_C(1) << log2) - (UINT64_C(1) << STEER_MIN_LOG2);
+}
+
 /* Buckets of the array of size 'log2'. */
 static inline struct steer_bucket *
 steer_buckets(const struct steer_hdr *hdr, uint32_t log2)
 {
-    uint64_t before = (UINT64_C(1) << log2) - (UINT64_C(1) << STEER_MIN_LOG2);
-
-    return (struct steer_bucket *) steer_at(hdr, hdr->buckets_ofs) + before;
+    return ((struct steer_bucket *) steer_at(hdr, hdr->buckets_ofs)
+            + steer_buckets_before(log2));
 }
 
 static inline struct steer_entry *

@@ -66,10 +66,12 @@ steer_map_memory(uint64_t size)
     return p;
 }
 
+#define BUCKETS_OFS page_align(sizeof(struct steer_hdr))
+
 static uint64_t
 get_entries_ofs(uint32_t max_entries)
 {
-    return page_align(page_align(sizeof(struct steer_hdr))
+    return page_align(BUCKETS_OFS
                       + (sizeof(struct steer_bucket)
                          << (max_log2(max_entries) + 1)));
 }
@@ -98,11 +100,52 @@ steer_copy(const struct vpci_steer *t, void *memory_)
            (uint64_t) t->n_used * sizeof(struct steer_entry));
 }
 
+/* True if all words of a key that the mask names are some. */
+static bool
+mask_is_valid(const struct steer_mask *mask)
+{
+    bool ok = mask->n_words <= VPCI_KEY_WORDS;
+
+    for (unsigned int i = 0; i < VPCI_KEY_WORDS; i++) {
+        ok &= mask->words[i] < VPCI_KEY_WORDS;
+    }
+    return ok;
+}
+
+bool
+steer_copy_header(const void *memory, uint64_t bytes, struct steer_hdr *hdr)
+{
+    const struct steer_hdr *shared = memory;
+
+    if (bytes < sizeof *hdr) {
+        return false;
+    }
+    memcpy(hdr, shared, offsetof(struct steer_hdr, masks));
+    if (hdr->magic != STEER_MAGIC || hdr->version != STEER_VERSION
+        || !hdr->max_entries || hdr->max_entries > VPCI_STEER_MAX_ENTRIES
+        || steer_copy_bytes(hdr->max_entries) > bytes
+        || hdr->log2 < STEER_MIN_LOG2
+        || hdr->log2 > max_log2(hdr->max_entries)
+        || hdr->n_masks > VPCI_STEER_MAX_MASKS
+        || hdr->depth > VPCI_DEPTH_L4) {
+        return false;
+    }
+    memcpy(hdr->masks, shared->masks, hdr->n_masks * sizeof hdr->masks[0]);
+    hdr->buckets_ofs = BUCKETS_OFS;
+    hdr->entries_ofs = get_entries_ofs(hdr->max_entries);
+    for (uint32_t i = 0; i < hdr->n_masks; i++) {
+        if (!mask_is_valid(&hdr->masks[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static struct steer_hdr *
 create_hdr(uint32_t max_entries, uint32_t n_readers)
 {
     uint32_t log2 = max_log2(max_entries);
-    uint64_t buckets_ofs = page_align(sizeof(struct steer_hdr));
+    uint64_t buckets_ofs = BUCKETS_OFS;
     uint64_t entries_ofs = get_entries_ofs(max_entries);
     uint64_t counters_ofs = steer_copy_bytes(max_entries);
     uint64_t size
