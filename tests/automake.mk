@@ -9,6 +9,7 @@ check_PROGRAMS += \
 	tests/fuzz-projection-standalone \
 	tests/fuzz-ring-standalone \
 	tests/fuzz-vring-standalone \
+	tests/hostile-guest \
 	tests/test-channel \
 	tests/test-classes \
 	tests/test-device \
@@ -202,6 +203,13 @@ tests_fuzz_vring_standalone_SOURCES = \
 	tests/fuzz.h
 tests_fuzz_vring_standalone_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_fuzz_vring_standalone_LDADD = lib/libvpci.la
+
+tests_hostile_guest_SOURCES = \
+	tests/hostile-guest.c \
+	utilities/vpci-packet.c \
+	utilities/vpci-packet.h
+tests_hostile_guest_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/utilities
+tests_hostile_guest_LDADD = lib/libvpci.la
 
 tests_vhost_guest_SOURCES = \
 	tests/vhost-front-end.c \
