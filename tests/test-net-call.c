@@ -549,7 +549,7 @@ serve_garbage(struct fixture *f)
                                  : rand_r(&seed) % 256)
                      << VPCI_ABI_TYPE_SHIFT
                      | len << VPCI_ABI_LEN_SHIFT | valid);
-        vpci_store64((vpci_le64 *) m.slots[i].data, rand_r(&seed));
+        vpci_store64((void *) m.slots[i].data, rand_r(&seed));
     }
     vpci_layout_ring(&f->s.port.layout, f->s.base, 1, VPCI_LAYOUT_CALLS, &m);
     if (rand_r(&seed) % 8 == 0) {
@@ -613,9 +613,13 @@ hand_meet(struct hand *h)
 
     vpci_channel_begin(h->guest, &config, ++h->epoch);
     for (int i = 0; i < 100; i++) {
+        bool guest_runs, switch_runs;
+
         h->now += 10;
-        if ((vpci_channel_run(h->guest, h->now) == VPCI_CHANNEL_RUNNING)
-            & switch_port_run(&h->port, h->now)) {
+        guest_runs = (vpci_channel_run(h->guest, h->now)
+                      == VPCI_CHANNEL_RUNNING);
+        switch_runs = switch_port_run(&h->port, h->now);
+        if (guest_runs && switch_runs) {
             return true;
         }
     }
