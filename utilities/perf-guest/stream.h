@@ -8,10 +8,10 @@
  * The functions that are called for each packet are in this header. */
 
 #include <stdint.h>
+#include <string.h>
 
 #include <rte_ether.h>
 #include <rte_ip.h>
-#include <rte_memcpy.h>
 #include <rte_udp.h>
 
 #include "traffic.h"
@@ -75,8 +75,12 @@ stream_make(struct stream *s, void *data, uint64_t now)
         stream_next_flow(s, size);
         s->size = s->size + 1 < s->cfg.n_sizes ? s->size + 1 : 0;
     }
-    s->head.stamp.tsc = now;
-    rte_memcpy(data, &s->head, sizeof s->head);
+    /* Once for each burst: what has just been stored in small pieces is slow to
+     * load in large ones. */
+    if (s->head.stamp.tsc != now) {
+        s->head.stamp.tsc = now;
+    }
+    memcpy(data, &s->head, sizeof s->head);
     return size;
 }
 
@@ -97,7 +101,8 @@ stream_due(const struct stream *s, uint64_t now, uint64_t hz)
 static inline uint16_t
 stream_queue(const struct stream *s, unsigned int n_queues)
 {
-    return (uint64_t) s->flow * s->cfg.train / STREAM_BURST % n_queues;
+    return (n_queues == 1 ? 0
+            : (uint64_t) s->flow * s->cfg.train / STREAM_BURST % n_queues);
 }
 
 /* The stamp of a packet of 'len' bytes at 'data', or 0 if it has none. */

@@ -183,9 +183,11 @@ def measure(fabric, senders, receivers, seconds, warm_up=WARM_UP_SECONDS,
     fabric.tell_all("start")
     time.sleep(warm_up)
     before, load = Counters(fabric), Load(fabric)
-    fabric.tell_all("record")
+    if latency:
+        fabric.tell_all("record")
     time.sleep(seconds)
-    fabric.tell_all("hold")
+    if latency:
+        fabric.tell_all("hold")
     load.end()
     after = Counters(fabric)
     packets, size = (a - b for a, b in zip(after.sum(receivers, "rx"),
