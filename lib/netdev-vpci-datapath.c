@@ -13,9 +13,8 @@
 
 #include <rte_cycles.h>
 
-#include "netdev-vpci-link.h"
-
 #include "dpdk.h"
+#include "netdev-vpci-link.h"
 #include "smap.h"
 
 /* What a time gets on top since the datapath goes by another clock than the

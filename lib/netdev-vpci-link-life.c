@@ -62,7 +62,7 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
     struct vpci_links_past *past = linker->guest.past;
     struct vpci_abi_link *abi;
 
-    if (!linker->runs || links_are_kept) {
+    if (!linker->runs) {
         return;
     }
     abi = vpci_layout_link(linker->guest.layout, linker->guest.memory,
@@ -349,7 +349,7 @@ void
 vpci_link_end(struct vpci_link *link, const char *why)
     OVS_REQUIRES(links_mutex)
 {
-    if (link->why || links_are_kept) {
+    if (link->why) {
         return;
     }
     link->why = xstrdup(why);
@@ -358,6 +358,17 @@ vpci_link_end(struct vpci_link *link, const char *why)
     vpci_way_leave(&link->ways[0]);
     vpci_way_leave(&link->ways[1]);
     set_state(link, VPCI_LINK_DRAINING);
+}
+
+void
+vpci_link_keep(struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    if (!link->why) {
+        VLOG_INFO("link of %s and %s: is left to the next switch",
+                  end_name(link, 0), end_name(link, 1));
+        link->why = xstrdup("the switch ends");
+    }
 }
 
 /* True if the guests say that they have met there.  Only they can be hurt if

@@ -271,7 +271,7 @@ publish_acceptances(struct vpci_way *way)
     struct vpci_linker *to = vpci_way_receiver(way);
     uint32_t place = way->link->ends[!way->from].place;
 
-    if (to->runs && !links_are_kept) {
+    if (to->runs) {
         vpci_projection_publish(
             way->acceptances,
             vpci_layout_acceptances(to->guest.layout, to->guest.memory, place),

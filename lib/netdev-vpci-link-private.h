@@ -164,9 +164,6 @@ extern struct ovs_list linkers OVS_GUARDED_BY(links_mutex);
 extern struct ovs_list links OVS_GUARDED_BY(links_mutex);
 extern struct ovs_list pairs OVS_GUARDED_BY(links_mutex);
 
-/* Nothing of links, nor what guests are told of them, changes any more. */
-extern bool links_are_kept OVS_GUARDED_BY(links_mutex);
-
 /* netdev-vpci-link.c */
 
 /* The link thread is to look at once. */
@@ -227,6 +224,9 @@ bool vpci_link_adopt(struct vpci_linker *linker, uint32_t place)
 /* Begins to end it. */
 void vpci_link_end(struct vpci_link *, const char *why)
     OVS_REQUIRES(links_mutex);
+
+/* The switch ends, and the link does not: nothing ends it from now on. */
+void vpci_link_keep(struct vpci_link *) OVS_REQUIRES(links_mutex);
 
 /* The guest of one of its ports, 'linker', is not there from now on.  Main
  * thread. */

@@ -53,7 +53,6 @@ struct ovs_list links OVS_GUARDED_BY(links_mutex)
     = OVS_LIST_INITIALIZER(&links);
 struct ovs_list pairs OVS_GUARDED_BY(links_mutex)
     = OVS_LIST_INITIALIZER(&pairs);
-bool links_are_kept OVS_GUARDED_BY(links_mutex);
 
 static struct seq *thread_seq;  /* Changes when the thread is to look. */
 static struct seq *main_seq;    /* Changes when the main thread is... */
@@ -79,7 +78,7 @@ vpci_linker_ring(struct vpci_linker *linker)
 {
     struct vpci_abi_port *port;
 
-    if (!linker->runs || links_are_kept) {
+    if (!linker->runs) {
         return;
     }
     port = vpci_layout_port(linker->guest.memory);
@@ -96,7 +95,7 @@ void
 vpci_linker_publish(struct vpci_linker *linker)
     OVS_REQUIRES(links_mutex)
 {
-    if (linker->runs && !links_are_kept) {
+    if (linker->runs) {
         vpci_projection_publish(linker->hints,
                                 vpci_layout_hints(linker->guest.layout,
                                                   linker->guest.memory),
@@ -175,14 +174,20 @@ left_undone(uint64_t features)
     return needed;
 }
 
-/* A link would pass the policers of these, and has no others.  What the sender
- * may leave undone both must have agreed on: packets of a flow that have to go
- * different ways could overtake each other. */
+/* A link would pass the policers of these, and has no others. */
+static bool
+way_is_allowed(const struct vpci_linker *from, const struct vpci_linker *to)
+{
+    return (pair_is_allowed(from, to) && !from->is_policed && !to->is_shaped
+            && from->mtu <= to->mtu);
+}
+
+/* What the sender may leave undone both must have agreed on: packets of a flow
+ * that have to go different ways could overtake each other. */
 static bool
 way_is_possible(const struct vpci_linker *from, const struct vpci_linker *to)
 {
-    return (pair_is_possible(from, to) && !from->is_policed && !to->is_shaped
-            && from->mtu <= to->mtu
+    return (pair_is_possible(from, to) && way_is_allowed(from, to)
             && !(left_undone(from->features)
                  & ~(from->features & to->features)));
 }
@@ -191,11 +196,7 @@ bool
 vpci_way_is_allowed(const struct vpci_way *way)
     OVS_REQUIRES(links_mutex)
 {
-    const struct vpci_linker *from = vpci_way_sender(way);
-    const struct vpci_linker *to = vpci_way_receiver(way);
-
-    return (pair_is_allowed(from, to) && !from->is_policed && !to->is_shaped
-            && from->mtu <= to->mtu);
+    return way_is_allowed(vpci_way_sender(way), vpci_way_receiver(way));
 }
 
 bool
@@ -504,15 +505,15 @@ links_main(void *aux OVS_UNUSED)
         ovs_mutex_lock(&links_mutex);
         listen_to_guests(last, now);
         last = now;
-        if (now >= look_at && !links_are_kept) {
+        if (now >= look_at) {
             look(now);
             look_at = now + LOOK_MS;
         }
         LIST_FOR_EACH (link, node, &links) {
-            soon |= !links_are_kept && vpci_link_run(link, now);
+            soon |= vpci_link_run(link, now);
         }
-        any = !ovs_list_is_empty(&links) && !links_are_kept;
-        may = !ovs_list_is_empty(&linkers) && !links_are_kept;
+        any = !ovs_list_is_empty(&links);
+        may = !ovs_list_is_empty(&linkers);
         ovs_mutex_unlock(&links_mutex);
 
         if (soon) {
@@ -669,8 +670,17 @@ vpci_linker_add_counters(const struct vpci_linker *linker,
 void
 vpci_links_keep(void)
 {
+    struct vpci_linker *linker;
+    struct vpci_link *link;
+
     ovs_mutex_lock(&links_mutex);
-    links_are_kept = true;
+    LIST_FOR_EACH (link, node, &links) {
+        vpci_link_keep(link);
+    }
+    /* Nobody tells their guests anything any more. */
+    LIST_FOR_EACH (linker, node, &linkers) {
+        linker->runs = false;
+    }
     ovs_mutex_unlock(&links_mutex);
 }
 

@@ -69,7 +69,8 @@ int vpci_device_shm(struct vpci_device *, uint32_t id, uint32_t prio,
 /* Asks whoever is behind the device for function 'func', with the 'len' bytes
  * at 'data', which the answer replaces if there is one.  'data' may be null if
  * 'len' is 0.  Any thread, also while another one opens, runs or closes the
- * device.  Returns 0 or a positive errno, of which vpci_device_reason() says nothing:
+ * device.  Returns 0 or a positive errno, of which vpci_device_reason() says
+ * nothing:
  *
  *     EOPNOTSUPP   there is no such function, or nobody to ask,
  *     ENOTCONN     the device is not open, or who should answer has gone,

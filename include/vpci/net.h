@@ -161,8 +161,8 @@ int vpci_net_get_port(struct vpci_net *net, struct vpci_net_port *port);
 /* Returns the device "base" that the port has now, to be released by the
  * caller, or null if there is none.  It is for vpci_device_call() alone, and
  * what tells something of it: calls reach the switch, and take
- * VPCI_NET_CALL_MS at most.  Functions, and what they answer, are in vpci/abi.h; their data has
- * up to VPCI_ABI_CALL_MAX bytes.  Any thread. */
+ * VPCI_NET_CALL_MS at most.  Functions, and what they answer, are in
+ * vpci/abi.h; their data has up to VPCI_ABI_CALL_MAX bytes.  Any thread. */
 struct vpci_device *vpci_net_device(const struct vpci_net *net);
 
 struct vpci_net_queue_stats {
