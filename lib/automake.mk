@@ -9,6 +9,7 @@ VPCI_CPPFLAGS = -I$(top_srcdir)/include
 VPCI_SOURCES = \
 	lib/vpci/backoff.h \
 	lib/vpci/bus.c \
+	lib/vpci/channel-private.h \
 	lib/vpci/channel.c \
 	lib/vpci/classes.c \
 	lib/vpci/connector-loop.c \
@@ -38,6 +39,7 @@ VPCI_SOURCES = \
 	lib/vpci/net-wait.c \
 	lib/vpci/net.c \
 	lib/vpci/peer.c \
+	lib/vpci/projection-private.h \
 	lib/vpci/projection.c \
 	lib/vpci/ring-private.h \
 	lib/vpci/ring-rx.c \

@@ -26,7 +26,7 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_link);
  * that they wait for. */
 #define DRAIN_MS 1500
 
-#define SLOTS_LOG2 9
+#define SLOTS_LOG2 10
 #define DATA_LOG2 19
 
 static struct vpci_link *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
-#include "vpci/channel.h"
+#include "channel-private.h"
 
 #ifndef __KERNEL__
 #include <string.h>
@@ -11,31 +11,6 @@
 /* Rings anew so many times in a second, at most: an other side that says each
  * moment that it begins anew keeps nobody busy. */
 #define MIN_MEETING_MS 20
-
-/* What another process must not believe is set by vpci_channel_begin() and
- * _resume(); ends of rings follow, each at a multiple of a cache line. */
-struct vpci_channel {
-    uint64_t magic;
-    struct vpci_shape shape;
-    uint32_t epoch;             /* Ours. */
-    uint32_t peer_epoch;        /* For which the rings were made, or 0. */
-    uint64_t peer_features;
-    uint32_t peer_n_queues;
-    uint32_t peer_n_links;
-    uint8_t peer_mac[6];
-    bool runs;
-
-    /* Of this process. */
-    struct vpci_channel_config config;
-    struct vpci_abi_state *own;
-    const struct vpci_abi_state *other;
-    struct vpci_peer peer;
-    int64_t made_at;            /* When the rings were made. */
-    uint32_t heartbeat;         /* The other side's, when it last changed... */
-    int64_t heard_at;           /* ...and when that was, */
-    int64_t beaten_at;          /* and when ours last changed. */
-    uint32_t n_beats;
-};
 
 static size_t
 round_up(size_t n)
@@ -98,17 +73,10 @@ vpci_channel_state_name(enum vpci_channel_state state)
             : state == VPCI_CHANNEL_MEETING ? "meeting" : "alone");
 }
 
-static bool
-is_current(const struct vpci_channel *ch, uint32_t peer_epoch)
-{
-    return (peer_epoch == ch->peer_epoch
-            && vpci_load32_acquire(&ch->other->seen) == ch->epoch);
-}
-
 bool
 vpci_channel_is_current(const struct vpci_channel *ch)
 {
-    return is_current(ch, vpci_load32_acquire(&ch->other->epoch));
+    return channel_is_current(ch);
 }
 
 /* A ring is broken, by the other side or because that begins anew: it says so
@@ -308,7 +276,7 @@ vpci_channel_run(struct vpci_channel *ch, int64_t now_ms)
     uint32_t peer_epoch = vpci_load32_acquire(&ch->other->epoch);
 
     beat(ch, now_ms);
-    if (ch->runs && !is_current(ch, peer_epoch)) {
+    if (ch->runs && !channel_knows(ch, peer_epoch)) {
         /* By the epoch that was loaded once: it may change all the time. */
         ch->runs = false;
         return peer_epoch ? VPCI_CHANNEL_MEETING : VPCI_CHANNEL_ALONE;

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "ring-private.h"
+
 /* How often a burst is looked up, if acceptances change all the time. */
 #define MAX_TRIES 8
 
@@ -44,7 +46,7 @@ static inline bool
 waits(const struct net_link_ring *r)
 {
     return (NET_UNLIKELY(r->waits)
-            && (vpci_projection_generation(r->look->projection)
+            && (projection_generation(r->look->projection->hdr)
                 == r->waits_generation));
 }
 
@@ -242,11 +244,19 @@ receive_link(struct vpci_net *net, struct net_worker *w,
     return b.n_kept;
 }
 
-/* Ring 'class_' of the base. */
-static struct vpci_ring_rx *
-base_rx(const struct vpci_net *net, uint32_t queue, uint32_t class_)
+/* True if nothing of the base is there, nor on its way. */
+static inline bool
+base_is_quiet(const struct vpci_net *net, const struct net_link_worker *lw,
+              uint32_t queue)
 {
-    return vpci_channel_rx(net->base.channel, net_ring(net, queue, class_));
+    for (uint32_t i = 0; i < net->policy.classes.n; i++) {
+        const struct vpci_ring_rx *rx = net_base_rx(net, queue, i);
+
+        if (lw->allowed[i] != rx->next || ring_rx_is_ready(rx)) {
+            return false;
+        }
+    }
+    return !lw->pending;
 }
 
 /* True if the base has a packet that was not noted yet. */
@@ -255,7 +265,7 @@ base_has_new(const struct vpci_net *net, const struct net_link_worker *lw,
              uint32_t queue)
 {
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        const struct vpci_ring_rx *rx = base_rx(net, queue, i);
+        const struct vpci_ring_rx *rx = net_base_rx(net, queue, i);
 
         if (lw->allowed[i] == vpci_ring_taken(rx) && vpci_ring_is_ready(rx)) {
             return true;
@@ -272,7 +282,7 @@ note(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
     struct vpci_ring_pkt pkts[MAX_NOTED];
 
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        struct vpci_ring_rx *rx = base_rx(net, queue, i);
+        struct vpci_ring_rx *rx = net_base_rx(net, queue, i);
 
         lw->limit[i] = vpci_ring_taken(rx) + vpci_ring_peek(rx, pkts,
                                                             MAX_NOTED);
@@ -330,7 +340,7 @@ receive_allowed(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         return 0;
     }
     left = (w->links->allowed[class_]
-            - vpci_ring_taken(base_rx(net, queue, class_)));
+            - vpci_ring_taken(net_base_rx(net, queue, class_)));
     n = n < left ? n : left;
     return n ? net_receive_base(net, w, queue, class_, bufs, n) : 0;
 }
@@ -350,9 +360,10 @@ limit(const struct net_link_worker *lw, const struct net_link_ring *r,
     return n < left ? n : left;
 }
 
-unsigned int
-net_links_receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-                  struct vpci_ring_buf bufs[], unsigned int n)
+/* Receives up to 'n' packets, of links and of the base. */
+static unsigned int
+receive_mixed(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+              struct vpci_ring_buf bufs[], unsigned int n)
 {
     struct net_link_worker *lw = w->links;
     struct net_link_ring *r = lw->rings, *end = r + lw->n_rings;
@@ -372,6 +383,22 @@ net_links_receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
             settle(net, lw);
             got += receive_allowed(net, w, queue, i, &bufs[got], n - got);
         }
+    }
+    return got;
+}
+
+unsigned int
+net_links_receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+                  struct vpci_ring_buf bufs[], unsigned int n)
+{
+    struct net_link_worker *lw = w->links;
+    unsigned int got = 0;
+
+    if (NET_UNLIKELY(!base_is_quiet(net, lw, queue))) {
+        return receive_mixed(net, w, queue, bufs, n);
+    }
+    for (uint32_t i = 0; i < lw->n_rings && got < n; i++) {
+        got += receive_link(net, w, &lw->rings[i], &bufs[got], n - got);
     }
     return got;
 }

@@ -61,7 +61,7 @@ find_link(const struct vpci_net *net, uint32_t queue, uint64_t verdict)
 
     return (link && link->sends && link->id == id
             && queue < link->region.layout.shape.n_queues
-            && vpci_channel_is_current(link->region.channel) ? link : NULL);
+            && net_region_is_current(&link->region) ? link : NULL);
 }
 
 /* True if the packet may be sent by the link. */
@@ -163,8 +163,7 @@ send_plain(struct vpci_net *net, struct net_worker *w, uint32_t queue,
 static void
 acknowledge(struct net_link_worker *lw)
 {
-    uint32_t generation
-        = vpci_projection_generation(lw->hints.projection);
+    uint32_t generation = projection_generation(lw->hints.projection->hdr);
 
     if (NET_UNLIKELY(generation != lw->acknowledged)) {
         /* (M) What was sent before is visible to whoever sees this. */

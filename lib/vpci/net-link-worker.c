@@ -162,8 +162,7 @@ add_rings(const struct vpci_net *net, struct net_link_worker *lw,
         lw->rings[lw->n_rings++] = (struct net_link_ring) {
             .link = link,
             .look = look,
-            .rx = vpci_channel_rx(link->region.channel,
-                                  vpci_layout_ring_index(layout, i, class_)),
+            .rx = link->region.rx[vpci_layout_ring_index(layout, i, class_)],
             .queue = i,
             .class_ = class_,
         };
@@ -192,8 +191,7 @@ update(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
     /* Packets of the base that have been seen are to be noted anew. */
     lw->pending = false;
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        lw->allowed[i] = vpci_ring_taken(
-            vpci_channel_rx(net->base.channel, net_ring(net, queue, i)));
+        lw->allowed[i] = vpci_ring_taken(net_base_rx(net, queue, i));
     }
 }
 

@@ -265,7 +265,7 @@ has_packets(const struct net_link *link)
     const struct net_region *r = &link->region;
 
     for (uint32_t i = 0; i < r->layout.n_rings; i++) {
-        const struct vpci_ring_rx *rx = vpci_channel_rx(r->channel, i);
+        const struct vpci_ring_rx *rx = r->rx[i];
         uint32_t left = vpci_ring_offered(rx) - vpci_ring_taken(rx);
 
         if (left - 1 < vpci_ring_rx_size(rx) && !vpci_ring_rx_fault(rx)) {

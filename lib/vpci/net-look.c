@@ -13,6 +13,7 @@ net_look_init(struct net_look *look, const void *memory, size_t bytes,
               const void *base)
 {
     memset(look, 0, sizeof *look);
+    look->depth = -1;
     look->max_vlans = &vpci_layout_port((void *) (uintptr_t) base)->max_vlans;
     look->projection = vpci_projection_open(memory, bytes);
     return look->projection != NULL;

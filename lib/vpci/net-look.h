@@ -3,7 +3,7 @@
 #ifndef VPCI_NET_LOOK_H
 #define VPCI_NET_LOOK_H 1
 
-#include "vpci/projection.h"
+#include "projection-private.h"
 #include "vpci/ring.h"
 
 /* What a projection says of packets
@@ -42,11 +42,14 @@ void net_look_uninit(struct net_look *);
 static inline void
 net_look_begin(struct net_look *look)
 {
-    uint32_t old = look->generation;
+    struct vpci_projection *p = look->projection;
 
-    look->depth = vpci_projection_begin(look->projection);
-    look->generation = vpci_projection_begun(look->projection);
-    look->has_plain &= look->generation == old && look->depth >= 0;
+    if (__builtin_expect(projection_generation(p->hdr) != look->generation,
+                         0)) {
+        look->depth = vpci_projection_begin(p);
+        look->generation = p->generation;
+        look->has_plain = false;
+    }
 }
 
 /* Returns how many of the 'n' packets at the beginning of 'bufs' belong to
@@ -93,7 +96,7 @@ void net_look_up(struct net_look *, const struct vpci_ring_buf bufs[],
 static inline bool
 net_look_end(struct net_look *look)
 {
-    if (__builtin_expect(vpci_projection_end(look->projection), 1)) {
+    if (__builtin_expect(projection_end(look->projection), 1)) {
         return true;
     }
     look->has_plain = false;

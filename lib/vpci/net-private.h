@@ -120,7 +120,7 @@ net_enter(struct vpci_net *net, struct net_worker *w)
         && !net_enter_later(net, w)) {
         return false;
     }
-    if (NET_UNLIKELY(!vpci_channel_is_current(net->base.channel))) {
+    if (NET_UNLIKELY(!net_region_is_current(&net->base))) {
         vpci_gate_leave(&w->gate);
         return false;
     }
@@ -137,11 +137,12 @@ net_leave(struct net_worker *w)
 void net_inject(struct net_worker *, const struct net_region *region,
                 uint32_t queue, unsigned int classes);
 
-/* Index of a ring of the base. */
-static inline uint32_t
-net_ring(const struct vpci_net *net, uint32_t queue, uint32_t class_)
+/* The ring of the base that the receiver of 'queue' has for 'class_'. */
+static inline struct vpci_ring_rx *
+net_base_rx(const struct vpci_net *net, uint32_t queue, uint32_t class_)
 {
-    return vpci_layout_ring_index(&net->base.layout, queue, class_);
+    return net->base.rx[vpci_layout_ring_index(&net->base.layout, queue,
+                                               class_)];
 }
 
 /* Sends up to 'n' packets, which may be sent so, in the rings of 'region' and

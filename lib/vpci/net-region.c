@@ -164,7 +164,7 @@ must_disconnect(const struct net_region *r)
 {
     return (r->gone
             && (!r->begun || r->state != VPCI_NET_RUNNING || r->silent
-                || !vpci_channel_is_current(r->channel)
+                || !net_region_is_current(r)
                 || (r->successor && vpci_device_is_open(r->successor))));
 }
 
@@ -290,6 +290,10 @@ begin(struct net_region *r)
     }
     forget_fault(r);
     vpci_channel_begin(r->channel, &config, epoch);
+    for (uint32_t i = 0; i < r->layout.n_rings; i++) {
+        r->tx[i] = vpci_channel_tx(r->channel, i);
+        r->rx[i] = vpci_channel_rx(r->channel, i);
+    }
     r->begun = true;
 }
 

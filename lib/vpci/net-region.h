@@ -3,7 +3,7 @@
 #ifndef VPCI_NET_REGION_H
 #define VPCI_NET_REGION_H 1
 
-#include "vpci/channel.h"
+#include "channel-private.h"
 #include "vpci/device.h"
 #include "vpci/net.h"
 
@@ -67,6 +67,8 @@ struct net_region {
     void *base;
     uint32_t region_id;
     struct vpci_channel *channel; /* Null: no header. */
+    struct vpci_ring_tx *tx[VPCI_ABI_MAX_RINGS]; /* Its ends of rings, by */
+    struct vpci_ring_rx *rx[VPCI_ABI_MAX_RINGS]; /* index, once it has begun. */
     uint32_t n_channels;        /* How many there have been. */
     bool begun;                 /* Its epoch is not 0. */
     bool silent;                /* The other side was, in the last look. */
@@ -91,6 +93,13 @@ bool net_region_must_stop(struct net_region *);
 
 /* Does what is due, and returns the state. */
 enum vpci_net_state net_region_run(struct net_region *, int64_t now_ms);
+
+/* True as long as the other side is the one that the rings were made for. */
+static inline bool
+net_region_is_current(const struct net_region *r)
+{
+    return channel_is_current(r->channel);
+}
 
 /* The signal that belongs to ring 'index', while the channel runs. */
 struct vpci_signal *net_region_signal(const struct net_region *,

@@ -55,8 +55,7 @@ net_receive_base(struct vpci_net *net, struct net_worker *w, uint32_t queue,
 {
     bool told;
     unsigned int got = vpci_ring_rx_burst(
-        vpci_channel_rx(net->base.channel, net_ring(net, queue, class_)),
-        bufs, n, &told);
+        net_base_rx(net, queue, class_), bufs, n, &told);
 
     if (NET_UNLIKELY(told)) {
         net_inject(w, &net->base, queue, 1u << class_);
@@ -86,8 +85,7 @@ rx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     bool ready = net_links_is_ready(w);
 
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        ready |= vpci_ring_is_ready(vpci_channel_rx(net->base.channel,
-                                                    net_ring(net, queue, i)));
+        ready |= vpci_ring_is_ready(net_base_rx(net, queue, i));
     }
     return ready;
 }
@@ -98,9 +96,7 @@ rx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     bool sleeps = net_links_ask(w);
 
     for (uint32_t i = 0; i < net->policy.classes.n && sleeps; i++) {
-        sleeps = vpci_ring_rx_sleep(vpci_channel_rx(net->base.channel,
-                                                    net_ring(net, queue, i)),
-                                    1);
+        sleeps = vpci_ring_rx_sleep(net_base_rx(net, queue, i), 1);
     }
     return sleeps;
 }
@@ -110,8 +106,7 @@ rx_awake(struct vpci_net *net, uint32_t queue, bool never)
 {
     net_links_awake(&net->rx[queue], never);
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        vpci_ring_rx_awake(vpci_channel_rx(net->base.channel,
-                                           net_ring(net, queue, i)), never);
+        vpci_ring_rx_awake(net_base_rx(net, queue, i), never);
     }
 }
 

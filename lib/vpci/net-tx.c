@@ -31,9 +31,7 @@ net_inject(struct net_worker *w, const struct net_region *region,
 static struct vpci_ring_tx *
 tx_of(const struct net_region *region, uint32_t queue, uint32_t class_)
 {
-    return vpci_channel_tx(region->channel,
-                           vpci_layout_ring_index(&region->layout, queue,
-                                                  class_));
+    return region->tx[vpci_layout_ring_index(&region->layout, queue, class_)];
 }
 
 /* Notes what must happen before the next burst can do more. */

@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-#include "vpci/projection.h"
+#include "projection-private.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "steer-private.h"
-#include "vpci/types.h"
-
-/* At the beginning of a projection.  Copies follow, each at a page. */
-struct projection_hdr {
-    vpci_le32 generation;       /* Copy 0 counts if it is even, 1 if odd; none
-                                 * if bit 31 is set, or if it is 0. */
-    vpci_le32 copy_bytes;       /* From one copy to the next. */
-};
 
 #define PAGE 4096u
 #define REVOKED (1u << 31)
-
-struct vpci_projection {
-    const struct projection_hdr *hdr;
-    size_t bytes;
-    struct vpci_steer_reader *reader;
-    uint32_t generation;        /* Since vpci_projection_begin(); */
-    int depth;                  /* what that returned. */
-};
 
 size_t
 vpci_projection_bytes(uint32_t max_entries)
@@ -53,8 +37,8 @@ set_generation(void *memory, uint32_t generation)
 {
     struct projection_hdr *hdr = memory;
 
-    /* (K) pairs with (L) in vpci_projection_generation_at(): who sees the
-     * generation sees the copy. */
+    /* (K) pairs with (L) in projection_generation(): who sees the generation
+     * sees the copy. */
     vpci_store32_release(&hdr->generation, generation);
 }
 
@@ -68,7 +52,7 @@ vpci_projection_publish(const struct vpci_steer *t, void *memory,
 
     vpci_store32(&hdr->copy_bytes, copy_bytes);
 
-    /* (M) pairs with (N) in vpci_projection_end(): who sees anything of this copy
+    /* (M) pairs with (N) in projection_end(): who sees anything of this copy
      * sees the generation before it, at least. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     steer_copy(t, copy_at(memory, copy_bytes, next));
@@ -115,15 +99,13 @@ vpci_projection_close(struct vpci_projection *p)
 uint32_t
 vpci_projection_generation_at(const void *memory)
 {
-    const struct projection_hdr *hdr = memory;
-
-    return vpci_load32_acquire(&hdr->generation);       /* (L) */
+    return projection_generation(memory);
 }
 
 uint32_t
 vpci_projection_generation(const struct vpci_projection *p)
 {
-    return vpci_projection_generation_at(p->hdr);
+    return projection_generation(p->hdr);
 }
 
 uint32_t
@@ -135,7 +117,7 @@ vpci_projection_begun(const struct vpci_projection *p)
 int
 vpci_projection_begin(struct vpci_projection *p)
 {
-    uint32_t generation = vpci_projection_generation(p);
+    uint32_t generation = projection_generation(p->hdr);
     size_t copy_bytes;
 
     if (generation == p->generation) {
@@ -171,6 +153,5 @@ vpci_projection_get_plain(const struct vpci_projection *p,
 bool
 vpci_projection_end(const struct vpci_projection *p)
 {
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);            /* (N) */
-    return vpci_load32(&p->hdr->generation) == p->generation;
+    return projection_end(p);
 }

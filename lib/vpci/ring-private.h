@@ -56,6 +56,38 @@ struct vpci_ring_rx {
     uint32_t told;              /* of which the producer knows so many. */
 };
 
+RING_INLINE const struct vpci_abi_slot *
+ring_rx_slot(const struct vpci_ring_rx *rx, uint32_t number)
+{
+    return &rx->memory.slots[number & (rx->memory.n_slots - 1)];
+}
+
+/* Loads the word of slot 'number' once.  Returns false if its packet is not
+ * there. */
+RING_INLINE bool
+ring_rx_load(const struct vpci_ring_rx *rx, uint32_t number, uint64_t *word)
+{
+    /* (F) pairs with (E) in vpci_ring_publish(). */
+    *word = vpci_load64_acquire(&ring_rx_slot(rx, number)->word);
+    return (uint32_t) *word == number + 1;
+}
+
+/* True if packet 'number' is there. */
+RING_INLINE bool
+ring_rx_has(const struct vpci_ring_rx *rx, uint32_t number)
+{
+    uint64_t word;
+
+    return ring_rx_load(rx, number, &word);
+}
+
+/* vpci_ring_is_ready(), for those who ask once for each burst. */
+RING_INLINE bool
+ring_rx_is_ready(const struct vpci_ring_rx *rx)
+{
+    return !rx->fault && ring_rx_has(rx, rx->next);
+}
+
 /* A process may end at any moment, and another one go on with what it has
  * written: stores are not moved over this. */
 RING_INLINE void

@@ -10,12 +10,6 @@ vpci_ring_rx_bytes(void)
     return sizeof(struct vpci_ring_rx);
 }
 
-RING_INLINE const struct vpci_abi_slot *
-rx_slot(const struct vpci_ring_rx *rx, uint32_t number)
-{
-    return &rx->memory.slots[number & (rx->memory.n_slots - 1)];
-}
-
 void
 vpci_ring_rx_init(struct vpci_ring_rx *rx,
                   const struct vpci_ring_memory *memory,
@@ -74,7 +68,7 @@ rx_find_data(struct vpci_ring_rx *rx, uint32_t number,
              struct vpci_ring_pkt *pkt)
 {
     uint32_t size = rx->memory.data_size;
-    const void *where = rx_slot(rx, number)->data;
+    const void *where = ring_rx_slot(rx, number)->data;
     uint32_t pos = vpci_load32(where);
 
     if (RING_UNLIKELY(!pkt->len || pkt->len > VPCI_ABI_MAX_LEN)) {
@@ -89,22 +83,12 @@ rx_find_data(struct vpci_ring_rx *rx, uint32_t number,
     return true;
 }
 
-/* Loads the word of slot 'number' once.  Returns false if its packet is not
- * there. */
-RING_INLINE bool
-rx_load(const struct vpci_ring_rx *rx, uint32_t number, uint64_t *word)
-{
-    /* (F) pairs with (E) in vpci_ring_publish(). */
-    *word = vpci_load64_acquire(&rx_slot(rx, number)->word);
-    return (uint32_t) *word == number + 1;
-}
-
 /* Reads what slot 'number', with 'word', says of its packet. */
 RING_INLINE bool
 rx_read(struct vpci_ring_rx *rx, uint32_t number, uint64_t word,
         struct vpci_ring_pkt *pkt)
 {
-    const struct vpci_abi_slot *slot = rx_slot(rx, number);
+    const struct vpci_abi_slot *slot = ring_rx_slot(rx, number);
     uint32_t type = ring_word_type(word);
 
     pkt->len = ring_word_len(word);
@@ -125,15 +109,6 @@ rx_read(struct vpci_ring_rx *rx, uint32_t number, uint64_t word,
     return rx_find_data(rx, number, pkt);
 }
 
-/* True if packet 'number' is there. */
-RING_INLINE bool
-rx_has(const struct vpci_ring_rx *rx, uint32_t number)
-{
-    uint64_t word;
-
-    return rx_load(rx, number, &word);
-}
-
 unsigned int
 vpci_ring_peek(struct vpci_ring_rx *rx, struct vpci_ring_pkt pkts[],
                unsigned int max)
@@ -147,7 +122,7 @@ vpci_ring_peek(struct vpci_ring_rx *rx, struct vpci_ring_pkt pkts[],
     if (max > rx->memory.n_slots) {
         max = rx->memory.n_slots;
     }
-    while (n < max && rx_load(rx, rx->next + n, &word)
+    while (n < max && ring_rx_load(rx, rx->next + n, &word)
            && rx_read(rx, rx->next + n, word, &pkts[n])) {
         n++;
     }
@@ -178,7 +153,7 @@ vpci_ring_release(struct vpci_ring_rx *rx, unsigned int n)
      * not travel more often than that.  But nothing is left untold when there is
      * nothing more to do. */
     if (untold && (untold >= rx->memory.n_slots / 8
-                   || !rx_has(rx, rx->next))) {
+                   || !ring_rx_has(rx, rx->next))) {
         return rx_tell(rx);
     }
     return false;
@@ -195,7 +170,7 @@ rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n)
         n = rx->memory.n_slots;
     }
     while (i < n && RING_LIKELY(!rx->fault)
-           && rx_load(rx, rx->next + i, &word)) {
+           && ring_rx_load(rx, rx->next + i, &word)) {
         struct vpci_ring_buf *buf = &bufs[i];
         struct vpci_ring_pkt pkt;
 
@@ -231,14 +206,14 @@ vpci_ring_rx_burst(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
 bool
 vpci_ring_is_ready(const struct vpci_ring_rx *rx)
 {
-    return !rx->fault && rx_has(rx, rx->next);
+    return ring_rx_is_ready(rx);
 }
 
 bool
 vpci_ring_rx_sleep(struct vpci_ring_rx *rx, unsigned int n)
 {
     ring_ask(&rx->memory.consumer->wake, rx->next + n - 1);
-    return rx->fault || !rx_has(rx, rx->next + n - 1);
+    return rx->fault || !ring_rx_has(rx, rx->next + n - 1);
 }
 
 void

@@ -3,14 +3,15 @@
 /* Ports of libvpci: see vpci/net.h.
  *
  * Packets are made in, and received into, the same few buffers again and
- * again: as many as a cache of DPDK's buffers has, and as far apart. */
+ * again: as many as a cache of DPDK's buffers has, as far apart, and in huge
+ * pages as well. */
 
 #include "traffic-private.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <rte_cycles.h>
+#include <rte_malloc.h>
 
 #include "vpci/net.h"
 
@@ -44,7 +45,7 @@ traffic_net_has(uint16_t port)
 static bool
 init_bufs(struct vpci_ring_buf bufs[], unsigned int n)
 {
-    char *memory = aligned_alloc(64, n * BUF_STRIDE);
+    char *memory = rte_malloc(NULL, n * BUF_STRIDE, 64);
 
     for (unsigned int i = 0; memory && i < n; i++) {
         bufs[i] = (struct vpci_ring_buf) {
