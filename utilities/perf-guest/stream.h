@@ -84,6 +84,25 @@ stream_make(struct stream *s, void *data, uint64_t now)
     return size;
 }
 
+/* True if all packets are alike, but for the time when they were made: then
+ * there is no need for stream_make(), after the first one. */
+static inline bool
+stream_is_uniform(const struct stream *s)
+{
+    return (s->cfg.n_sizes == 1 && s->cfg.flows == 1
+            && s->head.ip.total_length);
+}
+
+/* What the packets of such a stream begin with at TSC 'now'. */
+static inline struct stream_head
+stream_head_at(const struct stream *s, uint64_t now)
+{
+    struct stream_head head = s->head;
+
+    head.stamp.tsc = now;
+    return head;
+}
+
 /* How many packets are due at TSC 'now', of 'hz', at most a burst. */
 static inline unsigned int
 stream_due(const struct stream *s, uint64_t now, uint64_t hz)

@@ -113,6 +113,20 @@ send_burst(uint16_t port, uint16_t queue, const struct vpci_ring_buf bufs[],
     return sent;
 }
 
+/* Makes 'n' packets of a stream in which all are alike. */
+static void
+make_alike(struct stream *s, struct vpci_ring_buf bufs[], unsigned int n,
+           uint64_t now)
+{
+    struct stream_head head = stream_head_at(s, now);
+    uint16_t size = s->cfg.sizes[0];
+
+    for (unsigned int i = 0; i < n; i++) {
+        memcpy(bufs[i].data, &head, sizeof head);
+        bufs[i].len = size;
+    }
+}
+
 unsigned int
 traffic_net_send(struct stream *s, unsigned int n_queues, unsigned int max,
                  uint64_t now)
@@ -121,10 +135,15 @@ traffic_net_send(struct stream *s, unsigned int n_queues, unsigned int max,
     uint16_t queue = stream_queue(s, n_queues);
     unsigned int n = 0;
 
-    do {
-        bufs[n].len = stream_make(s, bufs[n].data, now);
-        n++;
-    } while (n < max && stream_queue(s, n_queues) == queue);
+    if (stream_is_uniform(s)) {
+        make_alike(s, bufs, max, now);
+        n = max;
+    } else {
+        do {
+            bufs[n].len = stream_make(s, bufs[n].data, now);
+            n++;
+        } while (n < max && stream_queue(s, n_queues) == queue);
+    }
     send_burst(s->cfg.port, queue, bufs, n);
     return n;
 }

@@ -236,6 +236,22 @@ send_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts,
     return sent;
 }
 
+/* Makes 'n' packets of a stream in which all are alike. */
+static void
+make_alike(struct stream *s, struct rte_mbuf **pkts, unsigned int n,
+           uint64_t now)
+{
+    struct stream_head head = stream_head_at(s, now);
+    uint16_t size = s->cfg.sizes[0];
+
+    for (unsigned int i = 0; i < n; i++) {
+        struct rte_mbuf *m = pkts[i];
+
+        memcpy(rte_pktmbuf_mtod(m, void *), &head, sizeof head);
+        m->data_len = m->pkt_len = size;
+    }
+}
+
 /* Makes up to 'max' packets of 's', at TSC 'now', and sends them.  Returns how
  * many. */
 static unsigned int
@@ -248,12 +264,17 @@ send_stream(struct stream *s, unsigned int max, uint64_t now)
     if (rte_pktmbuf_alloc_bulk(pool, pkts, max)) {
         return 0;
     }
-    do {
-        struct rte_mbuf *m = pkts[n++];
+    if (stream_is_uniform(s)) {
+        make_alike(s, pkts, max, now);
+        n = max;
+    } else {
+        do {
+            struct rte_mbuf *m = pkts[n++];
 
-        m->data_len = m->pkt_len
-            = stream_make(s, rte_pktmbuf_mtod(m, void *), now);
-    } while (n < max && stream_queue(s, n_queues) == queue);
+            m->data_len = m->pkt_len
+                = stream_make(s, rte_pktmbuf_mtod(m, void *), now);
+        } while (n < max && stream_queue(s, n_queues) == queue);
+    }
     sent = send_burst(s->cfg.port, queue, pkts, n);
     if (sent < max) {
         rte_pktmbuf_free_bulk(pkts + sent, max - sent);
