@@ -23,6 +23,7 @@ VPCI_SOURCES = \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \
 	lib/vpci/net-call.c \
+	lib/vpci/net-hold.c \
 	lib/vpci/net-link-rx.c \
 	lib/vpci/net-link-tx.c \
 	lib/vpci/net-link-worker.c \
@@ -37,6 +38,7 @@ VPCI_SOURCES = \
 	lib/vpci/net-rx.c \
 	lib/vpci/net-tx.c \
 	lib/vpci/net-wait.c \
+	lib/vpci/net-watch.c \
 	lib/vpci/net.c \
 	lib/vpci/peer.c \
 	lib/vpci/projection-private.h \
@@ -48,6 +50,8 @@ VPCI_SOURCES = \
 	lib/vpci/steer-lookup.c \
 	lib/vpci/steer-private.h \
 	lib/vpci/steer.c \
+	lib/vpci/storm.c \
+	lib/vpci/storm.h \
 	lib/vpci/wire.c
 
 VPCI_SWITCH_SOURCES = \

@@ -23,6 +23,7 @@ check_PROGRAMS += \
 	tests/test-net-call \
 	tests/test-net-link \
 	tests/test-ring \
+	tests/test-signal \
 	tests/test-spread \
 	tests/test-steer \
 	tests/test-switch \
@@ -113,6 +114,20 @@ tests_test_net_link_SOURCES = \
 	vpcid/ivshmem.h
 tests_test_net_link_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_link_LDADD = lib/libvpci.la
+
+tests_test_signal_SOURCES = \
+	tests/net-server.c \
+	tests/net-server.h \
+	tests/net-switch.c \
+	tests/net-switch.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-signal.c \
+	tests/unit-test.h \
+	vpcid/ivshmem.c \
+	vpcid/ivshmem.h
+tests_test_signal_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
+tests_test_signal_LDADD = lib/libvpci.la
 
 tests_test_ring_SOURCES = \
 	tests/guarded-memory.h \

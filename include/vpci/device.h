@@ -19,10 +19,10 @@ extern "C" {
  * function, is its connector's affair.  Devices come from a bus (vpci/bus.h) or
  * from the function that makes the connector.
  *
- * Threads: one at a time for each device, but vpci_signal_inject(), _wait() and
- * _clear(), which any thread may call for a signal while its device is open,
- * and vpci_device_call(), _ref() and _release(), which any thread may call for
- * a device that it has. */
+ * Threads: one at a time for each device, but vpci_signal_inject(), _wait(),
+ * _held_us() and _clear(), which any thread may call for a signal while its
+ * device is open, and vpci_device_call(), _ref() and _release(), which any
+ * thread may call for a device that it has. */
 
 struct vpci_device;
 struct vpci_signal;
@@ -131,8 +131,15 @@ struct vpci_device *vpci_device_again(const struct vpci_device *d);
 unsigned int vpci_device_n_signals(const struct vpci_device *);
 struct vpci_signal *vpci_device_signal(struct vpci_device *, unsigned int i);
 
-/* How often whoever waits for a signal wants to be told: when there are so many
- * packets, or else after so many microseconds.  1 and 0: at once. */
+/* How often whoever waits for a signal wants to be told: when there are so
+ * many packets, or else so many microseconds after the first of them.  1
+ * packet, or 0 us: at once.
+ *
+ * A signal by itself knows of no packets: vpci_signal_dispatch() calls its
+ * callback, and vpci_signal_wait() returns, at most once in so many
+ * microseconds, and at once if it has not done so for that long.  Each signal
+ * has a time of its own.  Those who receive packets by rings have
+ * vpci_net_rx_set_mitigation() (vpci/net.h). */
 struct vpci_mitigation {
     uint32_t packets;
     uint32_t us;
@@ -140,6 +147,11 @@ struct vpci_mitigation {
 void vpci_signal_set_mitigation(struct vpci_signal *,
                                 const struct vpci_mitigation *);
 struct vpci_mitigation vpci_signal_get_mitigation(const struct vpci_signal *);
+
+/* For how many microseconds the signal is held back by that from now on; 0: it
+ * is not.  Meanwhile its descriptor may be readable, and is not to be polled:
+ * poll(2) returns for nothing. */
+int64_t vpci_signal_held_us(const struct vpci_signal *);
 
 uint32_t vpci_signal_prio(const struct vpci_signal *);
 
@@ -155,7 +167,8 @@ int vpci_signal_fd(const struct vpci_signal *);
 bool vpci_signal_clear(struct vpci_signal *);
 
 /* Waits for the signal for at most 'timeout_us' microseconds (for ever, if
- * negative), and clears it.  Returns whether it came. */
+ * negative), and clears it.  Returns whether it came.  One that is held back
+ * until after the end of the time is not lost: a later call returns true. */
 bool vpci_signal_wait(struct vpci_signal *, int64_t timeout_us);
 
 /* Calls 'callback' from vpci_signal_dispatch(), if the signal was injected and is
@@ -167,14 +180,21 @@ void vpci_signal_enable(struct vpci_signal *);
 void vpci_signal_disable(struct vpci_signal *);
 
 /* Calls the callbacks of all signals that came, the most urgent ones first.
- * Returns how many.  One that comes while it is disabled is not lost: its
- * callback is called once it is enabled again. */
+ * Returns how many.  One that comes while it is disabled, or held back, is not
+ * lost: its callback is called once it is enabled again, or somewhat later. */
 unsigned int vpci_signal_dispatch(struct vpci_device *);
 
 struct vpci_signal_stats {
     uint64_t injected;          /* By us. */
     uint64_t received;          /* From the other side: as often as seen. */
-    uint64_t reserved[6];       /* 0, for counters to come. */
+
+    /* Of those who receive packets by the signal, for which it is counted as
+     * often as it has woken one of them: */
+    uint64_t spurious;          /* Of these, for nothing. */
+    uint64_t masked;            /* How often one of them did not listen to it
+                                 * for a while, since it came too often for
+                                 * nothing. */
+    uint64_t reserved[4];       /* 0, for counters to come. */
 };
 void vpci_signal_get_stats(const struct vpci_signal *,
                            struct vpci_signal_stats *);

@@ -4,6 +4,7 @@
 #define VPCI_NET_H 1
 
 #include "vpci/channel.h"
+#include "vpci/device.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,7 +41,6 @@ extern "C" {
  * In what the library fills in, these are 0. */
 
 struct vpci_net;
-struct vpci_device;
 
 struct vpci_net_config {
     uint32_t n_queues;          /* 1 to VPCI_ABI_MAX_QUEUES; 0: 1.  The port
@@ -180,7 +180,12 @@ struct vpci_net_queue_stats {
     uint64_t linked;            /* Of the packets, those by links. */
     uint64_t rejected;          /* Received by links, but not accepted by the
                                  * switch's rules: dropped. */
-    uint64_t reserved[7];
+    uint64_t spurious;          /* Of the signals received, those for
+                                 * nothing. */
+    uint64_t masked;            /* How often nobody listened to a signal for a
+                                 * while, since it came too often for
+                                 * nothing: see vpci_net_rx_wait(). */
+    uint64_t reserved[5];
 };
 
 struct vpci_net_stats {
@@ -250,11 +255,34 @@ unsigned int vpci_net_rx_burst(struct vpci_net *net, uint32_t queue,
  * packets, for at most 'timeout_us' microseconds; for ever if negative.
  * Returns false if the time is over, a signal of the operating system
  * came, or vpci_net_wake() was called.  Whoever is polling does not sleep
- * here. */
+ * here.
+ *
+ * A signal that comes too often for nothing (more than 32 times in 10 ms, if
+ * the other side injects it in a loop, say, or other rings that share it are
+ * busy) is masked: nobody listens to it for 10 ms or, if it goes on so, up to
+ * 640 ms.  Meanwhile who waits looks by itself, each millisecond. */
 bool vpci_net_tx_wait(struct vpci_net *net, uint32_t queue,
                       int64_t timeout_us);
 bool vpci_net_rx_wait(struct vpci_net *net, uint32_t queue,
                       int64_t timeout_us);
+
+/* Receivers that sleep are told of packets of 'class_' on 'queue' when there
+ * are m->packets of them in a ring, or m->us microseconds, at most
+ * VPCI_NET_MAX_MITIGATION_US, after the first of them, whichever comes first.
+ * So vpci_net_rx_wait() returns less often, and the sender has fewer signals
+ * to inject.  No more than half of the ring's slots are waited for, which 0
+ * packets stand for; with 1 packet, or if m->us is 0, they are told at once,
+ * as they are at first.
+ *
+ * Packets that are there when the wait begins do not wait, nor do those of
+ * other classes, nor any when the time of vpci_net_rx_wait() is over.
+ *
+ * Of the receiver's thread.  Returns 0, or EINVAL if there can be no such
+ * queue, class or time. */
+#define VPCI_NET_MAX_MITIGATION_US 1000000
+int vpci_net_rx_set_mitigation(struct vpci_net *net, uint32_t queue,
+                               uint32_t class_,
+                               const struct vpci_mitigation *m);
 
 /* Waits until the switch has taken all that was sent on 'queue', as
  * vpci_net_tx_wait() does. */

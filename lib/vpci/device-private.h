@@ -22,6 +22,8 @@ struct vpci_signal {
     vpci_signal_callback *callback;
     void *aux;
     bool enabled;
+    uint32_t hold_us;           /* As the mitigation says; atomic. */
+    int64_t held_until;         /* Not to be told of before, in us; atomic. */
     struct vpci_signal_stats stats;
 };
 
@@ -76,5 +78,10 @@ int device_add_signal(struct vpci_device *, int fd);
 /* The other side's end of signal 'number' is what 'fd' refers to; or nobody's, if
  * that is -1.  'fd' itself stays the caller's. */
 void device_set_inject_fd(struct vpci_device *, unsigned int number, int fd);
+
+/* For those who listen to a signal by its descriptor: adds to its counters.
+ * Any thread. */
+void signal_count(struct vpci_signal *, unsigned int received,
+                  unsigned int spurious, unsigned int masked);
 
 #endif /* lib/vpci/device-private.h */

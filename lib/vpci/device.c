@@ -144,6 +144,7 @@ device_reset(struct vpci_device *d)
         close_fd(&d->signals[i].inject_fd);
         d->signals[i].enabled = false;
         d->signals[i].callback = NULL;
+        d->signals[i].held_until = 0;
         d->signals[i].stats = (struct vpci_signal_stats) { 0 };
     }
     if (d->region.base) {

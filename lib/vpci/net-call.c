@@ -16,8 +16,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Others may clear the signal before we see it, and nobody tells that the
- * switch has gone: look by ourselves so often. */
+/* Others may clear the signal before we see it, it may be masked, and nobody
+ * tells that the switch has gone: look by ourselves so often. */
 #define LOOK_US 5000
 
 /* Packets that are not our reply, after which the switch makes no sense. */
@@ -168,6 +168,8 @@ call_switch(struct vpci_net *net, struct call *call)
             return ENOTCONN;
         }
         error = step(net, call);
+        net_note_events(w, error != NOT_YET);
+        net_poll_masked(w);
         net_leave(w);
         now = net_now_us();
         if (error != NOT_YET) {

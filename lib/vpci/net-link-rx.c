@@ -403,17 +403,20 @@ net_links_receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     return got;
 }
 
-bool
-net_links_is_ready(const struct net_worker *w)
+unsigned int
+net_links_ready(const struct net_worker *w)
 {
     const struct net_link_worker *lw = w->links;
+    unsigned int classes = 0;
 
     for (uint32_t i = 0; lw && i < lw->n_rings; i++) {
-        if (vpci_ring_is_ready(lw->rings[i].rx) && !waits(&lw->rings[i])) {
-            return true;
+        const struct net_link_ring *r = &lw->rings[i];
+
+        if (vpci_ring_is_ready(r->rx) && !waits(r)) {
+            classes |= 1u << r->class_;
         }
     }
-    return false;
+    return classes;
 }
 
 bool
@@ -422,8 +425,9 @@ net_links_ask(const struct net_worker *w)
     const struct net_link_worker *lw = w->links;
 
     for (uint32_t i = 0; lw && i < lw->n_rings; i++) {
-        if (!waits(&lw->rings[i])
-            && !vpci_ring_rx_sleep(lw->rings[i].rx, 1)) {
+        const struct net_link_ring *r = &lw->rings[i];
+
+        if (!waits(r) && !net_holds_ask(w, r->class_, r->rx)) {
             return false;
         }
     }

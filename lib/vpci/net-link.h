@@ -148,9 +148,10 @@ unsigned int net_links_receive(struct vpci_net *, struct net_worker *,
                                uint32_t queue, struct vpci_ring_buf bufs[],
                                unsigned int n);
 
-/* True if a ring of the receiver has a packet that need not wait; asks to be
- * woken by those of which that is not so; and takes that back. */
-bool net_links_is_ready(const struct net_worker *);
+/* Classes of rings of the receiver that have a packet that need not wait, as a
+ * bitmap; asks to be woken by rings of which that is not so; and takes that
+ * back. */
+unsigned int net_links_ready(const struct net_worker *);
 bool net_links_ask(const struct net_worker *);
 void net_links_awake(const struct net_worker *, bool never);
 

@@ -5,7 +5,9 @@
 
 #include <pthread.h>
 
+#include "device-private.h"
 #include "net-region.h"
+#include "storm.h"
 #include "vpci/bus.h"
 #include "vpci/classes.h"
 #include "vpci/gate.h"
@@ -19,6 +21,25 @@ struct net_link_counts {
     uint64_t refused;           /* By the receiver. */
 };
 
+/* Packets that a receiver lets wait a little, so that it sleeps longer:
+ * see net-hold.c. */
+struct net_hold {
+    struct vpci_mitigation wish; /* us is 0: none. */
+    int64_t until;              /* When to tell of those that have come, or
+                                 * that may; 0: none have. */
+};
+
+struct net_holds {
+    struct net_hold classes[VPCI_ABI_MAX_CLASSES];
+    bool any;                   /* Classes have wishes. */
+    bool active;                /* Packets that come now may wait. */
+    bool begun;                 /* Some do so since the last look. */
+    uint64_t n_packets;         /* Received before the last wait. */
+};
+
+/* Signals that are noticed at once. */
+#define NET_MAX_EVENTS 16
+
 /* One way of a queue: what its thread, the worker, touches. */
 struct net_worker {
     struct vpci_gate gate;      /* Open while there is something to do. */
@@ -30,6 +51,17 @@ struct net_worker {
     int epoll_fd;               /* Signals of the queue's rings, and 'wake_fd',
                                  * edge-triggered: nobody takes a signal away
                                  * from another worker by clearing it. */
+
+    /* Signals in it, or masked, and, as places in these, those that have ended
+     * the last sleep.  Touched inside the gate, or by the controller while it
+     * is shut, but for 'events'. */
+    struct net_watch *watches;
+    uint32_t n_watches;
+    uint32_t n_masked;
+    uint32_t events[NET_MAX_EVENTS];
+    uint32_t n_events;
+
+    struct net_holds holds;     /* Of a receiver. */
 
     /* What stopped the last burst, if anything: that ring, when so many of its
      * packets had been consumed. */
@@ -87,6 +119,9 @@ struct vpci_net {
 
     pthread_t thread;
     bool has_thread;
+    struct vpci_storm control_storm;
+    uint32_t control_generation; /* As the port said when it was told of by
+                                 * the control signal. */
     bool exiting;               /* Atomic. */
     int exit_fd;
 
@@ -237,6 +272,39 @@ void net_worker_watch_ring(struct net_worker *,
  * is a signal of the operating system. */
 bool net_sleep_until(struct net_worker *, int64_t deadline);
 int64_t net_now_us(void);
+
+/* The earlier one of two such times. */
+static inline int64_t
+net_earlier(int64_t a, int64_t b)
+{
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+/* Of the worker inside the gate: counts what ended its last sleep, which was
+ * for nothing unless it was 'useful', and masks signals that come too often
+ * for nothing. */
+void net_note_events(struct net_worker *, bool useful);
+
+/* Likewise: listens again to signals that have been masked for long enough.
+ * Returns when to look because of those that still are, or -1. */
+int64_t net_poll_masked(struct net_worker *);
+
+/* A wait begins, of a worker who has nothing to do; packets do not wait any
+ * more for others. */
+void net_holds_begin(struct net_worker *);
+void net_holds_end(struct net_worker *);
+
+/* Whether to tell that there are packets of the classes in the bitmap
+ * 'classes'. */
+bool net_holds_is_due(struct net_worker *, unsigned int classes);
+
+/* Asks to be woken when 'rx', a ring of 'class_', has as many packets as are
+ * wished for.  Returns false if it has. */
+bool net_holds_ask(const struct net_worker *, uint32_t class_,
+                   struct vpci_ring_rx *rx);
+
+/* When packets have waited for long enough, in us, or -1. */
+int64_t net_holds_until(const struct net_worker *);
 
 /* Answers vpci_device_call() for the port 'net', and what else asks the
  * switch: any thread. */

@@ -82,12 +82,14 @@ receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
 static bool
 rx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 {
-    bool ready = net_links_is_ready(w);
+    unsigned int classes = net_links_ready(w);
 
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {
-        ready |= vpci_ring_is_ready(net_base_rx(net, queue, i));
+        if (vpci_ring_is_ready(net_base_rx(net, queue, i))) {
+            classes |= 1u << i;
+        }
     }
-    return ready;
+    return net_holds_is_due(w, classes);
 }
 
 static bool
@@ -96,7 +98,7 @@ rx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     bool sleeps = net_links_ask(w);
 
     for (uint32_t i = 0; i < net->policy.classes.n && sleeps; i++) {
-        sleeps = vpci_ring_rx_sleep(net_base_rx(net, queue, i), 1);
+        sleeps = net_holds_ask(w, i, net_base_rx(net, queue, i));
     }
     return sleeps;
 }

@@ -13,19 +13,9 @@
 
 #include "net-private.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <sys/epoll.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "backoff.h"
-#include "vpci/doorbell.h"
-
-#define MAX_EVENTS 16
-
-/* Events of this kind are no signals. */
-#define WAKE UINT64_MAX
 
 int64_t
 net_now_us(void)
@@ -34,54 +24,6 @@ net_now_us(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
-}
-
-int
-net_worker_init(struct vpci_net *net, struct net_worker *w)
-{
-    struct epoll_event event = { .events = EPOLLIN | EPOLLET };
-
-    vpci_gate_init(&w->gate);
-    event.data.u64 = WAKE;
-    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (w->epoll_fd < 0
-        || epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, net->wake_fd, &event)) {
-        return errno;
-    }
-    return 0;
-}
-
-void
-net_worker_uninit(struct net_worker *w)
-{
-    if (w->epoll_fd >= 0) {
-        close(w->epoll_fd);
-        w->epoll_fd = -1;
-    }
-}
-
-void
-net_worker_watch_ring(struct net_worker *w, const struct net_region *region,
-                      uint32_t index, bool on)
-{
-    struct vpci_signal *signal = net_region_signal(region, index);
-    struct epoll_event event = { .events = EPOLLIN | EPOLLET };
-
-    /* Rings may share one: then it is there, or not, already. */
-    event.data.u64 = index;
-    epoll_ctl(w->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-              vpci_signal_fd(signal), &event);
-}
-
-void
-net_worker_watch(struct net_worker *w, const struct net_region *region,
-                 uint32_t queue, bool on)
-{
-    for (uint32_t i = 0; i < region->layout.shape.n_classes; i++) {
-        net_worker_watch_ring(w, region,
-                              vpci_layout_ring_index(&region->layout, queue,
-                                                     i), on);
-    }
 }
 
 static bool
@@ -96,31 +38,6 @@ was_woken(struct vpci_net *net, struct net_worker *w)
     return true;
 }
 
-bool
-net_sleep_until(struct net_worker *w, int64_t deadline)
-{
-    struct pollfd pfd = { .fd = w->epoll_fd, .events = POLLIN };
-    struct epoll_event events[MAX_EVENTS];
-    int64_t left = deadline < 0 ? 0 : deadline - net_now_us();
-    struct timespec ts = {
-        .tv_sec = left > 0 ? left / 1000000 : 0,
-        .tv_nsec = left > 0 ? left % 1000000 * 1000 : 0,
-    };
-    sigset_t mask;
-    int n;
-
-    pthread_sigmask(SIG_BLOCK, NULL, &mask);
-    sigaddset(&mask, VPCI_DOORBELL_SIGNAL);
-    if (ppoll(&pfd, 1, deadline < 0 ? NULL : &ts, &mask) < 0) {
-        return errno != EINTR;
-    }
-    n = epoll_wait(w->epoll_fd, events, MAX_EVENTS, 0);
-    for (int i = 0; i < n; i++) {
-        net_count(&w->stats.received, events[i].data.u64 != WAKE);
-    }
-    return true;
-}
-
 void
 net_see_rings(struct vpci_net *net, struct net_worker *w, uint32_t queue,
               const struct net_waiting *waiting)
@@ -132,16 +49,23 @@ net_see_rings(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     }
 }
 
+/* What look() has to say of a worker that may sleep. */
+struct rest {
+    bool asked;                 /* To be woken. */
+    int64_t until;              /* When to look again, in us; or negative. */
+};
+
 /* Looks whether there is something to do, and asks to be woken if not and
- * if it may sleep.  Stores that in '*asked'. */
+ * if it may sleep. */
 static bool
 look(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-     const struct net_waiting *waiting, bool may_sleep, bool *asked)
+     const struct net_waiting *waiting, bool may_sleep, struct rest *rest)
 {
     bool ready;
 
-    *asked = false;
+    *rest = (struct rest) { .until = -1 };
     if (!net_enter(net, w)) {
+        w->n_events = 0;
         return false;
     }
     if (w->generation != net->generation) {
@@ -150,10 +74,14 @@ look(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     ready = waiting->is_ready(net, w, queue);
     if (!ready && may_sleep) {
         ready = !waiting->ask(net, w, queue);
-        *asked = true;
+        rest->asked = true;
         if (ready) {
             waiting->awake(net, queue, false);
         }
+    }
+    net_note_events(w, ready || w->holds.begun);
+    if (rest->asked && !ready) {
+        rest->until = net_earlier(net_poll_masked(w), net_holds_until(w));
     }
     net_leave(w);
     return ready;
@@ -178,11 +106,15 @@ net_wait(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     struct vpci_backoff spin = VPCI_BACKOFF_INIT;
     bool interrupted = false, last = false;
 
+    net_holds_begin(w);
     for (;;) {
         bool looks = w->polling || net_now_us() < w->look_until;
-        bool asked;
+        struct rest rest;
 
-        if (look(net, w, queue, waiting, !looks && !last, &asked)) {
+        if (looks || last) {
+            net_holds_end(w);
+        }
+        if (look(net, w, queue, waiting, !looks && !last, &rest)) {
             return true;
         }
         if (last || interrupted || was_woken(net, w)) {
@@ -192,8 +124,9 @@ net_wait(struct vpci_net *net, struct net_worker *w, uint32_t queue,
             spin.n_spins = 0;
             vpci_backoff(&spin);
         } else {
-            interrupted = !net_sleep_until(w, deadline);
-            if (asked) {
+            interrupted = !net_sleep_until(w, net_earlier(deadline,
+                                                          rest.until));
+            if (rest.asked) {
                 stay_awake(net, w, queue, waiting);
             }
         }

@@ -331,11 +331,27 @@ region_fd(const struct net_region *r)
     return r->device && !r->gone ? vpci_device_fd(r->device) : -1;
 }
 
+/* The control signal has come.  If it comes too often for nothing, it is not
+ * listened to for a while. */
+static void
+note_control(struct vpci_net *net, struct vpci_signal *control)
+{
+    const struct vpci_abi_port *port = vpci_layout_port(net->base.base);
+    uint32_t generation = vpci_load32(&port->generation);
+    bool useful = generation != net->control_generation;
+    bool masked = vpci_storm_note(&net->control_storm, net_now_us(), useful);
+
+    net->control_generation = generation;
+    vpci_signal_clear(control);
+    signal_count(control, 0, !useful, masked);
+}
+
 /* Waits until there may be something to do, for at most THREAD_RUN_MS. */
 static void
 wait_for_events(struct vpci_net *net)
 {
-    struct vpci_signal *control = control_signal(net);
+    struct vpci_signal *control
+        = net_now_us() < net->control_storm.until ? NULL : control_signal(net);
     struct pollfd pfds[4 + VPCI_ABI_MAX_LINKS] = {
         { .fd = net->exit_fd, .events = POLLIN },
         { .fd = vpci_bus_fd(net->bus), .events = POLLIN },
@@ -352,7 +368,7 @@ wait_for_events(struct vpci_net *net)
     }
     poll(pfds, n, THREAD_RUN_MS);
     if (control && pfds[3].revents) {
-        vpci_signal_clear(control);
+        note_control(net, control);
     }
 }
 
@@ -576,6 +592,8 @@ add_stats(struct vpci_net_queue_stats *sum,
     sum->received += load(&stats->received);
     sum->linked += load(&stats->linked);
     sum->rejected += load(&stats->rejected);
+    sum->spurious += load(&stats->spurious);
+    sum->masked += load(&stats->masked);
 }
 
 void
