@@ -92,10 +92,12 @@ report(const char *kind)
         { "linked", stats.tx.linked, 0 },
         { "rejected", stats.rx.rejected, 0 },
         { "signals", stats.rx.received, 0 },
+        { "spurious", stats.rx.spurious, 0 },
+        { "masked", stats.rx.masked, 0 },
         { "meetings", stats.meetings, 0 },
         { "resets", stats.resets, 0 },
     };
-    tool_report(&echo.tool, kind, fields, 9);
+    tool_report(&echo.tool, kind, fields, sizeof fields / sizeof *fields);
     echo.reported = echo.n_sent;
     echo.reported_at = now;
 }
@@ -110,7 +112,8 @@ turn_all(void)
         n_idle = turn(queue) ? 0 : n_idle + 1;
         if (t->sleeps && n_idle >= t->n_queues) {
             vpci_net_rx_wait(t->net, queue,
-                             t->n_queues > 1 ? WAIT_ONE_US : WAIT_US);
+                             (t->n_queues > 1 ? WAIT_ONE_US
+                              : WAIT_US + t->mitigation.us));
         }
         queue = (queue + 1) % t->n_queues;
         if (tool_wants_report(t)) {

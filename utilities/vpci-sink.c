@@ -196,7 +196,7 @@ report(const char *kind)
     struct vpci_net_stats stats;
 
     vpci_net_get_stats(sink.tool.net, VPCI_NET_ALL, &stats);
-    struct tool_field fields[16 + VPCI_ABI_MAX_CLASSES] = {
+    struct tool_field fields[20 + VPCI_ABI_MAX_CLASSES] = {
         { "packets", c->packets - old->packets, 0 },
         { "bytes", c->bytes - old->bytes, 0 },
         { "pps", (c->packets - old->packets) / seconds, 0 },
@@ -209,6 +209,8 @@ report(const char *kind)
         { "linked", stats.rx.linked, 0 },
         { "rejected", stats.rx.rejected, 0 },
         { "signals", stats.rx.received, 0 },
+        { "spurious", stats.rx.spurious, 0 },
+        { "masked", stats.rx.masked, 0 },
         { "meetings", stats.meetings, 0 },
         { "resets", stats.resets, 0 },
         { "latency_p50_us", histogram_quantile(h, 0.5) / 1e3, 1 },
@@ -217,7 +219,7 @@ report(const char *kind)
         { "latency_max_us", sink.max_ns / 1e3, 1 },
     };
     tool_report(&sink.tool, kind, fields,
-                add_classes(fields, sink.total.n ? 18 : 14));
+                add_classes(fields, sink.total.n ? 20 : 16));
     sink.reported = sink.all;
     sink.reported_at = now;
     histogram_clear(&sink.interval);
@@ -233,7 +235,8 @@ receive_all(void)
         n_idle = receive(queue) ? 0 : n_idle + 1;
         if (t->sleeps && n_idle >= t->n_queues) {
             vpci_net_rx_wait(t->net, queue,
-                             t->n_queues > 1 ? WAIT_ONE_US : WAIT_US);
+                             (t->n_queues > 1 ? WAIT_ONE_US
+                              : WAIT_US + t->mitigation.us));
         }
         queue = (queue + 1) % t->n_queues;
         if (tool_wants_report(t)) {

@@ -54,6 +54,7 @@ struct worker {
     uint32_t queue;
     struct vpci_ring_buf bufs[TOOL_MAX_BURST];
     uint8_t *memory;
+    uint32_t n_classes;         /* That a receiver knows of. */
 
     /* One writer, any reader. */
     uint64_t n_dropped;         /* What there was no room for. */
@@ -76,6 +77,7 @@ static struct {
     pthread_mutex_t mutexes[VPCI_ABI_MAX_QUEUES];  /* Of transmit queues of
                                                     * the port. */
     uint32_t n_used;            /* Queues that the port has; atomic. */
+    uint32_t n_classes;         /* And classes of priority; atomic. */
     int stop_fd;                /* Readable: workers are to end. */
     int gone_fd;                /* Readable: the interface is no more. */
     bool stopping;              /* Atomic. */
@@ -93,10 +95,11 @@ static struct {
 } tap = {
     .tool = {
         .name = "vpci-tap",
-        .common = "duration queues mac interval json",
+        .common = "duration queues mac rx-usecs rx-frames interval json",
     },
     .interface = "vpci%d",
     .n_used = 1,
+    .n_classes = 1,
     .stop_fd = -1,
     .gone_fd = -1,
 };
@@ -228,6 +231,18 @@ tx_main(void *w_)
     return NULL;
 }
 
+/* The port may have others than when the receiver last waited. */
+static void
+follow_classes(struct worker *w)
+{
+    uint32_t n = __atomic_load_n(&tap.n_classes, __ATOMIC_RELAXED);
+
+    if (n != w->n_classes) {
+        w->n_classes = n;
+        tool_mitigate(&tap.tool, w->queue, n);
+    }
+}
+
 static void *
 rx_main(void *w_)
 {
@@ -243,6 +258,7 @@ rx_main(void *w_)
             }
         }
         if (!n) {
+            follow_classes(w);
             vpci_net_rx_wait(tap.tool.net, w->queue, -1);
         }
     }
@@ -442,6 +458,7 @@ follow_port(void)
     }
     if (info->state == VPCI_NET_RUNNING) {
         __atomic_store_n(&tap.n_used, info->n_queues, __ATOMIC_RELAXED);
+        __atomic_store_n(&tap.n_classes, info->n_classes, __ATOMIC_RELAXED);
         follow_features();
         follow_mtu();
         follow_mac();
@@ -478,6 +495,8 @@ report(const char *kind)
         { "rx_dropped", s.rx.dropped, 0 },
         { "rx_refused", n_refused, 0 },
         { "signals", s.rx.received, 0 },
+        { "spurious", s.rx.spurious, 0 },
+        { "masked", s.rx.masked, 0 },
         { "meetings", s.meetings, 0 },
         { "resets", s.resets, 0 },
         { "carrier", tap.carrier, 0 },

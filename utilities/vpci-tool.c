@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -181,6 +182,26 @@ parse_no_links(const char *s)
 }
 
 static bool
+parse_rx_usecs(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, 0, VPCI_NET_MAX_MITIGATION_US, &n);
+
+    current->mitigation.us = n;
+    return ok;
+}
+
+static bool
+parse_rx_frames(const char *s)
+{
+    uint64_t n;
+    bool ok = tool_parse_u64(s, 1, UINT32_MAX, &n);
+
+    current->mitigation.packets = n;
+    return ok;
+}
+
+static bool
 parse_port_info(const char *s)
 {
     (void) s;
@@ -194,6 +215,10 @@ static const struct tool_option common_options[] = {
     { "mac", "MAC", "tell the switch that this is our address", parse_mac },
     { "sleep", NULL, "sleep while there is nothing to do, instead of polling",
       parse_sleep },
+    { "rx-usecs", "US", "let packets wait for US microseconds for others\n"
+      "(default: 0)", parse_rx_usecs },
+    { "rx-frames", "N", "until there are N of them (default: half a ring)",
+      parse_rx_frames },
     { "no-links", NULL, "let all packets go by the switch", parse_no_links },
     { "wait", "S", "wait S seconds for the switch, also later\n"
       "(default: 10)", parse_wait },
@@ -367,6 +392,10 @@ tool_parse(struct tool *t, int argc, char *argv[], const char *purpose,
     } else if (!t->n_operands) {
         tool_usage(t, "%s is wanted", t->operands_name);
     }
+    if (t->mitigation.packets > 1 && !t->mitigation.us) {
+        tool_usage(t, "--rx-frames=%u: say for how long to wait for them, by "
+                   "--rx-usecs", t->mitigation.packets);
+    }
     t->address = t->operands[0];
 }
 
@@ -444,6 +473,19 @@ gives_up(struct tool *t, int64_t waited_ns)
         return false;
     }
     return true;
+}
+
+void
+tool_mitigate(const struct tool *t, uint32_t queue, uint32_t n_classes)
+{
+    static const struct vpci_mitigation at_once;
+
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_CLASSES; i++) {
+        bool urgent = n_classes > 1 && i == n_classes - 1;
+
+        vpci_net_rx_set_mitigation(t->net, queue, i,
+                                   urgent ? &at_once : &t->mitigation);
+    }
 }
 
 void
@@ -558,6 +600,7 @@ tool_open(struct tool *t)
     for (uint32_t i = 0; i < t->n_queues; i++) {
         vpci_net_tx_set_polling(t->net, i, !t->sleeps);
         vpci_net_rx_set_polling(t->net, i, !t->sleeps);
+        tool_mitigate(t, i, t->info.n_classes);
     }
     return true;
 }
@@ -600,11 +643,31 @@ tool_goes_on(struct tool *t, uint64_t n)
             && has_carrier(t, now));
 }
 
+/* Says that signals come too often, if more of them have done so. */
+static void
+explain_masks(struct tool *t)
+{
+    struct vpci_net_stats stats;
+    uint64_t n;
+
+    vpci_net_get_stats(t->net, VPCI_NET_ALL, &stats);
+    n = stats.rx.masked + stats.tx.masked;
+    if (n > t->n_masked) {
+        fprintf(stderr, "%s: %s: signals come again and again for nothing "
+                "(%"PRIu64" times so far): rings are looked at every "
+                "millisecond instead for a while\n", t->name, t->address, n);
+    }
+    t->n_masked = n;
+}
+
 bool
 tool_wants_report(struct tool *t)
 {
     if (t->interval == 0 || tool_now_ns() < t->report_ns) {
         return false;
+    }
+    if (t->net) {
+        explain_masks(t);
     }
     t->report_ns += (int64_t) (t->interval * NS);
     return true;

@@ -51,6 +51,7 @@ struct tool {
     bool sleeps;
     bool no_links;
     bool port_info;             /* Ask the switch, and end. */
+    struct vpci_mitigation mitigation; /* Of receivers. */
     uint8_t mac[6];
 
     FILE *output;               /* Where reports go; null: stdout. */
@@ -59,6 +60,7 @@ struct tool {
     int64_t start_ns;
     int64_t report_ns;          /* When the next report is due. */
     int64_t lost_ns;            /* Since when no packets flow; 0: they do. */
+    uint64_t n_masked;          /* Signals, as last said. */
     bool failed;
 
     struct vpci_ring_buf bufs[TOOL_MAX_BURST];
@@ -106,6 +108,11 @@ bool tool_open(struct tool *);
  * either. */
 bool tool_attach(struct tool *);
 bool tool_wait(struct tool *);
+
+/* Whoever receives from 'queue', while the port has 'n_classes', is told of
+ * packets as the options say; of those of the highest of several classes at
+ * once.  Called by the receiver, or before it begins. */
+void tool_mitigate(const struct tool *, uint32_t queue, uint32_t n_classes);
 
 /* Times count from now on. */
 void tool_start_clock(struct tool *);
