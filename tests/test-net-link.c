@@ -8,10 +8,12 @@
 #define _GNU_SOURCE 1
 #endif
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "net-world.h"
@@ -1317,6 +1319,82 @@ run_keeper_dies(void)
     return true;
 }
 
+/* Puts the beginning of an IPv6 packet that ends before it should in the
+ * WORLD_LEN bytes at 'data', which say of themselves that they are 'number'. */
+static void
+make_cut(uint8_t *data, uint8_t number)
+{
+    memset(data, 0, WORLD_LEN);
+    memcpy(data, "\2\0\0\0\0\1\2\0\0\0\0\2\x86\xdd\x60", 15);
+    data[19] = WORLD_LEN;       /* Length of the payload. */
+    data[20] = 17;              /* UDP. */
+    data[WORLD_LEN - 1] = number;
+}
+
+/* Adds an entry for all IPv6 packets that are no fragments, and one for a port
+ * of UDP over IPv4. */
+static bool
+add_shallow_and_deep(struct vpci_steer *t, uint64_t verdict)
+{
+    union vpci_key key = { .words = { 0 } }, mask = { .words = { 0 } };
+    uint32_t entry;
+
+    mask.eth_type = UINT16_MAX;
+    mask.kind = VPCI_KEY_FRAG_ANY | VPCI_KEY_FRAG_LATER;
+    key.eth_type = htons(0x86dd);
+    CHECK(!vpci_steer_insert(t, &mask, &key, verdict, &entry));
+    mask.ip_proto = UINT8_MAX;
+    mask.l4_dst = UINT16_MAX;
+    key.eth_type = htons(0x0800);
+    key.ip_proto = 17;
+    key.l4_dst = htons(53);
+    CHECK(!vpci_steer_insert(t, &mask, &key, verdict, &entry));
+    return true;
+}
+
+/* A packet that is not whole goes the way that its entry says, although other
+ * entries ask for what it does not have, and whatever was there before it. */
+static bool
+run_not_whole(void)
+{
+    uint8_t data[WORLD_LEN];
+    struct vpci_ring_buf buf = { .data = data, .len = WORLD_LEN,
+                                 .size = sizeof data };
+    struct world w;
+
+    CHECK(world_init(&w, NULL, NULL, NULL, true));
+    CHECK(add_shallow_and_deep(w.ports[0].hints,
+                               (uint64_t) WORLD_LINK_ID
+                               << VPCI_ABI_HINT_ID_SHIFT | w.slot));
+    CHECK(add_shallow_and_deep(w.ports[1].acceptances,
+                               (uint64_t) VPCI_ABI_ACCEPT
+                               << VPCI_ABI_ACCEPTANCE_SHIFT));
+    world_publish(&w, 0);
+    world_publish(&w, 1);
+    for (uint8_t i = 0; i < 10; i++) {
+        make_cut(data, i);
+        if (i == 5) {
+            /* A whole one comes before. */
+            data[19] = WORLD_LEN - 54;
+        }
+        CHECK(vpci_net_tx_burst(w.ports[0].net, 0, &buf, 1) == 1);
+        CHECK(world_stats(&w, 0).tx.linked == i + 1u);
+        memset(data, 0, sizeof data);
+        CHECK(vpci_net_rx_burst(w.ports[1].net, 0, &buf, 1) == 1);
+        CHECK(data[WORLD_LEN - 1] == i);
+    }
+    CHECK(!world_stats(&w, 1).rx.rejected);
+
+    /* It has no port. */
+    make_cut(data, 0);
+    memcpy(data + 12, "\x08\0\x45\0\0\x63", 6);
+    data[23] = 17;
+    CHECK(vpci_net_tx_burst(w.ports[0].net, 0, &buf, 1) == 1);
+    CHECK(world_stats(&w, 0).tx.linked == 10);
+    world_uninit(&w);
+    return true;
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -1335,6 +1413,7 @@ main(int argc, char *argv[])
         { "max-len", run_max_len },
         { "small-buffers", run_small_buffers },
         { "entries", run_entries },
+        { "not-whole", run_not_whole },
         { "hostile", run_hostile },
         { "comes-and-goes", run_comes_and_goes },
         { "sleep", run_sleep },

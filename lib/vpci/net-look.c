@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "steer-private.h"
 #include "vpci/layout.h"
 
 bool
@@ -58,6 +59,16 @@ max_vlans(const struct net_look *look)
     return n < VPCI_KEY_VLANS ? n : VPCI_KEY_VLANS;
 }
 
+/* Packet 'i', which has 'key', belongs to 'entry'. */
+static void
+set_found(struct net_look *look, unsigned int i, const union vpci_key *key,
+          uint32_t entry, uint64_t verdict)
+{
+    look->entries[i] = entry;
+    look->verdicts[i] = verdict;
+    look->tcp_flags[i] = key->tcp_flags;
+}
+
 static void
 look_up_keys(struct net_look *look, const struct keys *k)
 {
@@ -68,17 +79,40 @@ look_up_keys(struct net_look *look, const struct keys *k)
     vpci_projection_lookup(look->projection, k->keys, k->n, entries,
                            verdicts);
     for (unsigned int j = 0; j < k->n; j++) {
-        unsigned int i = k->packets[j];
-
         if (entries[j] != VPCI_STEER_NONE) {
-            look->entries[i] = entries[j];
-            look->verdicts[i] = verdicts[j];
-            look->tcp_flags[i] = k->keys[j].tcp_flags;
+            set_found(look, k->packets[j], &k->keys[j], entries[j],
+                      verdicts[j]);
         }
     }
     if (vpci_projection_get_plain(look->projection, &plain)) {
         look->plain = plain;
         look->has_plain = true;
+    }
+}
+
+/* Looks up packet 'i', 'n' bytes of 'len' at 'data', which has no key as deep
+ * as others need one.  It may belong to an entry that needs less: whether it
+ * does must not depend on which other entries there are. */
+static void
+look_up_shallow(struct net_look *look, unsigned int i, const uint8_t *data,
+                uint32_t n, uint32_t len)
+{
+    int depth = look->depth;
+    union vpci_key key;
+    uint64_t verdict;
+    uint32_t entry;
+
+    do {
+        if (--depth < VPCI_DEPTH_FRAG) {
+            return;
+        }
+    } while (!vpci_key_parse(data, n, len, max_vlans(look),
+                             (enum vpci_key_depth) depth, &key));
+    vpci_projection_lookup(look->projection, &key, 1, &entry, &verdict);
+    if (entry != VPCI_STEER_NONE
+        && projection_entry_depth(look->projection, entry)
+           <= (enum vpci_key_depth) depth) {
+        set_found(look, i, &key, entry, verdict);
     }
 }
 
@@ -97,11 +131,14 @@ net_look_up(struct net_look *look, const struct vpci_ring_buf bufs[],
         look->entries[i] = VPCI_STEER_NONE;
         look->verdicts[i] = 0;
         look->tcp_flags[i] = 0;
-        if (look->depth >= 0 && !is_plain(look, i, b->data, n_bytes, b->len)
-            && vpci_key_parse(b->data, n_bytes, b->len, n_vlans,
-                              (enum vpci_key_depth) look->depth,
-                              &k.keys[k.n])) {
+        if (look->depth < 0 || is_plain(look, i, b->data, n_bytes, b->len)) {
+            continue;
+        } else if (vpci_key_parse(b->data, n_bytes, b->len, n_vlans,
+                                  (enum vpci_key_depth) look->depth,
+                                  &k.keys[k.n])) {
             k.packets[k.n++] = i;
+        } else {
+            look_up_shallow(look, i, b->data, n_bytes, b->len);
         }
     }
     if (k.n) {

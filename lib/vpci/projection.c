@@ -150,6 +150,12 @@ vpci_projection_get_plain(const struct vpci_projection *p,
     return vpci_steer_get_plain(p->reader, plain);
 }
 
+enum vpci_key_depth
+projection_entry_depth(const struct vpci_projection *p, uint32_t entry)
+{
+    return steer_entry_depth(p->reader, entry);
+}
+
 bool
 vpci_projection_end(const struct vpci_projection *p)
 {

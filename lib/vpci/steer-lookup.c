@@ -546,6 +546,14 @@ vpci_steer_get_plain(const struct vpci_steer_reader *r,
             && make_plain(&m->key, &key, plain));
 }
 
+enum vpci_key_depth
+steer_entry_depth(const struct vpci_steer_reader *r, uint32_t entry)
+{
+    uint32_t mask = r->entries[entry].mask % VPCI_STEER_MAX_MASKS;
+
+    return (enum vpci_key_depth) r->hdr->masks[mask].depth;
+}
+
 bool
 vpci_steer_is_plain_tcp(const struct vpci_steer_plain *plain,
                         const uint8_t *headers, uint32_t n_headers,

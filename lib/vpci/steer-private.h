@@ -147,6 +147,15 @@ struct vpci_steer_reader *steer_reader_create_apart(void);
 int steer_reader_move(struct vpci_steer_reader *, const void *memory,
                       uint64_t bytes);
 
+struct vpci_projection;
+
+/* How deep a packet has to be parsed for the mask of 'entry' alone, which the
+ * last lookup has found.  The second one is for readers of projections. */
+enum vpci_key_depth steer_entry_depth(const struct vpci_steer_reader *,
+                                      uint32_t entry);
+enum vpci_key_depth projection_entry_depth(const struct vpci_projection *,
+                                           uint32_t entry);
+
 static inline uint64_t
 steer_mix(uint64_t h, uint64_t word)
 {
