@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/fuzz-ring-standalone \
 	tests/fuzz-vring-standalone \
 	tests/hostile-guest \
+	tests/link-guest \
 	tests/test-channel \
 	tests/test-classes \
 	tests/test-device \
@@ -226,6 +227,13 @@ tests_hostile_guest_SOURCES = \
 tests_hostile_guest_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/utilities
 tests_hostile_guest_LDADD = lib/libvpci.la
 
+tests_link_guest_SOURCES = \
+	tests/link-guest.c \
+	tests/vhost-guest-frames.c \
+	tests/vhost-guest-frames.h
+tests_link_guest_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_link_guest_LDADD = lib/libvpci.la
+
 tests_vhost_guest_SOURCES = \
 	tests/vhost-front-end.c \
 	tests/vhost-front-end.h \
@@ -385,24 +393,25 @@ EXTRA_DIST += \
 	tests/vpcid/ivshmem.py \
 	tests/vpcid/keeper.py
 
-## Two switches and what they do with the same packets: some in the test suite,
-## very many with 'make check-fidelity'.
+## Switches side by side and what they do with the same packets: some in the
+## test suite, very many with 'make check-fidelity'.
 EXTRA_DIST += \
 	tests/fidelity/actions.py \
+	tests/fidelity/columns.py \
 	tests/fidelity/compare.py \
 	tests/fidelity/fidelity.py \
 	tests/fidelity/guest.py \
+	tests/fidelity/links.py \
 	tests/fidelity/matches.py \
 	tests/fidelity/minimize.py \
 	tests/fidelity/packets.py \
-	tests/fidelity/pair.py \
 	tests/fidelity/switch.py \
 	tests/fidelity/tables.py
 
-FIDELITY_FLAGS = --seed 1 --tables 1000 --packets 1000
+FIDELITY_FLAGS = --seed 1 --tables 1000 --link-tables 200 --packets 1000
 check-fidelity: $(check_PROGRAMS) $(sbin_PROGRAMS)
 	@d=`pwd`; \
-	PATH=$$d/vswitchd:$$d/tests:$(ovs_builddir)/utilities:$(ovs_builddir)/ovsdb:$$PATH \
+	PATH=$$d/vswitchd:$$d/vpcid:$$d/tests:$(ovs_builddir)/utilities:$(ovs_builddir)/ovsdb:$$PATH \
 	PYTHONDONTWRITEBYTECODE=1 \
 	    $(PYTHON3) $(srcdir)/tests/fidelity/fidelity.py \
 	    --schema $(ovs_srcdir)/vswitchd/vswitch.ovsschema $(FIDELITY_FLAGS)

@@ -12,13 +12,15 @@ IPV6_KINDS = ("ipv6", "tcp6", "udp6", "sctp6", "icmp6")
 class ActionMaker:
     """Makes random lists of actions.  'learns' says that the table learns
     addresses, so that no source must be changed, and no destination to
-    something that may be learned; 'groups' are the numbers of groups."""
+    something that may be learned; 'groups' are the numbers of groups.  So many
+    of a hundred lists, 'direct', are a single output."""
 
-    def __init__(self, rng, pools, learns, groups):
+    def __init__(self, rng, pools, learns, groups, direct=0):
         self.rng = rng
         self.pools = pools
         self.learns = learns
         self.groups = groups
+        self.direct = direct
         self.kind = ""          # What is known of the packet at this point,
         self.tags = 0           # and how many tags it has at the least.
 
@@ -37,6 +39,8 @@ class ActionMaker:
         self.tags = len(kind) - len(self.kind)
         if self.chance(6):
             return "drop"
+        if self.direct and self.chance(self.direct):
+            return f"output:{self.rng.randint(1, 4)}"
         if table < NEXT_TABLE and self.chance(25 if self.tags else 6):
             return self._pass_on()
         actions = []

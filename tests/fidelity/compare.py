@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is the same, and what is not, about what two switches did."""
+"""What is the same, and what is not, about what two switches did: one with the
+flow path alone, and another one that has a path of some name."""
 from collections import Counter, defaultdict
 
 from packets import untag
@@ -49,22 +50,22 @@ def _describe(name, port, frame):
     return f"{name} path alone sent to port {port}: {frame.hex()}"
 
 
-def compare_frames(in_port, sent, flow, splice):
+def compare_frames(in_port, sent, flow, other, path):
     """Compares what came out at each port, two dictionaries of lists, of the
     packets 'sent' to one port."""
     flows = {seq: packet for packet, seq in map(untag, sent)
              if seq is not None}
     texts, culprits = [], []
     for port in flow:
-        here, there = Counter(flow[port]), Counter(splice[port])
+        here, there = Counter(flow[port]), Counter(other[port])
         for name, more, less in (("flow", here, there),
-                                 ("splice", there, here)):
+                                 (path, there, here)):
             odd = list((more - less).elements())
             texts += [_describe(name, port, frame) for frame in odd[:SHOWN]]
             texts += [f"  (and {len(odd) - SHOWN} more)"] * (len(odd) > SHOWN)
             culprits += [(in_port, frame, untag(frame)[1]) for frame in odd]
     for port in flow:
-        for name, frames in (("flow", flow[port]), ("splice", splice[port])):
+        for name, frames in (("flow", flow[port]), (path, other[port])):
             frame = overtaken(flows, frames)
             if frame and not texts:
                 texts.append(f"{name} path let a packet to port {port} "
@@ -80,23 +81,23 @@ def subtract(after, before):
     return {name: after[name] - before.get(name, 0) for name in after}
 
 
-def compare_counters(flow, splice):
+def compare_counters(flow, other, path):
     """Compares two dictionaries of counters."""
     texts = [f"counter of port {name}: {flow.get(name)} on the flow path, "
-             f"{splice.get(name)} on the splice path"
-             for name in sorted(set(flow) | set(splice))
-             if flow.get(name) != splice.get(name)]
+             f"{other.get(name)} on the {path} path"
+             for name in sorted(set(flow) | set(other))
+             if flow.get(name) != other.get(name)]
     if texts:
         raise Difference("\n".join(texts))
 
 
-def compare_rules(flow, splice):
+def compare_rules(flow, other, path):
     """Compares two lists of lines."""
-    here, there = Counter(flow), Counter(splice)
+    here, there = Counter(flow), Counter(other)
     if here != there:
         raise Difference("\n".join(
             [f"flow path: {line}" for line in (here - there).elements()]
-            + [f"splice path: {line}" for line in (there - here).elements()]))
+            + [f"{path} path: {line}" for line in (there - here).elements()]))
 
 
 def find_packet(difference, packets):

@@ -1,24 +1,29 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what two switches do with the same packets, one of which splices
-(other_config:hw-offload=true).  Both have the same ports and the same random
-OpenFlow tables, one after the other.  Fails if for one table they do not send
-the same packets to the same ports, those of one flow in order, or do not count
-the same for each port and each rule.
+"""Compares what switches do with the same packets.  One has the flow path
+alone, one splices (other_config:hw-offload=true), and with ports of vpci-net
+there is one whose guests have links besides.  All have the same ports and the
+same random OpenFlow tables, one after the other.  Fails if for one table they
+do not send the same packets to the same ports, those of one flow in order, or
+do not count the same for each port and each rule.
 
-Needs root and huge pages; ovs-vswitchd, vhost-guest and the tools of Open
-vSwitch in PATH."""
+Of each table that there are links for, guests lie in the end: they put packets
+on links whatever hints say, and only what the flow path would bring to the
+receiver alone may be accepted.
+
+Needs root and huge pages; ovs-vswitchd, vpcid, vhost-guest, link-guest and the
+tools of Open vSwitch in PATH."""
 import argparse
 import os
 import signal
 import sys
 import time
 
-from compare import Difference
+from columns import Columns
+from compare import Difference, subtract
 from minimize import minimize
-from pair import ROUNDS, Pair
 from switch import SwitchError
-from tables import Setup, Table
+from tables import NativeSetup, Setup, Table
 
 #: Tables after which switches start anew, with other rings and MTUs.
 TABLES_PER_SETUP = 50
@@ -34,7 +39,9 @@ def parse_arguments():
     parser.add_argument("--first", default=0, **number,
                         help="begin with this table (0)")
     parser.add_argument("--tables", default=20, **number,
-                        help="how many tables (20)")
+                        help="how many tables for virtio-net (20)")
+    parser.add_argument("--link-tables", default=10, **number,
+                        help="how many for vpci-net, with links (10)")
     parser.add_argument("--packets", default=1000, **number,
                         help="packets for each table, in all rounds (1000)")
     parser.add_argument("--minutes", type=float, metavar="N",
@@ -48,7 +55,8 @@ def parse_arguments():
     parser.add_argument("--verbose", action="store_true",
                         help="print each table before it is tried")
     parser.add_argument("--memory", default=256, **number,
-                        help="megabytes of huge pages for each switch (256)")
+                        help="megabytes of huge pages for each switch\n"
+                        "with virtio-net (256)")
     parser.add_argument(
         "--schema", metavar="FILE", help="vswitch.ovsschema of Open vSwitch",
         default=os.path.join(os.environ.get("ovs_srcdir", "."),
@@ -61,92 +69,112 @@ class Run:
 
     def __init__(self, args):
         self.args = args
-        self.pair = None
-        self.setup_number = None
-        self.n_tables = self.n_packets = self.n_spliced = 0
+        self.columns = None
+        self.setup_key = None
+        self.n_tables = self.n_link_tables = self.n_packets = 0
         self.n_differences = 0
+        self.taken = {"spliced": 0, "linked": 0, "refused": 0}
         self.began = time.monotonic()
 
     def progress(self, end=""):
         """Shows on one line how far it has come."""
         line = (f"{self.n_tables} tables, {self.n_packets} packets, "
-                f"{self.n_spliced} of them spliced, {self.n_differences} "
-                f"differences, {time.monotonic() - self.began:.0f} s")
+                f"{self.taken['refused']} lies refused, "
+                f"{self.taken['spliced']} spliced, "
+                f"{self.taken['linked']} linked, "
+                f"{self.n_differences} differences, "
+                f"{time.monotonic() - self.began:.0f} s")
         if sys.stderr.isatty():
             print("\r" + line, end=end, file=sys.stderr, flush=True)
         elif end:
             print(line, flush=True)
 
-    def set_up(self, n):
-        """Sees to it that the switches for table 'n' run."""
-        number = n // TABLES_PER_SETUP
-        if self.pair and self.setup_number == number:
+    def set_up(self, kind, n):
+        """Sees to it that the switches for table 'n' run, with a setup of that
+        kind."""
+        key = kind, n // TABLES_PER_SETUP
+        if self.columns and self.setup_key == key:
             return
         self.tear_down()
-        self.setup_number = number
-        self.pair = Pair(Setup(self.args.seed, number), self.args)
-        self.pair.start()
+        self.setup_key = key
+        self.columns = Columns(kind(self.args.seed, n // TABLES_PER_SETUP),
+                               self.args)
+        self.columns.start()
 
     def tear_down(self, failed=False):
         """Ends the switches."""
-        if self.pair:
+        if self.columns:
             keep = self.args.keep and failed
-            pair, self.pair = self.pair, None
-            pair.stop(keep)
+            columns, self.columns = self.columns, None
+            columns.stop(keep)
             if keep:
-                print(f"see {pair.dir}")
+                print(f"see {columns.dir}")
 
-    def try_table(self, n):
+    def try_table(self, kind, n):
         """Tries one table.  Returns False if the paths disagree."""
-        self.set_up(n)
-        table = Table(self.args.seed, n, self.args.packets // ROUNDS,
-                      self.pair.setup)
+        self.set_up(kind, n)
+        table = Table(self.args.seed, n, self.args.packets, self.columns.setup)
         if self.args.verbose:
             print(f"\ntable {n}:\n{table}", flush=True)
-        before = self.pair.spliced
+        before = dict(self.columns.taken)
         try:
-            self.pair.try_table(table)
+            self.columns.try_table(table)
         except (Difference, SwitchError) as e:
-            self.report(n, table, e)
+            self.report(kind, n, table, e)
             return False
         self.n_tables += 1
-        self.n_packets += sum(len(frames) for round_ in range(ROUNDS)
+        self.n_link_tables += kind.native
+        self.n_packets += sum(len(frames) for round_ in range(table.n_rounds)
                               for frames in table.packets(round_).values())
-        self.n_spliced += self.pair.spliced - before
+        for path, grown in subtract(self.columns.taken, before).items():
+            self.taken[path] += grown
         return True
 
-    def report(self, n, table, problem):
+    def report(self, kind, n, table, problem):
         """Says everything about a difference."""
         args = self.args
         self.n_differences += 1
-        print(f"\nseed {args.seed}, table {n}: the paths disagree")
+        print(f"\nseed {args.seed}, table {n}"
+              f"{', with links' * kind.native}: the paths disagree")
         print(f"{problem}\n")
-        self.pair.save_state()
+        self.columns.save_state()
         if isinstance(problem, Difference):
-            print(self.pair.explain(problem))
-        print(f"{self.pair.setup}\n{table}\n")
+            print(self.columns.explain(problem))
+        print(f"{self.columns.setup}\n{table}\n")
         print("to reproduce: "
-              f"fidelity.py --seed {args.seed} --first {n} --tables 1 "
+              f"fidelity.py --seed {args.seed} --first {n} "
+              f"--tables {1 - kind.native:d} --link-tables {kind.native:d} "
               f"--packets {args.packets}", flush=True)
         if args.minimize:
             self.tear_down(True)
-            self.set_up(n)
+            self.set_up(kind, n)
             minimize(self, table)
         self.tear_down(True)
 
     def run(self):
         """Tries all tables.  Returns the exit status."""
-        until = (self.began + 60 * self.args.minutes if self.args.minutes
+        args = self.args
+        until = (self.began + 60 * args.minutes if args.minutes
                  else float("inf"))
-        for n in range(self.args.first, self.args.first + self.args.tables):
-            if time.monotonic() > until:
-                break
-            if not self.try_table(n) and not self.args.keep_going:
-                break
-            self.progress()
+        for kind, n_tables in ((Setup, args.tables),
+                               (NativeSetup, args.link_tables)):
+            for n in range(args.first, args.first + n_tables):
+                if time.monotonic() > until or (self.n_differences
+                                                and not args.keep_going):
+                    break
+                self.try_table(kind, n)
+                self.progress()
         self.progress("\n")
-        if self.n_tables and not self.n_spliced:
+        return self.status()
+
+    def status(self):
+        """Returns the exit status.  Says so if a path was not taken at all."""
+        if self.n_tables and not self.taken["spliced"]:
             print("no packet was spliced")
+            return 1
+        if self.n_link_tables and not (self.taken["linked"]
+                                       and self.taken["refused"]):
+            print("no packet took a link, or none was refused there")
             return 1
         return 1 if self.n_differences else 0
 

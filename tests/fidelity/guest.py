@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guests, which are processes of vhost-guest, and files of packets."""
+"""Guests, which are processes of vhost-guest or link-guest, and files of
+packets."""
 import os
 import select
 import struct
@@ -44,11 +45,14 @@ class Guest:
         self.name = f"{switch.name} guest {port}"
         self.dir = switch.dir
         self.port = port
+        self.native = switch.setup.native
+        program = (["link-guest", switch.socket_of(port)] if self.native else
+                   ["vhost-guest", "--connect", switch.socket_of(port),
+                    "--timeout", str(PATIENCE), "--keep-going"])
         self.process = subprocess.Popen(
-            ["vhost-guest", "--connect", switch.socket_of(port),
-             "--timeout", str(PATIENCE), "--keep-going", *arguments],
-            cwd=self.dir, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, start_new_session=True)
+            program + arguments, cwd=self.dir, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True)
         self.pending = b""
 
     def ask(self, command):
@@ -84,7 +88,9 @@ class Guest:
 
     def ask_receive(self, n):
         """Makes the guest begin to take 'n' frames."""
-        self.ask(f"recv {n} any timeout=2 pcap={self.dir}/r{self.port}.pcap")
+        path = f"{self.dir}/r{self.port}.pcap"
+        more = f"linked={path}.linked" if self.native else "any"
+        self.ask(f"recv {n} {more} timeout=2 pcap={path}")
 
     def received(self):
         """Returns the frames that it has taken, however many came."""
@@ -94,6 +100,10 @@ class Guest:
             if "wanted" not in str(e):
                 raise
         return read_pcap(f"{self.dir}/r{self.port}.pcap")[0]
+
+    def linked(self):
+        """Returns those of the same that came by links."""
+        return read_pcap(f"{self.dir}/r{self.port}.pcap.linked")[0]
 
     def drain(self):
         """Throws away what is on the ring, and returns how much that was."""

@@ -18,10 +18,10 @@ class _Minimizer:
         """True if the paths disagree about the table as it is now."""
         self.tries += 1
         try:
-            self.run.pair.try_table(self.table)
+            self.run.columns.try_table(self.table)
         except Difference as e:
             self.problem = e
-            self.text = self.run.pair.explain(e)
+            self.text = self.run.columns.explain(e)
             return True
         except SwitchError:
             pass

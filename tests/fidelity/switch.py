@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A switch of its own: database, ovs-vswitchd and bridge br0, in a directory
-of its own, with no trace in the machine's network."""
+"""A switch of its own: database, keeper if need be, ovs-vswitchd and bridge
+br0, in a directory of its own, with no trace in the machine's network."""
 import json
 import os
 import re
@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 
 #: Seconds that any single thing may take.
 PATIENCE = 30
@@ -26,6 +27,34 @@ OTHER_CONFIG = ("other_config:max-revalidator=100",
 
 class SwitchError(Exception):
     """A switch does not do what it is told."""
+
+
+@dataclass
+class Way:
+    """One way of a link: the number of its region, its megaflows, the packets
+    that the receiver has refused, the moves of megaflows that did not wait to
+    the end, and whether some move now."""
+    region: int
+    flows: int
+    refused: int
+    late: int
+    moves: bool
+
+
+def parse_ways(text):
+    """Returns what "ovs-appctl vpci/links" says of links that are there."""
+    ways, region = {}, 0
+    for line in text.splitlines():
+        found = re.search(r"region:(\d+)", line)
+        if found:
+            region = int(found[1])
+        found = re.match(r"  p(\d) to p(\d): flows:(\d+),.*"
+                         r"refused:(\d+),.*late:(\d+)", line)
+        if found:
+            ways[int(found[1]), int(found[2])] = Way(
+                region, int(found[3]), int(found[4]), int(found[5]),
+                "waits for" in line)
+    return ways
 
 
 class Switch:
@@ -55,8 +84,14 @@ class Switch:
         except subprocess.TimeoutExpired as e:
             raise SwitchError(f"{self.name}: {' '.join(args)}: no end") from e
         if done.returncode:
-            raise SwitchError(f"{self.name}: {' '.join(args)}: {done.stderr}")
+            raise SwitchError(f"{self.name}: {' '.join(args)}: {done.stderr}"
+                              f"{self._ended()}")
         return done.stdout
+
+    def _ended(self):
+        """Says which daemons are not there any more."""
+        return "".join(f"({daemon.args[0]} ended with {daemon.returncode})"
+                       for daemon in self.daemons if daemon.poll() is not None)
 
     def vsctl(self, *args):
         """Runs ovs-vsctl."""
@@ -123,8 +158,12 @@ class Switch:
         self._daemon("ovsdb-server", "conf.db", f"--remote=punix:{database}",
                      "--log-file", f"--unixctl={self.dir}/db.ctl")
         self._await("ovsdb-server", lambda: os.path.exists(database))
-        offload = str(self.name == "splice").lower()
-        memory = self.programs.memory
+        if self.setup.native:
+            self._daemon("vpcid", "--log-file", "--unixctl=none")
+            control = os.path.join(self.dir, "vpcid.ctl")
+            self._await("vpcid", lambda: os.path.exists(control))
+        offload = str(self.name != "flow").lower()
+        memory = self.setup.memory or self.programs.memory
         self.vsctl("--no-wait", "init", "--", "set", "Open_vSwitch", ".",
                    *OTHER_CONFIG, f"other_config:hw-offload={offload}",
                    f"other_config:vlan-limit={self.setup.vlan_limit}",
@@ -149,8 +188,7 @@ class Switch:
             words += ["--", "add-port", "br0", f"p{n}", "--", "set",
                       "Interface", f"p{n}", "type=vpci",
                       f"ofport_request={n}",
-                      f"mtu_request={self.setup.mtus[n]}",
-                      f"options:vhost-listen-path={self.socket_of(n)}"]
+                      f"mtu_request={self.setup.mtus[n]}", *self._device(n)]
         words += ["--", "add-port", "br0", "d5", "--", "set", "Interface",
                   "d5", "type=dummy", f"ofport_request={DUMMY_PORT}",
                   f"options:tx_pcap={self.dir}/d5.pcap", "mtu_request=9000"]
@@ -160,11 +198,20 @@ class Switch:
         self.ofctl("add-meter", "br0",
                    "meter=1,kbps,band=type=drop,rate=4000000")
 
+    def _device(self, n):
+        if not self.setup.native:
+            return [f"options:vhost-listen-path={self.socket_of(n)}"]
+        words = [f"options:ivshmem-path={self.socket_of(n)}"]
+        if self.name == "link":
+            others = ",".join(f"p{i}" for i in GUEST_PORTS if i != n)
+            words += [f'options:links="{others}"', "options:links-min-rate=1"]
+        return words
+
     def socket_of(self, n):
         """Names the socket for the guest of a port."""
         return os.path.join(self.dir, f"p{n}")
 
-    def await_links(self):
+    def await_guests(self):
         """Waits until all guests are there."""
         self._await("guests", lambda: self.vsctl(
             "--columns=link_state", "find", "Interface", "type=vpci",
@@ -185,21 +232,23 @@ class Switch:
 
     # Waiting.
 
-    def settle(self):
+    def settle(self, quiet=0.01):
         """Waits until all megaflows are as the OpenFlow tables want them, and
-        in the steering tables."""
+        in the steering tables.  A change that has been taken from the queue
+        may not be there yet: nothing must have changed for 'quiet' seconds."""
         self.appctl("revalidator/wait")
         self.appctl("revalidator/wait")
-        if self.name == "splice":
-            before = None
-            until = time.monotonic() + PATIENCE
+        if self.name != "flow":
+            before, since = None, time.monotonic()
+            until = since + PATIENCE
             while time.monotonic() < until:
-                now = (self.pending_offloads(),
+                now = (self.pending_offloads() or self.is_moving(),
                        re.sub(r"(packets|bytes|used|flags):[^,]*,", "",
                               self.appctl("vpci/steering")))
-                if not now[0] and now == before:
+                if now != before:
+                    before, since = now, time.monotonic()
+                elif not now[0] and time.monotonic() >= since + quiet:
                     break
-                before = now
                 time.sleep(0.01)
 
     def pending_offloads(self):
@@ -207,6 +256,16 @@ class Switch:
         text = self.appctl("dpctl/offload-stats-show")
         return sum(int(n) for n in re.findall(r"Enqueued offloads: *(\d+)",
                                               text))
+
+    def is_moving(self):
+        """True if megaflows are joining or leaving a link."""
+        return any(way.moves for way in self.ways().values())
+
+    def ways(self):
+        """Returns what there is to say of each way of each link, by numbers
+        of ports."""
+        return (parse_ways(self.appctl("vpci/links"))
+                if self.name == "link" else {})
 
     # Counters.
 
@@ -251,10 +310,11 @@ class Switch:
                 counters[f"{port} {key}"] = int(value)
         return counters
 
-    def spliced(self):
-        """Returns how many packets were spliced, as the ports count them."""
+    def taken(self, path):
+        """Returns how many packets were "spliced", or "linked", as the ports
+        count them."""
         return sum(n for name, n in self.custom_counters().items()
-                   if "rx_spliced_packets" in name)
+                   if f"rx_{path}_packets" in name)
 
     def rule_counters(self):
         """Returns the lines of all rules and groups, with their counters."""

@@ -17,6 +17,13 @@ RESTORE = ["clear", "bridge", "br0", "mirrors"] + [
 class Setup:
     """What the switches and guests of some tables have in common."""
 
+    native = False      # Ports are vpci-net, not virtio-net.
+    memory = None       # Megabytes for each switch, if that is known.
+    n_rounds = 2        # Of packets.  Before round 'change_at' actions may
+    change_at = 1       # change; then there are 'n_more_rounds'.
+    n_more_rounds = 0
+    direct = 0          # Rules with a single output, of a hundred, at least.
+
     def __init__(self, seed, n):
         rng = random.Random(f"{seed} setup {n}")
         self.vlan_limit = rng.choice((0, 1, 2, 2))
@@ -46,6 +53,30 @@ class Setup:
                for n in (1, 2, 3, 4)])
 
 
+class NativeSetup(Setup):
+    """The same with ports of vpci-net.  Their guests need not be told much.
+    In the first round there are no megaflows yet, then these are spliced, and
+    then on links."""
+
+    native = True
+    memory = 64
+    n_rounds, change_at, n_more_rounds = 3, 3, 2
+    direct = 50
+
+    def __init__(self, seed, n):
+        super().__init__(seed, n)
+        rng = random.Random(f"{seed} native setup {n}")
+        # A link wants packets that fit the receiver's port.
+        mtu = rng.choice((1500, 1500, 2000, 4000))
+        self.mtus = {port: rng.choice((mtu, mtu, mtu, mtu + 500))
+                     for port in (1, 2, 3, 4)}
+        self.guests = {port: [] for port in (1, 2, 3, 4)}
+
+    def max_len(self, port):
+        """Returns how long packets are that a guest can send at all."""
+        return self.mtus[port] + 18
+
+
 class Table:
     """A table, its surroundings, and the packets for it."""
 
@@ -59,17 +90,21 @@ class Table:
             self.pools["vids"] = self.pools["vids"][1:] + [3]
             self.pools["pcps"] = [self.rng.choice((0, 3, 7))]
         self.groups = self._make_groups()
-        # Megaflows of the first round may get other actions for the next.
+        # Megaflows of the first rounds may get other actions for the next.
         # They must not overlap then, as Open vSwitch 3.1 may change the wrong
         # one; so their masks must be alike, and packets have no tags.
         changes = self.rng.random() < 0.25
+        self.change_at = setup.change_at
+        self.n_rounds = setup.n_rounds + setup.n_more_rounds * changes
+        self.direct = setup.direct
         self.matches = (self._make_disjoint_matches() if changes
                         else self._make_matches())
         self.flows = self._make_flows(changes)
         self.change = self._make_flows(changes) if changes else []
         self.vsctl = self._make_settings()
         self.mod_ports = self._make_mod_ports()
-        self.templates = self._make_packets(n_packets, setup)
+        self.templates = self._make_packets(n_packets // setup.n_rounds,
+                                            setup)
 
     def bundle(self):
         """Returns commands for 'ovs-ofctl bundle'."""
@@ -84,7 +119,7 @@ class Table:
     def __str__(self):
         lines = self.bundle().splitlines()
         if self.change:
-            lines += ["(after the first round)"]
+            lines += [f"(before round {self.change_at})"]
             lines += self.change_bundle().splitlines()
         lines += ["ovs-vsctl " + " ".join(self.vsctl)] if self.vsctl else []
         lines += [f"ovs-ofctl mod-port br0 {port} {what}"
@@ -152,7 +187,8 @@ class Table:
         """Returns rules for the matches.  If they change, none hashes packets:
         what is hashed is matched, other fields for each kind of packet."""
         numbers = [group.split(",")[0].split("=")[1] for group in self.groups]
-        maker = ActionMaker(self.rng, self.pools, self.learns, numbers)
+        maker = ActionMaker(self.rng, self.pools, self.learns, numbers,
+                            self.direct)
         flows = []
         for i, (table, kind, match) in enumerate(self.matches, 1):
             actions = (kind if kind.startswith("conjunction")
@@ -212,7 +248,10 @@ class Table:
         kinds = []
         for _ in range(max(1, n // 3)):
             port = rng.randint(1, 4)
-            kinds.append((port, maker.make(port, longest)))
+            packet = maker.make(port, longest)
+            if setup.native:
+                packet = packet[:setup.max_len(port)]
+            kinds.append((port, packet))
         return kinds + [rng.choice(kinds) for _ in range(n - len(kinds))]
 
     def packets(self, round_):
