@@ -870,6 +870,30 @@ check_start_wakes(void)
     return true;
 }
 
+static int64_t
+now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
+}
+
+/* Nobody waits less than was asked for, be it whole milliseconds or not. */
+static bool
+check_timeouts(struct vpci_net *net)
+{
+    static const int64_t timeouts[] = { 0, 300, 999, 1000, 3700 };
+
+    for (size_t i = 0; i < sizeof timeouts / sizeof timeouts[0]; i++) {
+        int64_t start = now_us();
+
+        CHECK(!vpci_net_rx_wait(net, 0, timeouts[i]));
+        CHECK(now_us() - start >= timeouts[i]);
+    }
+    return true;
+}
+
 static bool
 run_wakes(void)
 {
@@ -883,6 +907,7 @@ run_wakes(void)
     start = net_now_ms();
     CHECK(!vpci_net_rx_wait(f.net, 0, 30000));
     CHECK(net_now_ms() - start >= 29);
+    CHECK(check_timeouts(f.net));
     CHECK(switch_port_put(&f.s.port, 2, packet, sizeof packet));
     CHECK(vpci_net_rx_wait(f.net, 0, -1));
     CHECK(vpci_net_tx_wait(f.net, 0, -1));
@@ -929,15 +954,6 @@ watch_main(void *w_)
         }
     }
     return NULL;
-}
-
-static int64_t
-now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
 }
 
 /* The switch may take a while to see that it is to inject now. */

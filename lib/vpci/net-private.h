@@ -268,8 +268,8 @@ void net_worker_watch_ring(struct net_worker *,
                            bool on);
 
 /* Sleeps outside of the gate until 'deadline', in us of net_now_us(), or for
- * ever if that is negative, or until something happens.  Returns false if that
- * is a signal of the operating system. */
+ * ever if that is negative, or until something happens; sometimes not quite so
+ * long.  Returns false if that is a signal of the operating system. */
 bool net_sleep_until(struct net_worker *, int64_t deadline);
 int64_t net_now_us(void);
 

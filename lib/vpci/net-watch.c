@@ -9,6 +9,7 @@
 #include "net-private.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -18,6 +19,8 @@
 
 /* Events with this number are no signals. */
 #define WAKE UINT64_MAX
+
+#define US_PER_MS 1000
 
 /* A signal that wakes a worker. */
 struct net_watch {
@@ -129,26 +132,49 @@ net_worker_watch(struct net_worker *w, const struct net_region *region,
     }
 }
 
+/* Waits for events, for at most 'left' us, not negative.  Returns how many
+ * there are, or -1. */
+static int
+wait_for_short(const struct net_worker *w, struct epoll_event events[],
+               int64_t left, const sigset_t *signals)
+{
+    struct pollfd pfd = { .fd = w->epoll_fd, .events = POLLIN };
+    struct timespec ts = { .tv_nsec = left * 1000 };
+
+    return (ppoll(&pfd, 1, &ts, signals) < 0 ? -1
+            : epoll_wait(w->epoll_fd, events, NET_MAX_EVENTS, 0));
+}
+
+/* The same for the whole milliseconds of 'left', or for ever if that is
+ * negative.  This takes one system call: whoever is woken has its events
+ * then. */
+static int
+wait_for_long(const struct net_worker *w, struct epoll_event events[],
+              int64_t left, const sigset_t *signals)
+{
+    int64_t ms = left < 0 ? -1 : left / US_PER_MS;
+
+    return epoll_pwait(w->epoll_fd, events, NET_MAX_EVENTS,
+                       ms < INT_MAX ? ms : INT_MAX, signals);
+}
+
 bool
 net_sleep_until(struct net_worker *w, int64_t deadline)
 {
-    struct pollfd pfd = { .fd = w->epoll_fd, .events = POLLIN };
     struct epoll_event events[NET_MAX_EVENTS];
-    int64_t left = deadline < 0 ? 0 : deadline - net_now_us();
-    struct timespec ts = {
-        .tv_sec = left > 0 ? left / 1000000 : 0,
-        .tv_nsec = left > 0 ? left % 1000000 * 1000 : 0,
-    };
-    sigset_t mask;
+    int64_t left = deadline - net_now_us();
+    sigset_t signals;
     int n;
 
     w->n_events = 0;
-    pthread_sigmask(SIG_BLOCK, NULL, &mask);
-    sigaddset(&mask, VPCI_DOORBELL_SIGNAL);
-    if (ppoll(&pfd, 1, deadline < 0 ? NULL : &ts, &mask) < 0) {
+    pthread_sigmask(SIG_BLOCK, NULL, &signals);
+    sigaddset(&signals, VPCI_DOORBELL_SIGNAL);
+    n = (deadline < 0 ? wait_for_long(w, events, -1, &signals)
+         : left >= US_PER_MS ? wait_for_long(w, events, left, &signals)
+         : wait_for_short(w, events, left > 0 ? left : 0, &signals));
+    if (n < 0) {
         return errno != EINTR;
     }
-    n = epoll_wait(w->epoll_fd, events, NET_MAX_EVENTS, 0);
     for (int i = 0; i < n; i++) {
         if (events[i].data.u64 != WAKE) {
             w->events[w->n_events++] = events[i].data.u64;
