@@ -23,7 +23,12 @@ utilities_vpci_perf_guest_CPPFLAGS = -D_GNU_SOURCE -I$(srcdir)/include
 utilities_vpci_perf_guest_CFLAGS = \
 	$(DPDK_CFLAGS) $(OVS_MACHINE_FLAGS) $(AM_CFLAGS)
 utilities_vpci_perf_guest_LDADD = lib/libvpci.la $(DPDK_LIBS)
-utilities_vpci_perf_limit_SOURCES = tests/bench/limit.c
+utilities_vpci_perf_limit_CPPFLAGS = -I$(srcdir)/utilities/perf-guest
+utilities_vpci_perf_limit_SOURCES = \
+	tests/bench/limit-round-trips.c \
+	tests/bench/limit.c \
+	tests/bench/limit.h \
+	utilities/perf-guest/histogram.h
 utilities_vpci_perf_limit_LDADD = -lpthread
 
 # What User-Mode Linux needs to attach to ports of other types, for LD_PRELOAD.

@@ -15,7 +15,6 @@
 #endif
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -24,9 +23,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
-#define CACHE_LINE 64
+#include "limit.h"
+
 #define HUGE_PAGE (2u << 20)
 #define RING_SIZE 1024
 #define DEFAULT_BATCH 32
@@ -50,29 +49,6 @@ static uint64_t taken, busy_cycles;
 
 /* Keeps the copies from being left out. */
 static volatile uint8_t checksum;
-
-static void
-pin(int cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (pthread_setaffinity_np(pthread_self(), sizeof set, &set)) {
-        fprintf(stderr, "limit: this process may not run on processor %d\n",
-                cpu);
-        exit(1);
-    }
-}
-
-static uint64_t
-now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
-}
 
 static void
 relax(void)
@@ -128,17 +104,6 @@ ping_pong(uint64_t duration)
 }
 
 /* Packets. */
-
-/* The processor's own clock, 0 if it has none. */
-static uint64_t
-cycles(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    return __builtin_ia32_rdtsc();
-#else
-    return 0;
-#endif
-}
 
 /* Bytes of a slot for packets of 'size' bytes and their header. */
 static size_t
@@ -284,13 +249,18 @@ limit: what no design can beat on this machine\n\
 usage: limit ping-pong CPU,CPU SECONDS\n\
        limit hand-off CPU,CPU SECONDS SIZE [WRITTEN [BATCH]]\n\
        limit copy CPU,CPU SECONDS SIZE\n\
+       limit line CPU,CPU SECONDS\n\
+       limit sleep CPU,CPU SECONDS PAUSE\n\
 \n\
 ping-pong prints nanoseconds for one cache line, from one processor to the\n\
 other and back.  hand-off prints millions of packets of SIZE bytes per second,\n\
 of which the first processor writes WRITTEN bytes (all) into a ring, BATCH (32)\n\
 at a time, and the second one copies all out of it, and the TSC cycles that it\n\
 spends on each while there are any.\n\
-copy prints millions of copies per second that the first processor makes.");
+copy prints millions of copies per second that the first processor makes.\n\
+line and sleep print microseconds for a round trip between two processes, p50,\n\
+p99 and p99.9: of a cache line for which both poll, and of eventfds on which\n\
+both sleep, with a pause of PAUSE microseconds after each.");
 }
 
 int
@@ -314,6 +284,11 @@ main(int argc, char *argv[])
     pin(cpus[0]);
     if (!strcmp(what, "ping-pong")) {
         ping_pong(duration);
+    } else if (!strcmp(what, "line")) {
+        measure_round_trips(ROUND_TRIP_LINE, cpus, duration, 0);
+    } else if (!strcmp(what, "sleep")) {
+        measure_round_trips(ROUND_TRIP_SLEEP, cpus, duration,
+                            argc > 4 ? strtoul(argv[4], NULL, 10) : 0);
     } else if (packet_size < 1 || packet_size > MAX_SIZE
                || written_size > packet_size || batch < 1
                || batch > RING_SIZE) {

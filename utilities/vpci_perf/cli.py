@@ -35,7 +35,9 @@ processor time of ovs-vswitchd, all threads, in processors; "guest CPU" that of
 all guests.  "lost" is the share of packets that a guest's device took and that
 never reached the other: unless a rate is set guests send as much as they can,
 so that a slow switch loses some.  Latency is measured from making a packet to
-having it back.  Sizes are those of frames without CRC; guests write and read
+having it back; that of "limit" is one of a cache line or, where guests sleep,
+of eventfds.  "hand-offs" are Mpps times the hops from guest to guest in a
+chain.  Sizes are those of frames without CRC; guests write and read
 headers only.
 
 The polling thread has a processor for itself.  All guests share another one:

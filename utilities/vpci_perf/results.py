@@ -12,14 +12,15 @@ LIMIT = "limit"
 # Name in JSON, heading, format.
 FIGURES = (
     ("mpps", "Mpps", "{:.2f}"),
+    ("hand_off_mpps", "hand-offs", "{:.2f}"),
     ("gbps", "Gbit/s", "{:.2f}"),
     ("switch_cycles_per_packet", "cycles/pkt", "{:.0f}"),
     ("switch_cycles_per_byte", "cycles/byte", "{:.2f}"),
     ("host_cpu", "host CPU", "{:.2f}"),
     ("guest_cpu", "guest CPU", "{:.2f}"),
-    ("rtt_p50_us", "p50 us", "{:.1f}"),
-    ("rtt_p99_us", "p99 us", "{:.1f}"),
-    ("rtt_p999_us", "p99.9 us", "{:.1f}"),
+    ("rtt_p50_us", "p50 us", "{:.2f}"),
+    ("rtt_p99_us", "p99 us", "{:.2f}"),
+    ("rtt_p999_us", "p99.9 us", "{:.2f}"),
     ("lost", "lost", "{:.2%}"),
     ("mbytes", "MB", "{:.2f}"),
     ("seconds", "seconds", "{:.3f}"),

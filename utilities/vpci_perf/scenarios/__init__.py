@@ -33,8 +33,10 @@ ORDER = ["p2p", "flows", "queues", "chain", "pairs", "latency", "tcp",
          "memory", "startup", "policy"]
 IMIX = (64,) * 7 + (594,) * 4 + (1518,)
 IMIX_NAME = "imix"
-# Label of cases whose guests sleep until an interrupt comes.
+# Label of cases whose guests sleep until an interrupt comes, and how long they
+# pause after each round trip, in microseconds.
 SLEEP = "sleep"
+SLEEP_INTERVAL_US = 500
 # Label of cases in which other guests keep the switch busy.
 BESIDE = "beside a flood"
 # OpenFlow rules: what port 0 sends goes to port 1, and the other way.

@@ -33,7 +33,9 @@ class Chain(Scenario):
         return fabric
 
     def measure(self, case, system, fabric, bench):
-        return measure(fabric, [0], [2 * case.n + 1], bench.seconds)
+        figures, notes = measure(fabric, [0], [2 * case.n + 1], bench.seconds)
+        figures["hand_off_mpps"] = figures["mpps"] * case.crossings
+        return figures, notes
 
 
 SCENARIO = Chain()
