@@ -71,6 +71,7 @@ dist_vpciperfscenarios_DATA = \
 	utilities/vpci_perf/scenarios/p2p.py \
 	utilities/vpci_perf/scenarios/pairs.py \
 	utilities/vpci_perf/scenarios/policy.py \
+	utilities/vpci_perf/scenarios/priority.py \
 	utilities/vpci_perf/scenarios/queues.py \
 	utilities/vpci_perf/scenarios/startup.py \
 	utilities/vpci_perf/scenarios/tcp.py

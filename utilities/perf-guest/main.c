@@ -36,8 +36,8 @@ are sent on another one, each flow always on the same.\n\
 Commands, one per line of standard input, each answered by a line that begins\n\
 with \"ok\" or \"error\":\n\
   reset                 no port does anything\n\
-  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [train=N] [burst=N] [stamps=0]\n\
-         [rate=PPS]\n\
+  stream PORT TO [size=N[,N...]] [flows=N] [classes=N] [train=N] [burst=N]\n\
+         [dscp=N] [stamps=0] [rate=PPS]\n\
                         send UDP packets on PORT, to the address of port TO,\n\
                         N of a flow in a row, N at once; without stamps latency is that\n\
                         of others\n\
@@ -110,6 +110,11 @@ parse_stream_option(const char *option, struct traffic_stream *stream)
             return "burst is from 1 to 32";
         }
         stream->burst = n;
+    } else if (!strncmp(option, "dscp=", 5)) {
+        if (!parse_number(value, 0, 63, &n)) {
+            return "dscp is from 0 to 63";
+        }
+        stream->dscp = n;
     } else if (!strncmp(option, "stamps=", 7)) {
         if (!parse_number(value, 0, 1, &n)) {
             return "stamps is 0 or 1";

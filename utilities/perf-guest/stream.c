@@ -16,6 +16,7 @@ stream_init(struct stream *s, const struct traffic_stream *cfg)
     s->head.eth.src_addr = stream_mac(cfg->port);
     s->head.eth.ether_type = RTE_BE16(RTE_ETHER_TYPE_IPV4);
     s->head.ip.version_ihl = RTE_IPV4_VHL_DEF;
+    s->head.ip.type_of_service = cfg->dscp << 2;
     s->head.ip.time_to_live = 64;
     s->head.ip.next_proto_id = IPPROTO_UDP;
     s->head.stamp.magic = cfg->stamps ? STREAM_STAMP_MAGIC : 0;

@@ -39,6 +39,7 @@ struct traffic_stream {
     uint32_t classes;
     uint32_t train;             /* Packets of a flow in a row: 1 to 32. */
     uint32_t burst;             /* Packets at once, at most: 1 to 32. */
+    uint8_t dscp;               /* 0 to 63: what a class may follow from. */
     bool stamps;                /* Does their latency matter? */
     uint64_t rate;              /* Packets per second; 0: as many as can be. */
 };

@@ -123,16 +123,19 @@ class Switch:
         """The address of 'port' for a guest that uses libvpci."""
         return os.path.join(self.dir, f"p{port}.vpci")
 
-    def add_native_port(self, n_links=0, queues=1):
+    def add_native_port(self, n_links=0, queues=1, classes=1):
         """Adds the next port, for a guest that uses libvpci and may have links
-        with those of the first 'n_links' ports.  Returns its address."""
+        with those of the first 'n_links' ports, with 'classes' of priority, by
+        DSCP.  Returns its address."""
         i = self.n_ports
         others = ",".join(f"p{j}" for j in range(n_links) if j != i)
         self.vsctl("add-port", "br0", f"p{i}", "--", "set", "Interface",
                    f"p{i}", "type=vpci", f"ofport_request={i + 1}",
                    f"options:ivshmem-path={self.native_path(i)}",
                    f'options:links="{others or "off"}"',
-                   f"options:n_rxq={queues}")
+                   f"options:n_rxq={queues}",
+                   f"options:priority-classes={classes}",
+                   "options:priority-by=dscp")
         self.n_ports = i + 1
         return self.native_path(i)
 

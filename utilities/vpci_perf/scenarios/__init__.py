@@ -29,8 +29,8 @@ import pkgutil
 
 # Figures of cases that are compared by these.
 ROUND_TRIPS = ("rtt_p50_us", "rtt_p99_us")
-ORDER = ["p2p", "flows", "queues", "chain", "pairs", "latency", "tcp",
-         "memory", "startup", "policy"]
+ORDER = ["p2p", "flows", "queues", "chain", "pairs", "latency", "priority",
+         "tcp", "memory", "startup", "policy"]
 IMIX = (64,) * 7 + (594,) * 4 + (1518,)
 IMIX_NAME = "imix"
 # Label of cases whose guests sleep until an interrupt comes, and how long they

@@ -26,12 +26,12 @@ class BehindSwitch(System):
         return env.vswitchd
 
     def open(self, fabric, switches, n_ports, flows, sleepers=(),
-             testpmd=None, packed=False, queues=1):
+             testpmd=None, packed=False, queues=1, classes=1):
         """Fills 'fabric' with ports 0 to 'n_ports' - 1 and their guests, and
         sets OpenFlow rules 'flows'.  'sleepers' are ports whose guests have
         processes of their own and sleep; 'testpmd' is a packet size, if
         testpmd is to be the guest of the two ports.  Guests have 'queues'
-        queue pairs.
+        queue pairs and, if they can have that, 'classes' of priority.
 
         Whoever has made 'fabric' closes it, also if this fails half-way."""
         env = fabric.env

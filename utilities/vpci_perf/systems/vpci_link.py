@@ -28,13 +28,13 @@ class VpciLink(BehindSwitch):
         return None
 
     def open(self, fabric, switches, n_ports, flows, sleepers=(),
-             testpmd=None, packed=False, queues=1):
+             testpmd=None, packed=False, queues=1, classes=1):
         """See BehindSwitch.open().  Ports 2 N - 1 and 2 N are on the same
         processor, and in the same program, so that it can forward."""
         env = fabric.env
         fabric.switch = switch = switches.get(self)
         fabric.bypasses = True
-        paths = [switch.add_native_port(n_ports, queues)
+        paths = [switch.add_native_port(n_ports, queues, classes)
                  for _ in range(n_ports)]
         first = n_ports // 4 * 2 + 1
         for part, cpu in ((paths[:first], env.guest_cpu),

@@ -24,7 +24,7 @@ class VpciNative(BehindSwitch):
         return None
 
     def open(self, fabric, switches, n_ports, flows, sleepers=(),
-             testpmd=None, packed=False, queues=1):
+             testpmd=None, packed=False, queues=1, classes=1):
         """See BehindSwitch.open()."""
         env = fabric.env
         fabric.switch = switch = switches.get(self)
@@ -37,7 +37,7 @@ class VpciNative(BehindSwitch):
             env.guest_cpu, queues)
         for i in range(n_ports):
             if i in natives:
-                switch.add_native_port(queues=queues)
+                switch.add_native_port(queues=queues, classes=classes)
             else:
                 switch.add_port(self.port_type)
         switch.set_flows(flows)
