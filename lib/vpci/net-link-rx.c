@@ -373,7 +373,7 @@ receive_mixed(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         note(net, lw, queue);
     }
     settle(net, lw);
-    for (uint32_t i = VPCI_ABI_MAX_CLASSES; i-- > 0 && got < n; ) {
+    for (uint32_t i = lw->n_classes; i-- > 0 && got < n; ) {
         got += receive_allowed(net, w, queue, i, &bufs[got], n - got);
         for (; r < end && r->class_ == i && got < n; r++) {
             got += receive_link(net, w, r, &bufs[got],

@@ -188,6 +188,11 @@ update(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
         }
     }
 
+    lw->n_classes = net->policy.classes.n;
+    if (lw->n_rings && lw->rings[0].class_ >= lw->n_classes) {
+        lw->n_classes = lw->rings[0].class_ + 1;
+    }
+
     /* Packets of the base that have been seen are to be noted anew. */
     lw->pending = false;
     for (uint32_t i = 0; i < net->policy.classes.n; i++) {

@@ -69,6 +69,7 @@ struct net_link_worker {
     struct net_look *looks[VPCI_ABI_MAX_LINKS]; /* At acceptances, or null. */
     struct net_link_ring *rings;    /* The highest class first. */
     uint32_t n_rings;
+    uint32_t n_classes;         /* Of them, or of the base, if it has more. */
     struct net_flow *flows;
     uint32_t n_flows;
     uint64_t refused[VPCI_ABI_MAX_LINKS];
