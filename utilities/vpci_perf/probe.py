@@ -23,7 +23,8 @@ def ping_pong_ns(env):
     limit = env.helper("vpci-perf-limit")
     cpus = f"{env.guest_cpu},{env.switch_cpu}"
     return min(float(process.run([limit, "ping-pong", cpus,
-                                  str(PROBE_SECONDS)], timeout=10))
+                                  str(PROBE_SECONDS)],
+                                 timeout=process.PATIENCE))
                for _ in range(N_PROBES))
 
 

@@ -8,6 +8,9 @@ import signal
 import subprocess
 import time
 
+# Seconds that a program which runs for less than one may take on a machine
+# that does much else.
+PATIENCE = 60
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 _running = []

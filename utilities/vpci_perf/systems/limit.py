@@ -38,7 +38,7 @@ class Limit(System):
         return map(float, process.run(
             [env.helper("vpci-perf-limit"), what,
              f"{env.guest_cpu},{env.switch_cpu}", str(seconds),
-             *map(str, rest)], timeout=seconds + 10).split())
+             *map(str, rest)], timeout=seconds + process.PATIENCE).split())
 
     def _round_trip(self, env, case, seconds):
         times = (self._run(env, "sleep", seconds, SLEEP_INTERVAL_US)
