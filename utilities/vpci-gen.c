@@ -30,9 +30,22 @@
 /* How long the switch may take what it was sent when a signal has come. */
 #define HURRY_NS NS
 
+/* Priorities that packets have by turns, at most: each is a stream, and so is
+ * each queue. */
+#define MAX_KINDS 8
+#define MAX_STREAMS (MAX_KINDS * VPCI_ABI_MAX_QUEUES)
+
+/* Numbers of an option. */
+struct list {
+    uint8_t values[MAX_KINDS];
+    unsigned int n;
+};
+
 static struct {
     struct tool tool;
     struct packet_config packet;
+    struct list pcps;
+    struct list dscps;
     uint32_t burst;
     uint32_t n_flows;
     double rate;
@@ -41,7 +54,10 @@ static struct {
 
     uint16_t host;
     uint16_t first_stream;
-    uint64_t numbers[VPCI_ABI_MAX_QUEUES];
+    struct packet_config kinds[MAX_KINDS];
+    unsigned int n_kinds;
+    unsigned int kind;          /* Of the next packet. */
+    uint64_t numbers[MAX_KINDS][VPCI_ABI_MAX_QUEUES];
     uint64_t n_sent;
     uint64_t reported;          /* Packets, of the last line. */
     double reported_at;
@@ -145,15 +161,33 @@ parse_dst(const char *s)
     return parse_end(s, gen.packet.dst_mac, &gen.packet.dst_ip);
 }
 
+/* Numbers from 0 to 'max', with commas between them. */
+static bool
+parse_list(const char *s, uint64_t max, struct list *list)
+{
+    char copy[64], *rest = copy, *number;
+
+    if (strlen(s) >= sizeof copy) {
+        return false;
+    }
+    strcpy(copy, s);
+    list->n = 0;
+    while ((number = strsep(&rest, ",")) != NULL) {
+        uint64_t n;
+
+        if (list->n == MAX_KINDS || !tool_parse_u64(number, 0, max, &n)) {
+            return false;
+        }
+        list->values[list->n++] = n;
+    }
+    return true;
+}
+
 static bool
 parse_pcp(const char *s)
 {
-    uint64_t n;
-    bool ok = tool_parse_u64(s, 0, 7, &n);
-
     gen.packet.tagged = true;
-    gen.packet.tci = (gen.packet.tci & 0x1fff) | n << 13;
-    return ok;
+    return parse_list(s, 7, &gen.pcps);
 }
 
 static bool
@@ -163,18 +197,14 @@ parse_vlan(const char *s)
     bool ok = tool_parse_u64(s, 0, 4094, &n);
 
     gen.packet.tagged = true;
-    gen.packet.tci = (gen.packet.tci & 0xf000) | n;
+    gen.packet.tci = n;
     return ok;
 }
 
 static bool
 parse_dscp(const char *s)
 {
-    uint64_t n;
-    bool ok = tool_parse_u64(s, 0, 63, &n);
-
-    gen.packet.dscp = n;
-    return ok;
+    return parse_list(s, 63, &gen.dscps);
 }
 
 static bool
@@ -195,12 +225,30 @@ static const struct tool_option options[] = {
     { "src", "MAC,IP", "source, either or both", parse_src },
     { "dst", "MAC,IP", "destination, either or both", parse_dst },
     { "vlan", "VID", "VLAN tag with this VID", parse_vlan },
-    { "pcp", "N", "VLAN tag with this priority, 0 to 7", parse_pcp },
-    { "dscp", "N", "DSCP, 0 to 63", parse_dscp },
+    { "pcp", "N,...", "VLAN tag with this priority, 0 to 7; up to 8 by turns",
+      parse_pcp },
+    { "dscp", "N,...", "DSCP, 0 to 63; up to 8 by turns", parse_dscp },
     { "echo", NULL, "send one packet at a time and wait for it to come back\n"
       "(see vpci-echo(1))", parse_echo },
     { NULL, NULL, NULL, NULL },
 };
+
+/* Finds out which priorities packets have. */
+static void
+prepare_kinds(void)
+{
+    const struct list *pcps = &gen.pcps, *dscps = &gen.dscps;
+
+    gen.n_kinds = pcps->n > dscps->n ? pcps->n : dscps->n;
+    gen.n_kinds = gen.n_kinds ? gen.n_kinds : 1;
+    for (unsigned int i = 0; i < gen.n_kinds; i++) {
+        struct packet_config *kind = &gen.kinds[i];
+
+        *kind = gen.packet;
+        kind->tci |= pcps->n ? pcps->values[i % pcps->n] << 13 : 0;
+        kind->dscp = dscps->n ? dscps->values[i % dscps->n] : 0;
+    }
+}
 
 /* Prepares what all packets have in common. */
 static bool
@@ -222,7 +270,8 @@ prepare(void)
            != sizeof gen.first_stream) {
         continue;
     }
-    gen.first_stream &= ~15;
+    gen.first_stream &= ~(MAX_STREAMS - 1);
+    prepare_kinds();
     for (int i = 0; i < TOOL_MAX_BURST; i++) {
         packet_init(t->bufs[i].data, &gen.packet);
         t->bufs[i].len = gen.packet.len;
@@ -231,17 +280,18 @@ prepare(void)
 }
 
 static void
-stamp(unsigned int i, uint32_t queue, uint64_t number, int64_t now)
+stamp(unsigned int i, unsigned int kind, uint32_t queue, uint64_t number,
+      int64_t now)
 {
     struct packet_stamp s = {
-        .stream = gen.first_stream + queue,
+        .stream = gen.first_stream + kind * VPCI_ABI_MAX_QUEUES + queue,
         .host = gen.host,
         .number = number & PACKET_MASK48,
         .time_ns = now & PACKET_MASK48,
     };
 
-    packet_stamp(gen.tool.bufs[i].data, &gen.packet, number % gen.n_flows,
-                 &s);
+    packet_stamp(gen.tool.bufs[i].data, &gen.kinds[kind],
+                 number % gen.n_flows, &s);
 }
 
 static void
@@ -300,21 +350,47 @@ n_due(void)
     return n;
 }
 
+/* Makes 'n' packets, from the next kind on, by turns. */
+static void
+stamp_burst(uint32_t queue, uint32_t n)
+{
+    int64_t now = tool_now_ns();
+    unsigned int kind = gen.kind;
+    uint64_t turn = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        stamp(i, kind, queue, gen.numbers[kind][queue] + turn, now);
+        kind = kind + 1 < gen.n_kinds ? kind + 1 : 0;
+        turn += kind == gen.kind;
+    }
+}
+
+/* 'n' packets of the burst have been sent. */
+static void
+count_sent(uint32_t queue, uint32_t n)
+{
+    gen.n_sent += n;
+    if (gen.n_kinds == 1) {
+        gen.numbers[0][queue] += n;
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        gen.numbers[gen.kind][queue]++;
+        gen.kind = (gen.kind + 1) % gen.n_kinds;
+    }
+}
+
 static void
 send_burst(uint32_t queue)
 {
     uint32_t n = n_due(), sent;
-    int64_t now = tool_now_ns();
 
-    for (uint32_t i = 0; i < n; i++) {
-        stamp(i, queue, gen.numbers[queue] + i, now);
-    }
     if (!n) {
         return;
     }
+    stamp_burst(queue, n);
     sent = vpci_net_tx_burst(gen.tool.net, queue, gen.tool.bufs, n);
-    gen.numbers[queue] += sent;
-    gen.n_sent += sent;
+    count_sent(queue, sent);
     if (sent < n) {
         vpci_net_tx_wait(gen.tool.net, queue, WAIT_US);
     }
@@ -379,7 +455,7 @@ receive_reply(uint32_t queue, uint64_t number)
 
     for (uint32_t i = 0; i < n; i++) {
         found |= (packet_read(bufs[i].data, bufs[i].len, &s)
-                  && s.stream >> 4 == gen.first_stream >> 4
+                  && s.stream / MAX_STREAMS == gen.first_stream / MAX_STREAMS
                   && s.host == gen.host && s.number == number);
     }
     return found;
@@ -408,13 +484,13 @@ wait_for_reply(uint64_t number, int64_t deadline)
 static void
 exchange(uint32_t queue)
 {
-    uint64_t number = gen.numbers[queue]++;
+    uint64_t number = gen.numbers[0][queue]++;
     int64_t start = tool_now_ns();
 
-    stamp(0, queue, number, start);
+    stamp(0, 0, queue, number, start);
     while (!vpci_net_tx_burst(gen.tool.net, queue, gen.tool.bufs, 1)) {
         if (tool_is_interrupted() || !tool_goes_on(&gen.tool, gen.n_sent)) {
-            gen.numbers[queue]--;
+            gen.numbers[0][queue]--;
             return;
         }
         vpci_net_tx_wait(gen.tool.net, queue, WAIT_US);

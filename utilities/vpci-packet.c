@@ -91,11 +91,9 @@ packet_init(uint8_t *p, const struct packet_config *config)
     memcpy(p + 6, config->src_mac, 6);
     if (config->tagged) {
         put16(p + 12, 0x8100);
-        put16(p + 14, config->tci);
     }
     put16(ip - 2, 0x0800);
     ip[0] = 0x45;
-    ip[1] = config->dscp << 2;
     put16(ip + 2, ip_len);
     put16(ip + 6, 0x4000);      /* Not to be fragmented. */
     ip[8] = 64;
@@ -114,6 +112,10 @@ packet_stamp(uint8_t *p, const struct packet_config *config, uint32_t flow,
     uint64_t sum;
     uint16_t csum;
 
+    if (config->tagged) {
+        put16(p + 14, config->tci);
+    }
+    ip[1] = config->dscp << 2;
     put32(ip + 12, config->src_ip + flow / N_PORTS);
     put16(ip + 10, 0);
     put16(ip + 10, fold(add_up(ip, 20, 0)));

@@ -50,7 +50,8 @@ uint16_t packet_host(void);
 void packet_init(uint8_t *p, const struct packet_config *config);
 
 /* Makes a packet that packet_init() made one of UDP flow 'flow', with
- * '*stamp', and its checksums right. */
+ * '*stamp', the tag and the DSCP of '*config', and its checksums right.  That
+ * may differ from what packet_init() had in nothing but these two. */
 void packet_stamp(uint8_t *p, const struct packet_config *config,
                   uint32_t flow, const struct packet_stamp *stamp);
 
