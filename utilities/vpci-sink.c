@@ -22,6 +22,11 @@
 #define WAIT_US 20000
 #define WAIT_ONE_US 500
 
+/* Fields of a report without those of classes, and those of them that are
+ * there without latencies. */
+#define N_FIELDS 20
+#define N_PLAIN_FIELDS 16
+
 /* Numbers that may come late. */
 #define WINDOW 4096
 
@@ -196,7 +201,7 @@ report(const char *kind)
     struct vpci_net_stats stats;
 
     vpci_net_get_stats(sink.tool.net, VPCI_NET_ALL, &stats);
-    struct tool_field fields[20 + VPCI_ABI_MAX_CLASSES] = {
+    struct tool_field fields[N_FIELDS + VPCI_ABI_MAX_CLASSES] = {
         { "packets", c->packets - old->packets, 0 },
         { "bytes", c->bytes - old->bytes, 0 },
         { "pps", (c->packets - old->packets) / seconds, 0 },
@@ -219,7 +224,7 @@ report(const char *kind)
         { "latency_max_us", sink.max_ns / 1e3, 1 },
     };
     tool_report(&sink.tool, kind, fields,
-                add_classes(fields, sink.total.n ? 20 : 16));
+                add_classes(fields, sink.total.n ? N_FIELDS : N_PLAIN_FIELDS));
     sink.reported = sink.all;
     sink.reported_at = now;
     histogram_clear(&sink.interval);
