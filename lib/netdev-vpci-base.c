@@ -595,15 +595,6 @@ vpci_base_wake_guest(struct netdev_vpci *dev)
 }
 
 void
-vpci_base_add_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
-                       struct vpci_counters *tx)
-{
-    if (dev->base) {
-        vpci_linker_add_counters(dev->base->linker, rx, tx);
-    }
-}
-
-void
 vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
 {
     const struct vpci_base *base = dev->base;

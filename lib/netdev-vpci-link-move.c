@@ -201,8 +201,8 @@ count_ports(struct vpci_way *way, const struct vpci_steer_stats *new,
             long long int now)
     OVS_REQUIRES(links_mutex)
 {
-    struct vpci_linker *from = vpci_way_sender(way);
-    struct vpci_linker *to = vpci_way_receiver(way);
+    struct vpci_linked *from = &vpci_way_sender(way)->dev->linked;
+    struct vpci_linked *to = &vpci_way_receiver(way)->dev->linked;
 
     way->packets += new->packets;
     way->bytes += new->bytes;

@@ -46,10 +46,6 @@ struct vpci_linker {
     struct vpci_link *links[VPCI_LINKS_MAX];
     struct vpci_steer *hints;
     unsigned long *entries;     /* Bitmap: counters of the guest in use. */
-    uint64_t rx_packets;        /* From its guest, by links.  Atomic. */
-    uint64_t rx_bytes;
-    uint64_t tx_packets;        /* To its guest.  Atomic. */
-    uint64_t tx_bytes;
 };
 
 /* How far megaflows of one direction of a link have been moved.  First come

@@ -656,15 +656,15 @@ vpci_linker_update(struct vpci_linker *linker)
 }
 
 void
-vpci_linker_add_counters(const struct vpci_linker *linker,
+vpci_linked_add_counters(const struct vpci_linked *linked,
                          struct vpci_counters *rx, struct vpci_counters *tx)
 {
-    rx->linked_packets = vpci_counter_read(&linker->rx_packets);
-    tx->linked_packets = vpci_counter_read(&linker->tx_packets);
+    rx->linked_packets = vpci_counter_read(&linked->rx_packets);
+    tx->linked_packets = vpci_counter_read(&linked->tx_packets);
     rx->packets += rx->linked_packets;
     tx->packets += tx->linked_packets;
-    rx->bytes += vpci_counter_read(&linker->rx_bytes);
-    tx->bytes += vpci_counter_read(&linker->tx_bytes);
+    rx->bytes += vpci_counter_read(&linked->rx_bytes);
+    tx->bytes += vpci_counter_read(&linked->tx_bytes);
 }
 
 void

@@ -28,6 +28,7 @@
 struct netdev_vpci;
 struct vpci_counters;
 struct vpci_flow;
+struct vpci_linked;
 struct vpci_linker;
 
 /* Room for links in each base region. */
@@ -75,9 +76,9 @@ void vpci_linker_set_doorbell(struct vpci_linker *, int control_fd);
  * the port's mutex. */
 void vpci_linker_update(struct vpci_linker *);
 
-/* Adds what has come from the port's guest, and what has gone to it, by links.
- * Any thread. */
-void vpci_linker_add_counters(const struct vpci_linker *,
+/* Adds what has come from the port's guests, and what has gone to them, by
+ * links.  Any thread. */
+void vpci_linked_add_counters(const struct vpci_linked *,
                               struct vpci_counters *rx,
                               struct vpci_counters *tx);
 

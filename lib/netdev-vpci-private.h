@@ -346,6 +346,15 @@ struct vpci_guest {
     int numa;                   /* Node of its memory, or -1. */
 };
 
+/* What has come from the guests of a port by links, and what has gone to them,
+ * whatever regions it had.  Atomic: the link thread writes. */
+struct vpci_linked {
+    uint64_t rx_packets;
+    uint64_t rx_bytes;
+    uint64_t tx_packets;
+    uint64_t tx_bytes;
+};
+
 struct vpci_base;
 struct vpci_calls;
 struct vpci_policer;
@@ -384,6 +393,7 @@ struct netdev_vpci {
     struct vpci_conn *active;       /* The one whose rings run, or null. */
     struct vpci_base *base;         /* Of device vpci-net, or null.  Main
                                      * thread. */
+    struct vpci_linked linked;      /* With links. */
     struct vpci_calls *calls;       /* Of its guests. */
     bool carrier;
     long long int carrier_resets;
@@ -532,12 +542,6 @@ int vpci_base_start_ring(struct netdev_vpci *dev, unsigned int index)
     OVS_REQUIRES(dev->mutex);
 void vpci_base_wake_guest(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
 void vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
-    OVS_REQUIRES(dev->mutex);
-
-/* Adds what has come and gone by links. */
-void vpci_base_add_counters(const struct netdev_vpci *dev,
-                            struct vpci_counters *rx,
-                            struct vpci_counters *tx)
     OVS_REQUIRES(dev->mutex);
 
 /* netdev-vpci-filter.c */

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/virtio_config.h>
 
+#include "netdev-vpci-link.h"
 #include "netdev-vpci-tso.h"
 #include "openvswitch/dynamic-string.h"
 #include "packets.h"
@@ -108,7 +109,7 @@ vpci_sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
     for (int i = 0; i < VPCI_MAX_RINGS; i++) {
         vpci_counters_accumulate(tx, &dev->rings[i].spliced);
     }
-    vpci_base_add_counters(dev, rx, tx);
+    vpci_linked_add_counters(&dev->linked, rx, tx);
 }
 
 uint64_t
