@@ -706,6 +706,7 @@ give_up(struct vpci_way *way, struct vpci_offload *o, long long int now,
         return;
     }
     way->n_late++;
+    way->link->pair->n_late++;
     if (is_moving_off(way)) {
         finish_off(way, o, now);
     } else {

@@ -152,7 +152,8 @@ struct vpci_pair {
     unsigned int n_busy;        /* Looks in a row that found enough of them. */
     long long int used_at;      /* When there were any. */
     long long int not_before;   /* No link before. */
-    uint64_t n_links;           /* That there have been. */
+    uint64_t n_links;           /* That there have been, */
+    uint64_t n_late;            /* and moves of theirs that were late. */
     char *last_end;             /* Why the last one ended, or null. */
 };
 

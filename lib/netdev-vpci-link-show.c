@@ -103,6 +103,8 @@ show_pair(const struct vpci_pair *pair, struct ds *s)
     } else {
         ds_put_cstr(s, "no link\n");
     }
+    ds_put_format(s, "  so far: links:%"PRIu64", late:%"PRIu64"\n",
+                  pair->n_links, pair->n_late);
     if (pair->last_end) {
         ds_put_format(s, "  the last one ended: %s\n", pair->last_end);
     }
