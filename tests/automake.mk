@@ -11,6 +11,7 @@ check_PROGRAMS += \
 	tests/fuzz-vring-standalone \
 	tests/hostile-guest \
 	tests/link-guest \
+	tests/mortal-guests \
 	tests/test-channel \
 	tests/test-classes \
 	tests/test-device \
@@ -219,6 +220,10 @@ tests_fuzz_vring_standalone_SOURCES = \
 	tests/fuzz.h
 tests_fuzz_vring_standalone_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_fuzz_vring_standalone_LDADD = lib/libvpci.la
+
+tests_mortal_guests_SOURCES = tests/mortal-guests.c
+tests_mortal_guests_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_mortal_guests_LDADD = lib/libvpci.la
 
 tests_hostile_guest_SOURCES = \
 	tests/hostile-guest.c \
