@@ -17,6 +17,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_link);
 /* How long guests may take to meet, in ms. */
 #define MEET_MS 10000
 
+/* Guests that meet more often than that do not mean it. */
+#define MAX_MEETINGS 16
+
 /* How long no other link between the same guests is tried after one that has
  * failed, in ms. */
 #define RETRY_MS 10000
@@ -393,22 +396,51 @@ guests_have_met(const struct vpci_link *link)
             && seen[1] == epochs[0]);
 }
 
+/* Returns why guests have not met in MEET_MS, to be freed.  Where one has not
+ * even begun it is not the other one's fault. */
+static char *
+why_not_met(const struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_layout_report report;
+    char text[200];
+
+    if (!vpci_layout_agrees(&link->layout, link->memory, link->user.region,
+                            &report)) {
+        return xasprintf("a guest has written over its header: %s",
+                         vpci_layout_format(&report, text, sizeof text));
+    }
+    for (unsigned int i = 0; i < 2; i++) {
+        if (!link->ends[i].connected) {
+            return xasprintf("the guest of %s has not connected to it for "
+                             "%d s", end_name(link, i), MEET_MS / 1000);
+        }
+    }
+    for (unsigned int i = 0; i < 2; i++) {
+        if (!vpci_load32(&vpci_layout_state(&link->layout, link->memory,
+                                            i)->epoch)) {
+            return xasprintf("the guest of %s has connected to it, but not "
+                             "begun to use it for %d s", end_name(link, i),
+                             MEET_MS / 1000);
+        }
+    }
+    return xasprintf("its guests have begun to use it, but not seen each "
+                     "other for %d s", MEET_MS / 1000);
+}
+
 /* Waits for guests to meet. */
 static void
 run_offered(struct vpci_link *link, long long int now)
     OVS_REQUIRES(links_mutex)
 {
-    char *why;
-
     if (guests_have_met(link)) {
         VLOG_INFO("link of %s and %s: up, region %"PRIu32, end_name(link, 0),
                   end_name(link, 1), link->user.region);
         set_state(link, VPCI_LINK_UP);
+        link->n_meetings++;
     } else if (now - link->since > MEET_MS) {
-        unsigned int end = link->ends[0].connected;
+        char *why = why_not_met(link);
 
-        why = xasprintf("the guest of %s has not answered for %d s",
-                        end_name(link, end), MEET_MS / 1000);
         vpci_link_end(link, why);
         free(why);
     }
@@ -418,7 +450,16 @@ static void
 run_up(struct vpci_link *link)
     OVS_REQUIRES(links_mutex)
 {
-    if (!guests_have_met(link)) {
+    if (guests_have_met(link)) {
+        return;
+    }
+    if (link->n_meetings > MAX_MEETINGS) {
+        char *why = xasprintf("its guests have met %u times, and one of them "
+                              "began anew each time", link->n_meetings);
+
+        vpci_link_end(link, why);
+        free(why);
+    } else {
         vpci_way_leave(&link->ways[0]);
         vpci_way_leave(&link->ways[1]);
         set_state(link, VPCI_LINK_OFFERED);
@@ -475,8 +516,9 @@ forget(struct vpci_link *link)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_pair *pair = link->pair;
-    bool failed = (!link->guest_left && !link->ways[0].n_moves
-                   && !link->ways[1].n_moves);
+    bool failed = (link->n_meetings > MAX_MEETINGS
+                   || (!link->guest_left && !link->ways[0].n_moves
+                       && !link->ways[1].n_moves));
 
     pair->link = NULL;
     pair->n_busy = 0;

@@ -11,6 +11,10 @@
 #include "vpci/layout.h"
 #include "vpci/projection.h"
 
+/* A guest that has shown no life for so long, or takes nothing of what is in a
+ * link, hangs: in ms. */
+#define VPCI_SILENCE_MS 1000
+
 extern struct ovs_mutex links_mutex;
 
 /* All that is below is protected by it. */
@@ -83,6 +87,12 @@ struct vpci_way {
     uint64_t hold_until;        /* TSC. */
     uint32_t marks[VPCI_ABI_MAX_RINGS];
 
+    /* Rings of the link: how far the receiver was, and when it got there or
+     * had nothing to take, in ms. */
+    uint32_t consumed[VPCI_ABI_MAX_RINGS];
+    long long int taken_at[VPCI_ABI_MAX_RINGS];
+    bool is_stuck;              /* It does not go on in one of them. */
+
     uint64_t packets;
     uint64_t bytes;
     uint64_t n_moves;
@@ -139,6 +149,7 @@ struct vpci_link {
     struct vpci_link_user user;
     bool registered;            /* 'user' is.  Main thread. */
     bool guest_left;            /* That is why it ends. */
+    unsigned int n_meetings;    /* Of its guests. */
     char *why;                  /* It ends, or null. */
 };
 
