@@ -492,6 +492,31 @@ link_is_taken(const struct vpci_way *way)
     return true;
 }
 
+/* Finds out whether the receiver takes what there is.  While a move goes on it
+ * may have to wait. */
+static void
+watch_receiver(struct vpci_way *way, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    way->is_stuck = false;
+    for (uint32_t i = 0; i < way->link->layout.n_rings; i++) {
+        struct vpci_ring_memory memory;
+        uint32_t consumed, produced;
+
+        get_link_ring(way, i, &memory);
+        consumed = vpci_load32_acquire(&memory.consumer->consumed);
+        produced = vpci_load32_acquire(&memory.producer->produced);
+        if (consumed == produced || consumed != way->consumed[i]
+            || way->move == VPCI_MOVE_ON_HINTS
+            || way->move == VPCI_MOVE_ON_SWITCH
+            || way->move == VPCI_MOVE_ON_GUEST) {
+            way->consumed[i] = consumed;
+            way->taken_at[i] = now;
+        }
+        way->is_stuck |= now - way->taken_at[i] > VPCI_SILENCE_MS;
+    }
+}
+
 /* Moves. */
 
 static uint32_t
@@ -763,7 +788,7 @@ set_patience(struct vpci_way *way, bool any_over, long long int now)
 {
     if (any_over || way->is_old || !vpci_way_is_allowed(way)) {
         way->patient_until = 0;
-    } else if (vpci_way_receiver(way)->is_silent
+    } else if (vpci_way_receiver(way)->is_silent || way->is_stuck
                || (way->link->guest_left && !way->patient_until)) {
         way->patient_until = now + PATIENCE_MS;
     }
@@ -824,6 +849,7 @@ vpci_way_run(struct vpci_way *way, long long int now)
     struct vpci_offload *o = vpci_offload_get(&vpci_way_sender(way)->dev->up);
     bool leave, join;
 
+    watch_receiver(way, now);
     if (vpci_way_is_empty(way)) {
         way->all_leave = false;
         return false;

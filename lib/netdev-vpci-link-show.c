@@ -83,7 +83,8 @@ show_way(const struct vpci_way *way, struct ds *s)
         ds_put_format(s, ", generation:%"PRIu32, from->guest.past->hints);
     }
     ds_put_format(s, "%s%s%s\n", move ? ", " : "", move ? move : "",
-                  to->runs && to->is_silent ? ", the receiver hangs" : "");
+                  to->runs && to->is_silent ? ", the receiver hangs"
+                  : way->is_stuck ? ", the receiver takes nothing" : "");
 }
 
 static void

@@ -31,9 +31,6 @@
 /* Of a base region. */
 #define GUEST_SIDE 1
 
-/* A guest that has shown no life for so long hangs, in ms. */
-#define SILENCE_MS 1000
-
 /* How long to sleep while guests are about to do something, in us. */
 #define MOVE_US 100
 
@@ -204,7 +201,7 @@ vpci_way_is_possible(const struct vpci_way *way)
     OVS_REQUIRES(links_mutex)
 {
     return (!way->link->why && way->link->state == VPCI_LINK_UP && !way->is_old
-            && !vpci_way_receiver(way)->is_silent
+            && !vpci_way_receiver(way)->is_silent && !way->is_stuck
             && way_is_possible(vpci_way_sender(way), vpci_way_receiver(way)));
 }
 
@@ -469,7 +466,7 @@ static void
 listen_to_guests(long long int last, long long int now)
     OVS_REQUIRES(links_mutex)
 {
-    bool late = now - last > SILENCE_MS / 2;
+    bool late = now - last > VPCI_SILENCE_MS / 2;
     struct vpci_linker *linker;
 
     LIST_FOR_EACH (linker, node, &linkers) {
@@ -485,7 +482,7 @@ listen_to_guests(long long int last, long long int now)
             linker->heartbeat = heartbeat;
             linker->heard_at = now;
         }
-        linker->is_silent = now - linker->heard_at > SILENCE_MS;
+        linker->is_silent = now - linker->heard_at > VPCI_SILENCE_MS;
     }
 }
 
