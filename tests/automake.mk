@@ -12,6 +12,7 @@ check_PROGRAMS += \
 	tests/hostile-guest \
 	tests/link-guest \
 	tests/mortal-guests \
+	tests/rude-guest \
 	tests/test-channel \
 	tests/test-classes \
 	tests/test-device \
@@ -224,6 +225,10 @@ tests_fuzz_vring_standalone_LDADD = lib/libvpci.la
 tests_mortal_guests_SOURCES = tests/mortal-guests.c
 tests_mortal_guests_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_mortal_guests_LDADD = lib/libvpci.la
+
+tests_rude_guest_SOURCES = tests/rude-guest.c
+tests_rude_guest_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_rude_guest_LDADD = lib/libvpci.la
 
 tests_hostile_guest_SOURCES = \
 	tests/hostile-guest.c \

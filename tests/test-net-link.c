@@ -750,6 +750,26 @@ run_small_buffers(void)
     return true;
 }
 
+/* Somebody has written a later version over the header. */
+static bool
+check_version(struct world *w)
+{
+    struct vpci_abi_header *h = w->link;
+    int64_t deadline = net_now_ms() + WORLD_TIMEOUT_MS;
+
+    world_withdraw(w);
+    CHECK(world_reach(w, false));
+    h->version = h->version_min = VPCI_LE16(VPCI_ABI_VERSION + 1);
+    world_offer(w);
+    do {
+        world_run(w);
+        CHECK(net_now_ms() < deadline);
+    } while (!strstr(world_link_info(w, 0).reason, "should be: version is 2, "
+                     "but 0 to 1 are possible"));
+    vpci_layout_write(&w->layout, w->link, WORLD_LINK_ID);
+    return true;
+}
+
 /* The memory is smaller than entry and header say. */
 static bool
 check_small(struct world *w)
@@ -820,7 +840,7 @@ run_entries(void)
         CHECK(world_switch_receive(&w, 0, 0, 1) == (int64_t) i);
         words[bad[i].word] = old;
     }
-    CHECK(check_small(&w));
+    CHECK(check_small(&w) && check_version(&w));
     world_withdraw(&w);
     CHECK(world_reach(&w, false));
     world_offer(&w);
