@@ -18,6 +18,8 @@ VPCI_SOURCES = \
 	lib/vpci/device-private.h \
 	lib/vpci/device.c \
 	lib/vpci/doorbell.c \
+	lib/vpci/edit.c \
+	lib/vpci/edit.h \
 	lib/vpci/gate.c \
 	lib/vpci/key.c \
 	lib/vpci/layout-format.c \
@@ -136,6 +138,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-filter.c \
 	lib/netdev-vpci-keeper.c \
 	lib/netdev-vpci-keeper.h \
+	lib/netdev-vpci-link-edit.c \
+	lib/netdev-vpci-link-edit.h \
 	lib/netdev-vpci-link-life.c \
 	lib/netdev-vpci-link-move.c \
 	lib/netdev-vpci-link-private.h \

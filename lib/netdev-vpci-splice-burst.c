@@ -70,12 +70,8 @@ struct burst {
 static void
 set_layers(struct dp_packet *packet, const union vpci_key *key)
 {
-    size_t l3 = ETH_HEADER_LEN, end;
+    size_t l3 = vpci_key_l3_ofs(key), end;
 
-    for (int i = 0; i < VPCI_KEY_VLANS; i++) {
-        l3 += key->kind & VPCI_KEY_TPID_MASK * VPCI_KEY_TPID(i)
-              ? VLAN_HEADER_LEN : 0;
-    }
     packet->l3_ofs = l3;
     if (key->eth_type == htons(ETH_TYPE_IP)) {
         const struct ip_header *ip = dp_packet_l3(packet);
@@ -123,18 +119,11 @@ packet_to_head(const struct dp_packet *packet, struct vpci_pkt *frame)
 static void
 update_undone(const struct burst *b, int i, struct vpci_pkt *frame)
 {
-    uint16_t growth = frame->head_len - b->frames[i].head_len;
+    int growth = (int) frame->head_len - (int) b->frames[i].head_len;
     struct vpci_wire wire = b->wires[i];
-    struct vpci_wire_own own;
 
-    wire.csum_start += growth;
-    if (wire.kind != VPCI_WIRE_SINGLE) {
-        wire.headers += growth;
-    }
-    if (vpci_wire_find_own(&wire, frame->head, frame->len, &own)) {
-        vpci_wire_begin_csum(&own, CONST_CAST(uint8_t *, frame->head),
-                             frame->len);
-    }
+    vpci_wire_edited(&wire, growth, CONST_CAST(uint8_t *, frame->head),
+                     frame->len);
     vpci_wire_to_hdr(&wire, &frame->hdr);
 }
 

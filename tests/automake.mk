@@ -17,6 +17,7 @@ check_PROGRAMS += \
 	tests/test-classes \
 	tests/test-device \
 	tests/test-doorbell \
+	tests/test-edit \
 	tests/test-gate \
 	tests/test-keeper \
 	tests/test-key \
@@ -140,6 +141,22 @@ tests_test_ring_CPPFLAGS = $(TESTS_CPPFLAGS)
 tests_test_ring_LDADD = lib/libvpci.la
 
 ## Beside Open vSwitch, which is the judge.
+tests_test_edit_SOURCES = \
+	lib/netdev-vpci-actions.c \
+	lib/netdev-vpci-link-edit.c \
+	lib/netdev-vpci-match.c \
+	lib/netdev-vpci-target.c \
+	tests/test-edit.c \
+	tests/unit-test.h
+tests_test_edit_CPPFLAGS = $(NETDEV_VPCI_CPPFLAGS) -I$(top_srcdir)/tests
+tests_test_edit_CFLAGS = $(NETDEV_VPCI_CFLAGS)
+tests_test_edit_LDADD = \
+	lib/libvpci.la \
+	$(OVS_LIBS) \
+	$(DPDK_LIBS) \
+	$(NUMA_LIBS)
+$(tests_test_edit_OBJECTS): $(OVS_STAMP)
+
 tests_test_match_SOURCES = \
 	lib/netdev-vpci-actions.c \
 	lib/netdev-vpci-match.c \

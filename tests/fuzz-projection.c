@@ -8,10 +8,13 @@
  * packets that are looked up.  The projection lies between pages that nobody
  * may touch.
  *
- * As long as nobody else writes, what is found is what was published. */
+ * As long as nobody else writes, what is found is what was published.
+ *
+ * So are edits, and packets that they change: those are anybody's. */
 
 #include <string.h>
 
+#include "edit.h"
 #include "fuzz.h"
 #include "guarded-memory.h"
 #include "net-look.h"
@@ -29,6 +32,7 @@ struct fuzz {
     uint8_t *memory;
     size_t bytes;
     uint8_t *base;              /* Of a base region: the words of the port. */
+    struct vpci_abi_edits *edits; /* The same, of one place. */
     struct vpci_steer *table;
     uint32_t generation;
     struct net_look look;
@@ -325,6 +329,58 @@ fuzz_garbage(struct fuzz *f, struct input *in)
     free(data);
 }
 
+/* Writes edits of kinds that there are, and now and then anything. */
+static void
+make_edits(struct vpci_abi_edits *edits, struct input *in)
+{
+    uint8_t n = get_u8(in);
+
+    memset(edits, 0, sizeof *edits);
+    edits->n = n & 15;
+    for (unsigned int i = 0; i < (n & 7); i++) {
+        struct vpci_abi_edit *e = &edits->edits[i];
+
+        e->kind = get_u8(in) % 10;
+        if (e->kind == VPCI_ABI_EDIT_PUSH) {
+            e->value[0] = 0x81;
+        }
+        for (uint8_t left = get_u8(in) & 7; left; left--) {
+            uint8_t ofs = get_u8(in) % VPCI_ABI_EDIT_BYTES;
+
+            e->mask[ofs] = get_u8(in);
+            e->value[ofs] = get_u8(in) & e->mask[ofs];
+        }
+    }
+    for (n >>= 6; n; n--) {
+        ((uint8_t *) edits)[get_u32(in) % sizeof *edits] = get_u8(in);
+    }
+}
+
+/* Edits, and a packet that is as long as its memory. */
+static void
+fuzz_edits(struct fuzz *f, struct input *in)
+{
+    uint8_t len = get_u8(in), *data;
+    struct vpci_edits edits;
+
+    make_edits(f->edits, in);
+    if (!vpci_edits_read(&edits, f->edits)) {
+        return;
+    }
+    check(edits.growth >= -VPCI_EDITS_ROOM && edits.growth <= VPCI_EDITS_ROOM,
+          "packets become too long or too short");
+    data = malloc(len + (edits.growth > 0 ? edits.growth : 0) + !len);
+    check(data != NULL, "out of memory");
+    for (unsigned int i = 0; i < len; i++) {
+        data[i] = get_u8(in);
+    }
+    if (len >= LEN && data[0] & 1) {
+        make_packet(data, data[1] % N_FLOWS);
+    }
+    vpci_edits_apply(&edits, len & 3, data, len);
+    free(data);
+}
+
 /* Another switch goes on, with flows of its own. */
 static void
 fuzz_another_switch(struct fuzz *f, struct input *in)
@@ -339,7 +395,7 @@ fuzz_another_switch(struct fuzz *f, struct input *in)
 static void
 fuzz_step(struct fuzz *f, struct input *in)
 {
-    switch (get_u8(in) & 7) {
+    switch (get_u8(in) % 9) {
     case 0:
         publish(f, in);
         break;
@@ -355,6 +411,9 @@ fuzz_step(struct fuzz *f, struct input *in)
         break;
     case 4:
         fuzz_another_switch(f, in);
+        break;
+    case 8:
+        fuzz_edits(f, in);
         break;
     default:
         fuzz_look(f, in);
@@ -372,6 +431,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     f.bytes = vpci_projection_bytes(MAX_ENTRIES);
     f.memory = map_guarded(f.bytes);
     f.base = map_guarded(VPCI_ABI_PAGE);
+    f.edits = map_guarded(sizeof *f.edits);
     f.table = vpci_steer_create(MAX_ENTRIES, 1);
     check(f.table != NULL, "out of memory");
     open_look(&f);
@@ -383,5 +443,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vpci_steer_destroy(f.table);
     unmap_guarded(f.memory, f.bytes);
     unmap_guarded(f.base, VPCI_ABI_PAGE);
+    unmap_guarded(f.edits, sizeof *f.edits);
     return 0;
 }

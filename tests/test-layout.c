@@ -82,6 +82,12 @@ mark_links(const struct vpci_layout *layout, uint8_t *marks, uint8_t *base)
         CHECK(mark(marks, base, vpci_layout_link(layout, base, i),
                    sizeof(struct vpci_abi_link), 0, control));
     }
+    for (uint32_t i = 0; i < layout->shape.n_entries; i++) {
+        struct vpci_abi_edits *edits = vpci_layout_edits(layout, base, i);
+
+        CHECK(!((uintptr_t) edits % VPCI_ABI_LINE));
+        CHECK(mark(marks, base, edits, sizeof *edits, 0, control));
+    }
     for (uint32_t q = 0; q < layout->shape.n_queues; q++) {
         CHECK(mark(marks, base, vpci_layout_queue(layout, base, q),
                    sizeof(struct vpci_abi_queue), guest, end));

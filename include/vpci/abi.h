@@ -319,12 +319,22 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_port_info) == 256);
  *                   guest sends belong on a link.  All others go to the switch.
  *     acceptances   a projection for each link: which packets of that link the
  *                   guest may receive.  No others.
+ *     edits         an array of n_entries structs vpci_abi_edits: what the
+ *                   guest changes in packets that it receives by some
+ *                   acceptances
  *
  * and in the guest's section, for each of its queues, what is said below.
  *
  * The guest that sends looks its packets up as they are.  The one that
  * receives copies what it looks up first, and refuses, and counts, what is not
- * accepted.
+ * accepted.  Where the acceptance says so, it changes the packet then: what it
+ * counts is the packet as it came.
+ *
+ * Packets that are to be changed are sent by the link only if it is certain
+ * where their headers are (vpci_key_parse() takes them, VPCI_DEPTH_L4), if a
+ * checksum that is missing is that of their own TCP or UDP header, and if they
+ * are not too long for the port with what they become longer by.  All others
+ * go to the switch, and receivers refuse them.
  *
  * No packet overtakes another one of its flow and queue.  When packets have
  * come through the switch so far, the acceptance is VPCI_ABI_WAIT for a while:
@@ -343,7 +353,13 @@ struct vpci_abi_link {
 };
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_link) == 128);
 
-/* Verdicts of hints: a link's place in the array, and its id << 32. */
+/* Verdicts of hints: a link's place in the array, and its id << 32.  If the
+ * receiver is to change the packet, VPCI_ABI_HINT_EDIT, and the bytes that it
+ * becomes longer by, if any, << 16. */
+#define VPCI_ABI_HINT_PLACE_MASK 0xffffu
+#define VPCI_ABI_HINT_GROWTH_SHIFT 16
+#define VPCI_ABI_HINT_GROWTH_MASK 0xffu
+#define VPCI_ABI_HINT_EDIT (1u << 24)
 #define VPCI_ABI_HINT_ID_SHIFT 32
 
 /* Verdicts of acceptances: the place of the packet's counters, in the array of
@@ -351,9 +367,49 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_link) == 128);
 #define VPCI_ABI_ACCEPTANCE_SHIFT 32
 enum vpci_abi_acceptance {
     VPCI_ABI_ACCEPT = 1,
-    VPCI_ABI_WAIT = 2           /* Not yet: look again when there is another
+    VPCI_ABI_WAIT = 2,          /* Not yet: look again when there is another
                                  * generation. */
+    VPCI_ABI_EDIT = 3           /* With the edits in the place that the
+                                 * counters have. */
 };
+
+/* Kinds of edits. */
+enum vpci_abi_edit_kind {
+    VPCI_ABI_EDIT_POP = 1,      /* Takes the outermost VLAN tag away, which the
+                                 * packet has. */
+    VPCI_ABI_EDIT_PUSH = 2,     /* Puts the four bytes of 'value', TPID and
+                                 * TCI, behind the Ethernet addresses. */
+    VPCI_ABI_EDIT_ETH = 3,      /* These change the header of that name, the
+                                 * addresses... */
+    VPCI_ABI_EDIT_IPV4 = 4,     /* ...TOS, TTL, addresses... */
+    VPCI_ABI_EDIT_IPV6 = 5,     /* ...class, label, hop limit, addresses... */
+    VPCI_ABI_EDIT_TCP = 6,      /* ...ports... */
+    VPCI_ABI_EDIT_UDP = 7,
+    VPCI_ABI_EDIT_ICMP = 8      /* ...type, and code, also of ICMPv6: */
+};
+
+/* The first bytes of a header, as it is in a packet: those bits that 'mask'
+ * has become those of 'value', which has no others.  Checksums follow. */
+#define VPCI_ABI_EDIT_BYTES 40
+struct vpci_abi_edit {
+    uint8_t kind;               /* enum vpci_abi_edit_kind. */
+    uint8_t reserved[7];
+    uint8_t value[VPCI_ABI_EDIT_BYTES];
+    uint8_t mask[VPCI_ABI_EDIT_BYTES];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_edit) == 88);
+
+/* Edits, in their order, of the packets of an acceptance; behind them all is
+ * 0.  They do not change while any acceptance has them. */
+#define VPCI_ABI_MAX_EDITS 8
+#define VPCI_ABI_MAX_TAGS 2     /* That there are more, or fewer, than
+                                 * before. */
+struct vpci_abi_edits {
+    vpci_le32 n;                /* 1 to VPCI_ABI_MAX_EDITS. */
+    uint8_t reserved[60];
+    struct vpci_abi_edit edits[VPCI_ABI_MAX_EDITS];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_edits) == 12 * VPCI_ABI_LINE);
 
 /* What a guest says of a queue. */
 struct vpci_abi_queue {

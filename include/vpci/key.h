@@ -93,6 +93,19 @@ bool vpci_key_parse(const uint8_t *headers, uint32_t n_headers, uint32_t len,
                     unsigned int max_vlans, enum vpci_key_depth depth,
                     union vpci_key *key);
 
+/* Where the network header, or what is in its place, begins in a packet with
+ * '*key', in bytes. */
+static inline uint32_t
+vpci_key_l3_ofs(const union vpci_key *key)
+{
+    uint32_t ofs = 14;
+
+    for (int i = 0; i < VPCI_KEY_VLANS; i++) {
+        ofs += key->kind & VPCI_KEY_TPID_MASK * VPCI_KEY_TPID(i) ? 4 : 0;
+    }
+    return ofs;
+}
+
 /* True if a look at the next protocol is enough to say that a packet without
  * tags, whose first 54 bytes are at 'headers', is no fragment and has no TCP
  * flags.  It is no fragment either, to Open vSwitch, if its header turns out

@@ -136,14 +136,16 @@ bool vpci_layout_has_control(const struct vpci_layout *layout);
 struct vpci_abi_port *vpci_layout_port(void *base);
 
 /* Of a base region with room for links: link 'i', where the projections are
- * and how many bytes each has, and what the guest says of a queue.  All
- * arguments are below what the shape says. */
+ * and how many bytes each has, the edits of an entry, and what the guest says
+ * of a queue.  All arguments are below what the shape says. */
 struct vpci_abi_link *vpci_layout_link(const struct vpci_layout *layout,
                                        void *base, uint32_t i);
 size_t vpci_layout_projection_bytes(const struct vpci_layout *layout);
 void *vpci_layout_hints(const struct vpci_layout *layout, void *base);
 void *vpci_layout_acceptances(const struct vpci_layout *layout, void *base,
                               uint32_t link);
+struct vpci_abi_edits *vpci_layout_edits(const struct vpci_layout *layout,
+                                         void *base, uint32_t entry);
 struct vpci_abi_queue *vpci_layout_queue(const struct vpci_layout *layout,
                                          void *base, uint32_t queue);
 struct vpci_abi_link_count *vpci_layout_link_count(

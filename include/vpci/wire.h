@@ -128,6 +128,13 @@ bool vpci_wire_is_harmless(const struct vpci_wire *, const uint8_t *head,
 void vpci_wire_begin_csum(const struct vpci_wire_own *, uint8_t *head,
                           uint32_t len);
 
+/* Makes '*wire' true of a frame again whose headers have changed, and which
+ * has become longer by 'growth' bytes in front of its network header: it has
+ * 'len' bytes now, the first of which are at 'head'.  Begins a missing
+ * checksum of its own anew. */
+void vpci_wire_edited(struct vpci_wire *, int growth, uint8_t *head,
+                      uint32_t len);
+
 /* True if a driver that has negotiated 'features' takes the frame with its
  * work undone. */
 bool vpci_wire_is_accepted(const struct vpci_wire *, uint64_t features);

@@ -101,6 +101,21 @@ links_bytes(const struct vpci_shape *shape)
                     VPCI_ABI_PAGE);
 }
 
+/* Bytes of hints and acceptances together. */
+static uint64_t
+projections_bytes(const struct vpci_shape *shape)
+{
+    return ((1 + (uint64_t) shape->n_links)
+            * vpci_projection_bytes(shape->n_entries));
+}
+
+static uint64_t
+edits_bytes(const struct vpci_shape *shape)
+{
+    return round_up(shape->n_entries * sizeof(struct vpci_abi_edits),
+                    VPCI_ABI_PAGE);
+}
+
 static uint64_t
 control_bytes(const struct vpci_shape *shape)
 {
@@ -108,9 +123,8 @@ control_bytes(const struct vpci_shape *shape)
         return round_up(PORT_OFS, VPCI_ABI_PAGE);
     }
     return LINKS_OFS + (has_links(shape)
-                        ? (links_bytes(shape)
-                           + ((1 + (uint64_t) shape->n_links)
-                              * vpci_projection_bytes(shape->n_entries)))
+                        ? (links_bytes(shape) + projections_bytes(shape)
+                           + edits_bytes(shape))
                         : 0);
 }
 
@@ -400,6 +414,15 @@ vpci_layout_acceptances(const struct vpci_layout *layout, void *base,
 {
     return ((uint8_t *) vpci_layout_hints(layout, base)
             + (1 + (uint64_t) link) * vpci_layout_projection_bytes(layout));
+}
+
+struct vpci_abi_edits *
+vpci_layout_edits(const struct vpci_layout *layout, void *base,
+                  uint32_t entry)
+{
+    return (void *) ((uint8_t *) vpci_layout_hints(layout, base)
+                     + projections_bytes(&layout->shape)
+                     + entry * sizeof(struct vpci_abi_edits));
 }
 
 /* Behind the rings. */

@@ -429,6 +429,22 @@ vpci_wire_begin_csum(const struct vpci_wire_own *own, uint8_t *head,
     csum[1] = ~csum[1];
 }
 
+void
+vpci_wire_edited(struct vpci_wire *w, int growth, uint8_t *head, uint32_t len)
+{
+    struct vpci_wire_own own;
+
+    w->csum_start += growth;
+    if (w->kind != VPCI_WIRE_SINGLE) {
+        w->l3_ofs += growth;
+        w->l4_ofs += growth;
+        w->headers += growth;
+    }
+    if (vpci_wire_find_own(w, head, len, &own)) {
+        vpci_wire_begin_csum(&own, head, len);
+    }
+}
+
 bool
 vpci_wire_is_accepted(const struct vpci_wire *w, uint64_t features)
 {
