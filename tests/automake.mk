@@ -25,6 +25,7 @@ check_PROGRAMS += \
 	tests/test-match \
 	tests/test-net \
 	tests/test-net-call \
+	tests/test-net-edit \
 	tests/test-net-link \
 	tests/test-ring \
 	tests/test-signal \
@@ -102,6 +103,22 @@ tests_test_net_call_SOURCES = \
 	vpcid/ivshmem.h
 tests_test_net_call_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_call_LDADD = lib/libvpci.la
+
+tests_test_net_edit_SOURCES = \
+	tests/net-server.c \
+	tests/net-server.h \
+	tests/net-switch.c \
+	tests/net-switch.h \
+	tests/net-world.c \
+	tests/net-world.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-net-edit.c \
+	tests/unit-test.h \
+	vpcid/ivshmem.c \
+	vpcid/ivshmem.h
+tests_test_net_edit_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
+tests_test_net_edit_LDADD = lib/libvpci.la
 
 tests_test_net_link_SOURCES = \
 	tests/net-server.c \

@@ -319,6 +319,31 @@ world_accept(struct world *w, int i, uint8_t flow,
 }
 
 void
+world_hint_edit(struct world *w, int i, uint8_t flow, int growth)
+{
+    world_set(w->ports[i].hints, flow,
+              ((uint64_t) WORLD_LINK_ID << VPCI_ABI_HINT_ID_SHIFT | w->slot
+               | VPCI_ABI_HINT_EDIT
+               | (uint64_t) growth << VPCI_ABI_HINT_GROWTH_SHIFT));
+}
+
+struct vpci_abi_edits *
+world_edits(const struct world *w, int i, uint8_t flow)
+{
+    const struct net_switch *s = &w->ports[i].s;
+
+    return vpci_layout_edits(&s->port.layout, s->base, flow % 64u);
+}
+
+void
+world_accept_edit(struct world *w, int i, uint8_t flow,
+                  const struct vpci_edits *edits)
+{
+    vpci_edits_write(edits, world_edits(w, i, flow));
+    world_accept(w, i, flow, VPCI_ABI_EDIT);
+}
+
+void
 world_publish(struct world *w, int i)
 {
     struct world_port *p = &w->ports[i];

@@ -7,6 +7,7 @@
  * guest, or the second one has a peer made by hand, which can do what no guest
  * does.  The switch forwards nothing by itself. */
 
+#include "edit.h"
 #include "net-switch.h"
 #include "vpci/net.h"
 #include "vpci/steer.h"
@@ -83,6 +84,16 @@ void world_unset(struct vpci_steer *t, uint8_t flow);
 void world_hint(struct world *w, int i, uint8_t flow);
 void world_accept(struct world *w, int i, uint8_t flow,
                   enum vpci_abi_acceptance acceptance);
+
+/* As these, of port 'i', for packets that the receiver changes: by 'growth'
+ * bytes, or by '*edits', which are written to the place of entry 'flow'. */
+void world_hint_edit(struct world *w, int i, uint8_t flow, int growth);
+void world_accept_edit(struct world *w, int i, uint8_t flow,
+                       const struct vpci_edits *edits);
+
+/* The edits in the place of entry 'flow'. */
+struct vpci_abi_edits *world_edits(const struct world *w, int i,
+                                   uint8_t flow);
 
 /* Says all that of port 'i', and tells its guest. */
 void world_publish(struct world *w, int i);

@@ -84,7 +84,7 @@ run_acceptances(void)
     world_accept(&w, 0, 2, VPCI_ABI_ACCEPT);
     world_set(w.ports[0].acceptances, 4, UINT64_C(1) << 32 | 64);
     world_set(w.ports[0].acceptances, 5, UINT64_C(1) << 32 | UINT32_MAX);
-    world_set(w.ports[0].acceptances, 6, UINT64_C(3) << 32 | 6);
+    world_set(w.ports[0].acceptances, 6, UINT64_C(4) << 32 | 6);
     world_publish(&w, 0);
     for (int64_t i = 0; i < 700; i++) {
         uint8_t flow = 1 + i % 7;

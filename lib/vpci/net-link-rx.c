@@ -50,6 +50,32 @@ waits(const struct net_link_ring *r)
                 == r->waits_generation));
 }
 
+/* Reads the edits of packets that have any, if they may have changed. */
+static void
+load_edits(const struct burst *b)
+{
+    const struct net_look *look = b->r->look;
+    const struct net_region *base = &b->net->base;
+
+    for (unsigned int i = b->n_plain; i < b->n; i++) {
+        uint32_t place = look->verdicts[i];
+        struct net_edits *e;
+
+        if (NET_LIKELY(acceptance_of(look->verdicts[i]) != VPCI_ABI_EDIT)
+            || place >= b->w->links->n_flows) {
+            continue;
+        }
+        e = &b->w->links->edits[place];
+        if (e->look != look || e->generation != look->generation) {
+            e->look = look;
+            e->generation = look->generation;
+            e->valid = vpci_edits_read(&e->edits,
+                                       vpci_layout_edits(&base->layout,
+                                                         base->base, place));
+        }
+    }
+}
+
 /* Finds out which acceptances the packets have, as they were copied.  Returns
  * false if these change all the time. */
 static bool
@@ -69,6 +95,7 @@ look_up(struct burst *b)
     }
     if (NET_UNLIKELY(b->n_plain < b->n)) {
         net_look_up(look, b->bufs, b->n_plain, b->n, true);
+        load_edits(b);
     }
     for (int i = 0; i < MAX_TRIES; i++) {
         if (NET_LIKELY(net_look_end(look))) {
@@ -78,6 +105,7 @@ look_up(struct burst *b)
         b->plain_bytes = 0;
         net_look_begin(look);
         net_look_up(look, b->bufs, 0, b->n, true);
+        load_edits(b);
     }
     return false;
 }
@@ -100,18 +128,46 @@ count_flow(struct net_link_worker *lw, uint32_t entry, uint64_t packets,
     }
 }
 
-/* Packet 'i' is accepted.  Returns false if it is not as it may be. */
+/* Applies 'edits' to the packet in '*buf'; 'wire' says what is left to do for
+ * it, or is null.  One that its buffer is too small for is left alone: it will
+ * be dropped.  Returns false if the packet cannot be changed so. */
 static bool
-accept(struct burst *b, unsigned int i)
+edit(const struct burst *b, const struct vpci_edits *edits,
+     struct vpci_ring_buf *buf, struct vpci_wire *wire)
 {
-    const struct net_look *look = b->r->look;
+    uint32_t len = buf->len + edits->growth;
+
+    if (buf->len > buf->size || len > buf->size) {
+        buf->len = buf->len > len ? buf->len : len;
+        return true;
+    }
+    if (!vpci_edits_apply(edits, net_look_max_vlans(b->r->look), buf->data,
+                          buf->len)) {
+        return false;
+    }
+    buf->len = len;
+    if (wire) {
+        vpci_wire_edited(wire, edits->growth, buf->data, len);
+    }
+    return true;
+}
+
+/* Packet 'i' is accepted, with 'edits', or, if that is null, as it is.
+ * Returns false if it is not as it may be. */
+static bool
+accept(struct burst *b, unsigned int i, const struct vpci_edits *edits)
+{
+    const struct net_link *link = b->r->link;
+    const struct net_change change = {
+        .edited = edits != NULL, .growth = edits ? edits->growth : 0,
+    };
     struct vpci_ring_buf *buf = &b->bufs[i];
-    uint32_t entry = look->verdicts[i];
     uint64_t packets = 1, bytes = buf->len;
 
     if (NET_LIKELY(!(buf->offload.flags | buf->offload.gso_type))) {
         memset(&buf->offload, 0, sizeof buf->offload);
-        if (buf->len > b->r->link->policy.max_len) {
+        if (!net_policy_allows(&link->policy, buf->len, change.growth)
+            || (edits && !edit(b, edits, buf, NULL))) {
             return false;
         }
     } else {
@@ -119,16 +175,38 @@ accept(struct burst *b, unsigned int i)
         struct vpci_wire wire;
 
         if (buf->len > buf->size
-            || !net_link_carries(b->r->link, buf, &wire)) {
+            || !net_link_carries(link, buf, &change, &wire)) {
+            return false;
+        }
+        packets = wire.n_segments;
+        bytes = vpci_wire_bytes(&wire, buf->len);
+        if (edits && !edit(b, edits, buf, &wire)) {
             return false;
         }
         vpci_wire_to_hdr(&wire, &hdr);
         buf->offload = vpci_ring_offload_from_hdr(&hdr);
-        packets = wire.n_segments;
-        bytes = vpci_wire_bytes(&wire, buf->len);
     }
-    count_flow(b->w->links, entry, packets, bytes, look->tcp_flags[i]);
+    count_flow(b->w->links, b->r->look->verdicts[i], packets, bytes,
+               b->r->look->tcp_flags[i]);
     return true;
+}
+
+/* Packet 'i', whose acceptance is 'verdict', is accepted if that says so. */
+static inline bool
+is_accepted(struct burst *b, unsigned int i, uint64_t verdict)
+{
+    const struct net_edits *e;
+    uint32_t place = verdict;
+
+    if (place >= b->w->links->n_flows) {
+        return false;
+    } else if (NET_LIKELY(acceptance_of(verdict) == VPCI_ABI_ACCEPT)) {
+        return accept(b, i, NULL);
+    } else if (acceptance_of(verdict) != VPCI_ABI_EDIT) {
+        return false;
+    }
+    e = &b->w->links->edits[place];
+    return e->valid && accept(b, i, &e->edits);
 }
 
 /* Packet 'i' is the caller's. */
@@ -151,16 +229,13 @@ judge(struct burst *b)
 
     for (i = b->n_plain; i < b->n; i++) {
         uint64_t verdict = look->verdicts[i];
-        uint32_t acceptance = acceptance_of(verdict);
 
-        if (acceptance == VPCI_ABI_WAIT) {
+        if (acceptance_of(verdict) == VPCI_ABI_WAIT) {
             b->r->waits = true;
             b->r->waits_generation = look->generation;
             break;
         }
-        if (NET_LIKELY(acceptance == VPCI_ABI_ACCEPT
-                       && (uint32_t) verdict < b->w->links->n_flows
-                       && accept(b, i))) {
+        if (NET_LIKELY(is_accepted(b, i, verdict))) {
             keep(b, i);
         } else {
             b->n_refused++;

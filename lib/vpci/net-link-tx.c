@@ -7,6 +7,11 @@
 /* How often a burst is looked up, if hints change all the time. */
 #define MAX_TRIES 8
 
+/* Bits of a hint that mean nothing: whoever has set them means something
+ * else. */
+#define UNKNOWN ((UINT64_C(1) << VPCI_ABI_HINT_ID_SHIFT)                \
+                 - 2 * VPCI_ABI_HINT_EDIT)
+
 const struct net_region *
 net_tx_region(const struct vpci_net *net, const struct net_worker *w,
               uint32_t queue, uint32_t i)
@@ -21,22 +26,35 @@ net_tx_region(const struct vpci_net *net, const struct net_worker *w,
             ? &link->region : NULL);
 }
 
+/* True if the checksum that '*wire' says is missing may stay so. */
+static bool
+may_lack_csum(const struct vpci_wire *wire, const struct vpci_ring_buf *buf,
+              bool edited)
+{
+    struct vpci_wire_own own;
+
+    return (edited ? vpci_wire_find_own(wire, buf->data, buf->len, &own)
+            : vpci_wire_is_harmless(wire, buf->data, buf->len));
+}
+
 bool
 net_link_carries(const struct net_link *link, const struct vpci_ring_buf *buf,
-                 struct vpci_wire *wire)
+                 const struct net_change *change, struct vpci_wire *wire)
 {
     const struct net_policy *policy = &link->policy;
     struct vpci_net_hdr hdr = vpci_ring_offload_to_hdr(buf->offload);
 
     if (vpci_wire_check(&hdr, buf->data, buf->len, UINT64_MAX, wire)
-        || vpci_wire_longest(wire, buf->len) - 1 >= policy->max_len
+        || !net_policy_allows(policy, vpci_wire_longest(wire, buf->len),
+                              change->growth)
+        || (int64_t) buf->len + change->growth > VPCI_ABI_MAX_LEN
         || !vpci_wire_is_accepted(wire, policy->features)) {
         return false;
     }
     switch (wire->kind) {
     case VPCI_WIRE_SINGLE:
         return (!wire->needs_csum
-                || vpci_wire_is_harmless(wire, buf->data, buf->len));
+                || may_lack_csum(wire, buf, change->edited));
     case VPCI_WIRE_FRAG4:
     case VPCI_WIRE_FRAG6:
         /* Flows see fragments where the receiver sees none. */
@@ -55,25 +73,46 @@ net_link_carries(const struct net_link *link, const struct vpci_ring_buf *buf,
 static struct net_link *
 find_link(const struct vpci_net *net, uint32_t queue, uint64_t verdict)
 {
-    uint32_t slot = verdict, id = verdict >> VPCI_ABI_HINT_ID_SHIFT;
+    uint32_t slot = verdict & VPCI_ABI_HINT_PLACE_MASK;
+    uint32_t id = verdict >> VPCI_ABI_HINT_ID_SHIFT;
     struct net_link *link = (slot < VPCI_ABI_MAX_LINKS
                              ? net->links->slots[slot] : NULL);
 
-    return (link && link->sends && link->id == id
+    return (link && link->sends && link->id == id && !(verdict & UNKNOWN)
             && queue < link->region.layout.shape.n_queues
             && net_region_is_current(&link->region) ? link : NULL);
 }
 
+/* What the receiver is to do with packets of a hint. */
+static struct net_change
+change_of(uint64_t verdict)
+{
+    struct net_change change = {
+        .edited = (verdict & VPCI_ABI_HINT_EDIT) != 0,
+        .growth = (verdict >> VPCI_ABI_HINT_GROWTH_SHIFT
+                   & VPCI_ABI_HINT_GROWTH_MASK),
+    };
+
+    return change;
+}
+
 /* True if the packet may be sent by the link. */
 static inline bool
-fits(const struct net_link *link, const struct vpci_ring_buf *buf)
+fits(const struct net_look *look, const struct net_link *link,
+     const struct net_change *change, const struct vpci_ring_buf *buf)
 {
     struct vpci_wire wire;
+    union vpci_key key;
 
-    if (NET_LIKELY(!(buf->offload.flags | buf->offload.gso_type))) {
-        return buf->len - 1 < link->policy.max_len;
+    if (NET_UNLIKELY(change->edited)
+        && !vpci_key_parse(buf->data, buf->len, buf->len,
+                           net_look_max_vlans(look), VPCI_DEPTH_L4, &key)) {
+        return false;
     }
-    return net_link_carries(link, buf, &wire);
+    if (NET_LIKELY(!(buf->offload.flags | buf->offload.gso_type))) {
+        return net_policy_allows(&link->policy, buf->len, change->growth);
+    }
+    return net_link_carries(link, buf, change, &wire);
 }
 
 /* Puts 'n' packets that fit in the link's rings. */
@@ -90,18 +129,20 @@ put(struct net_worker *w, uint32_t queue, const struct net_link *link,
     return sent;
 }
 
-/* Sends 'n' packets by the link, or by the base where they do not fit. */
+/* Sends 'n' packets of the hint 'verdict' by its link, or by the base where
+ * they do not fit. */
 static unsigned int
 send_by_link(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-             const struct net_link *link, const struct vpci_ring_buf bufs[],
-             unsigned int n)
+             const struct net_link *link, uint64_t verdict,
+             const struct vpci_ring_buf bufs[], unsigned int n)
 {
+    const struct net_change change = change_of(verdict);
     unsigned int i = 0;
 
     while (i < n) {
         unsigned int first = i, sent;
 
-        while (i < n && fits(link, &bufs[i])) {
+        while (i < n && fits(&w->links->hints, link, &change, &bufs[i])) {
             i++;
         }
         sent = i > first ? put(w, queue, link, &bufs[first], i - first, 0)
@@ -136,7 +177,8 @@ send_found(struct vpci_net *net, struct net_worker *w, uint32_t queue,
             end++;
         }
         sent = (link
-                ? send_by_link(net, w, queue, link, &bufs[first], end - first)
+                ? send_by_link(net, w, queue, link, verdict, &bufs[first],
+                               end - first)
                 : net_send_base(net, w, queue, &bufs[first], end - first));
         first += sent;
         if (first < end) {
@@ -189,8 +231,9 @@ send_some(struct vpci_net *net, struct net_worker *w, uint32_t queue,
             return net_send_base(net, w, queue, bufs, n);
         }
         verdict = look->plain.verdict;
-        n_plain = net_look_count_plain(look, bufs, n, net->policy.max_len,
-                                       false, &bytes);
+        n_plain = (NET_UNLIKELY(verdict & VPCI_ABI_HINT_EDIT) ? 0
+                   : net_look_count_plain(look, bufs, n, net->policy.max_len,
+                                          false, &bytes));
         if (n_plain < n) {
             net_look_up(look, bufs, n_plain, n, false);
         }

@@ -34,7 +34,8 @@ load_counts(const struct vpci_net *net, struct net_link_worker *lw,
 
     lw->n_flows = layout->shape.n_entries;
     lw->flows = calloc(lw->n_flows, sizeof *lw->flows);
-    if (!lw->flows) {
+    lw->edits = calloc(lw->n_flows, sizeof *lw->edits);
+    if (!lw->flows || !lw->edits) {
         return false;
     }
     lw->flow_counts = vpci_layout_flow_count(layout, net->base.base, queue,
@@ -93,6 +94,7 @@ destroy(struct net_worker *w)
         }
         free(lw->rings);
         free(lw->flows);
+        free(lw->edits);
         free(lw);
         w->links = NULL;
     }

@@ -3,6 +3,7 @@
 #ifndef VPCI_NET_LINK_H
 #define VPCI_NET_LINK_H 1
 
+#include "edit.h"
 #include "net-look.h"
 #include "net-private.h"
 #include "vpci/wire.h"
@@ -57,6 +58,14 @@ struct net_flow {
     uint64_t tcp_flags;
 };
 
+/* What a receiver knows of the edits in a place. */
+struct net_edits {
+    const struct net_look *look; /* At the acceptance that has them, */
+    uint32_t generation;        /* which was of this one. */
+    bool valid;                 /* They make sense. */
+    struct vpci_edits edits;
+};
+
 /* What a worker needs for links.  Made by the controller while the worker is
  * outside. */
 struct net_link_worker {
@@ -71,6 +80,7 @@ struct net_link_worker {
     uint32_t n_rings;
     uint32_t n_classes;         /* Of them, or of the base, if it has more. */
     struct net_flow *flows;
+    struct net_edits *edits;        /* Of each flow. */
     uint32_t n_flows;
     uint64_t refused[VPCI_ABI_MAX_LINKS];
     struct vpci_abi_flow_count *flow_counts;    /* The same, for the switch. */
@@ -128,10 +138,25 @@ void net_link_workers_update(struct vpci_net *);
 void net_link_workers_create(struct vpci_net *);
 void net_link_workers_destroy(struct vpci_net *);
 
+/* What becomes of a packet at its receiver. */
+struct net_change {
+    bool edited;                /* Its headers change; */
+    int growth;                 /* it becomes longer by so many bytes. */
+};
+
 /* True if the link has agreed on the packet in '*buf', of which all bytes are
  * there, and may carry it.  Then '*wire' says what is left to do for it. */
 bool net_link_carries(const struct net_link *, const struct vpci_ring_buf *buf,
-                      struct vpci_wire *wire);
+                      const struct net_change *, struct vpci_wire *wire);
+
+/* True if 'policy' allows packets of 'len' bytes that become longer by
+ * 'growth'. */
+static inline bool
+net_policy_allows(const struct net_policy *policy, uint32_t len, int growth)
+{
+    return (len - 1 < policy->max_len
+            && (int64_t) len + growth <= policy->max_len);
+}
 
 /* Region 'i' of those that a sender of 'queue' uses, 0 being the base, or
  * null.  From NET_TX_REGIONS on there are none. */

@@ -51,8 +51,8 @@ is_plain(struct net_look *look, unsigned int i, const uint8_t *data,
     return true;
 }
 
-static unsigned int
-max_vlans(const struct net_look *look)
+unsigned int
+net_look_max_vlans(const struct net_look *look)
 {
     uint32_t n = vpci_load32(look->max_vlans);
 
@@ -106,7 +106,7 @@ look_up_shallow(struct net_look *look, unsigned int i, const uint8_t *data,
         if (--depth < VPCI_DEPTH_FRAG) {
             return;
         }
-    } while (!vpci_key_parse(data, n, len, max_vlans(look),
+    } while (!vpci_key_parse(data, n, len, net_look_max_vlans(look),
                              (enum vpci_key_depth) depth, &key));
     vpci_projection_lookup(look->projection, &key, 1, &entry, &verdict);
     if (entry != VPCI_STEER_NONE
@@ -120,7 +120,7 @@ void
 net_look_up(struct net_look *look, const struct vpci_ring_buf bufs[],
             unsigned int first, unsigned int n, bool cut)
 {
-    unsigned int n_vlans = max_vlans(look);
+    unsigned int n_vlans = net_look_max_vlans(look);
     struct keys k;
 
     k.n = 0;

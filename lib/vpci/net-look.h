@@ -39,6 +39,9 @@ bool net_look_init(struct net_look *look, const void *memory, size_t bytes,
                    const void *base);
 void net_look_uninit(struct net_look *);
 
+/* Tags that are to be taken for tags, as vpci_key_parse() wants to know. */
+unsigned int net_look_max_vlans(const struct net_look *look);
+
 static inline void
 net_look_begin(struct net_look *look)
 {
