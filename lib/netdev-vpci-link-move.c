@@ -68,7 +68,7 @@ vpci_way_has_room(const struct vpci_way *way)
 
 void
 vpci_way_add(struct vpci_way *way, struct vpci_offload *o,
-             struct vpci_flow *flow)
+             struct vpci_flow *flow, const struct vpci_edits *edits)
     OVS_REQUIRES(links_mutex) OVS_REQUIRES(o->mutex)
 {
     struct vpci_link_flow *lf = xzalloc(sizeof *lf);
@@ -78,6 +78,7 @@ vpci_way_add(struct vpci_way *way, struct vpci_offload *o,
                    &verdict);
     lf->way = way;
     lf->flow = flow;
+    lf->edits = *edits;
     lf->joins = true;
     lf->hint = lf->acceptance = lf->counter = VPCI_STEER_NONE;
     flow->link = lf;
@@ -149,6 +150,13 @@ growth(uint64_t old, uint64_t new)
     return new >= old ? new - old : new;
 }
 
+/* Bytes of the shortest packet of 'lf': it has the tags that it loses. */
+static uint64_t
+min_len(const struct vpci_link_flow *lf)
+{
+    return ETH_HEADER_LEN + MAX(-lf->edits.growth, 0);
+}
+
 /* Adds what the receiver has counted for 'lf' since it was asked last, as far
  * as that is possible, to '*sum'. */
 static void
@@ -176,7 +184,7 @@ read_growth(struct vpci_link_flow *lf, long long int now,
     n = MIN(n, limit);
     lf->seen_at = now;
     sum->packets += n;
-    sum->bytes += MIN(MAX(bytes, n * ETH_HEADER_LEN), n * VPCI_ABI_MAX_LEN);
+    sum->bytes += MIN(MAX(bytes, n * min_len(lf)), n * VPCI_ABI_MAX_LEN);
 }
 
 static void
@@ -195,10 +203,11 @@ add_to_flow(struct vpci_flow *flow, const struct vpci_steer_stats *new)
     flow->linked.used = rte_get_tsc_cycles();
 }
 
-/* Counts 'new' for the ports. */
+/* Counts 'new' for the ports.  At the second one, packets have become longer
+ * by 'growth' bytes each. */
 static void
 count_ports(struct vpci_way *way, const struct vpci_steer_stats *new,
-            long long int now)
+            int growth, long long int now)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_linked *from = &vpci_way_sender(way)->dev->linked;
@@ -210,7 +219,7 @@ count_ports(struct vpci_way *way, const struct vpci_steer_stats *new,
     add_atomic(&from->rx_packets, new->packets);
     add_atomic(&from->rx_bytes, new->bytes);
     add_atomic(&to->tx_packets, new->packets);
-    add_atomic(&to->tx_bytes, new->bytes);
+    add_atomic(&to->tx_bytes, new->bytes + growth * (int64_t) new->packets);
 }
 
 /* Counts 'new' for the megaflow of 'lf' or, if that has gone, for what comes
@@ -243,7 +252,7 @@ count_flow(struct vpci_link_flow *lf, struct vpci_offload *o,
     if (!new.packets) {
         return;
     }
-    count_ports(way, &new, now);
+    count_ports(way, &new, lf->edits.growth, now);
     if (o) {
         ovs_mutex_lock(&o->mutex);
         credit(o, lf, &new);
@@ -277,6 +286,20 @@ publish_acceptances(struct vpci_way *way)
             vpci_layout_acceptances(to->guest.layout, to->guest.memory, place),
             &to->guest.past->links[place].acceptances);
         vpci_linker_ring(to);
+    }
+}
+
+/* Tells the receiver of the edits of 'lf', which has just got its place. */
+static void
+write_edits(const struct vpci_link_flow *lf)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *to = vpci_way_receiver(lf->way);
+
+    if (lf->edits.n && to->runs) {
+        vpci_edits_write(&lf->edits,
+                         vpci_layout_edits(to->guest.layout, to->guest.memory,
+                                           lf->counter));
     }
 }
 
@@ -557,6 +580,7 @@ insert_acceptance(struct vpci_link_flow *lf, long long int now)
         return false;
     }
     start_counting(lf, now);
+    write_edits(lf);
     return true;
 }
 
@@ -568,6 +592,10 @@ insert_hint(struct vpci_link_flow *lf)
     uint64_t verdict = ((uint64_t) link->user.region << VPCI_ABI_HINT_ID_SHIFT
                         | link->ends[lf->way->from].place);
 
+    if (lf->edits.n) {
+        verdict |= (VPCI_ABI_HINT_EDIT
+                    | MAX(lf->edits.growth, 0) << VPCI_ABI_HINT_GROWTH_SHIFT);
+    }
     if (vpci_steer_insert(vpci_way_sender(lf->way)->hints, &lf->mask, &lf->key,
                           verdict, &lf->hint)) {
         lf->hint = VPCI_STEER_NONE;
@@ -607,7 +635,8 @@ finish_on(struct vpci_way *way)
     LIST_FOR_EACH (lf, node, &way->flows) {
         if (lf->joins && lf->acceptance != VPCI_STEER_NONE) {
             vpci_steer_set_verdict(way->acceptances, lf->acceptance,
-                                   acceptance(lf, VPCI_ABI_ACCEPT));
+                                   acceptance(lf, lf->edits.n ? VPCI_ABI_EDIT
+                                              : VPCI_ABI_ACCEPT));
             lf->joins = false;
         }
     }
@@ -742,11 +771,13 @@ give_up(struct vpci_way *way, struct vpci_offload *o, long long int now,
 /* True if 'lf' is not to be on the link any more. */
 static bool
 is_over(const struct vpci_link_flow *lf)
+    OVS_REQUIRES(links_mutex)
 {
     return (__atomic_load_n(&lf->changed, __ATOMIC_ACQUIRE)
             || !lf->flow || !lf->flow->program
             || !vpci_program_is_current(lf->flow->program)
-            || !vpci_program_is_alive(lf->flow->program));
+            || !vpci_program_is_alive(lf->flow->program)
+            || !vpci_way_suits(lf->way, &lf->edits));
 }
 
 /* Marks megaflows that are not to be on the link any more.  Returns true if

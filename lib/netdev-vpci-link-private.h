@@ -8,6 +8,7 @@
 #include "netdev-vpci-megaflow.h"
 #include "netdev-vpci-keeper.h"
 #include "netdev-vpci-link.h"
+#include "vpci/edit.h"
 #include "vpci/layout.h"
 #include "vpci/projection.h"
 
@@ -38,6 +39,7 @@ struct vpci_linker {
     uint64_t features;
     uint32_t n_queues;
     uint32_t n_links;           /* That the guest would use. */
+    enum vpci_abi_class_by class_by; /* As it chooses classes. */
     uint32_t generation;        /* Of what it is told. */
     uint32_t heartbeat;         /* The guest's, when it last changed, */
     long long int heard_at;     /* which was then, in ms. */
@@ -49,7 +51,8 @@ struct vpci_linker {
 
     struct vpci_link *links[VPCI_LINKS_MAX];
     struct vpci_steer *hints;
-    unsigned long *entries;     /* Bitmap: counters of the guest in use. */
+    unsigned long *entries;     /* Bitmap: places of counters and edits of
+                                 * the guest that are in use. */
 };
 
 /* How far megaflows of one direction of a link have been moved.  First come
@@ -108,6 +111,7 @@ struct vpci_link_flow {
                                  * mutex of the sender's offload. */
     union vpci_key mask;
     union vpci_key key;
+    struct vpci_edits edits;
     bool changed;               /* It is not what it was.  Atomic. */
     long long int changed_at;   /* When that was seen, or 0. */
     bool joins;                 /* Packets may still be in the switch. */
@@ -206,6 +210,10 @@ bool vpci_way_is_allowed(const struct vpci_way *) OVS_REQUIRES(links_mutex);
 bool vpci_way_is_possible(const struct vpci_way *)
     OVS_REQUIRES(links_mutex);
 
+/* True if packets with 'edits' may take 'way' now, as far as its ports go. */
+bool vpci_way_suits(const struct vpci_way *, const struct vpci_edits *edits)
+    OVS_REQUIRES(links_mutex);
+
 static inline struct vpci_linker *
 vpci_way_sender(const struct vpci_way *way)
 {
@@ -269,10 +277,10 @@ vpci_way_is_empty(const struct vpci_way *way)
 /* True if another megaflow may join. */
 bool vpci_way_has_room(const struct vpci_way *) OVS_REQUIRES(links_mutex);
 
-/* Lets 'flow' join, which has an entry in the table of 'o', in the next
- * move. */
+/* Lets 'flow' join, which has an entry in the table of 'o', and 'edits', in
+ * the next move. */
 void vpci_way_add(struct vpci_way *way, struct vpci_offload *o,
-                  struct vpci_flow *flow)
+                  struct vpci_flow *flow, const struct vpci_edits *edits)
     OVS_REQUIRES(links_mutex) OVS_REQUIRES(o->mutex);
 
 /* All leave. */

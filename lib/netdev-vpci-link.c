@@ -11,6 +11,7 @@
 
 #include "bitmap.h"
 #include "netdev-vpci-actions.h"
+#include "netdev-vpci-link-edit.h"
 #include "netdev-vpci-match.h"
 #include "netdev-vpci-message.h"
 #include "ofproto/ofproto.h"
@@ -205,6 +206,41 @@ vpci_way_is_possible(const struct vpci_way *way)
             && way_is_possible(vpci_way_sender(way), vpci_way_receiver(way)));
 }
 
+/* What the sender does not know must not matter: the class that a packet will
+ * have, and what is too long for the receiver and not for itself. */
+static bool
+edits_suit(const struct vpci_linker *from, const struct vpci_linker *to,
+           const struct vpci_edits *edits)
+{
+    return (!edits->n
+            || (!vpci_edits_change_class(edits, from->class_by)
+                && !vpci_edits_change_class(edits, to->class_by)
+                && (edits->growth <= 0 || from->mtu == to->mtu)));
+}
+
+bool
+vpci_way_suits(const struct vpci_way *way, const struct vpci_edits *edits)
+    OVS_REQUIRES(links_mutex)
+{
+    return edits_suit(vpci_way_sender(way), vpci_way_receiver(way), edits);
+}
+
+/* True if its guest may still go by edits that another switch has written. */
+static bool
+has_old_edits(const struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex)
+{
+    for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
+        const struct vpci_link *link = linker->links[i];
+
+        if (link ? link->ways[0].is_old || link->ways[1].is_old
+            : linker->guest.past->links[i].id != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct vpci_linker *
 find_linker(const struct netdev_vpci *dev)
     OVS_REQUIRES(links_mutex)
@@ -260,7 +296,7 @@ free_pair(struct vpci_pair *pair)
 
 /* Megaflows. */
 
-/* Where all packets of 'flow' go, as they are, or null. */
+/* Where all packets of 'flow' go, as they are or with edits, or null. */
 static struct vpci_linker *
 get_destination(const struct vpci_flow *flow)
     OVS_REQUIRES(links_mutex)
@@ -268,14 +304,32 @@ get_destination(const struct vpci_flow *flow)
     const struct vpci_program *program = flow->program;
     struct netdev_vpci *dev;
 
-    if (!program || !vpci_program_is_simple(program)
-        || program->ops[0].kind != VPCI_OP_OUTPUT
-        || flow->entry == VPCI_STEER_NONE
+    if (!program || flow->entry == VPCI_STEER_NONE
+        || program->n_ops != program->n_edits + 1
         || !vpci_program_is_current(program)) {
         return NULL;
     }
-    dev = vpci_target_dev(program->ops[0].target);
+    /* What is changed behind the last output is no part of it. */
+    dev = vpci_target_dev(program->ops[program->n_edits].target);
     return dev ? find_linker(dev) : NULL;
+}
+
+/* Stores in '*edits' what becomes of packets of 'flow', which has a program.
+ * Returns false if guests at the ends of a link from 'from' to 'to' cannot be
+ * left to do that. */
+static bool
+get_edits(const struct vpci_offload *o, const struct vpci_flow *flow,
+          const struct vpci_linker *from, const struct vpci_linker *to,
+          struct vpci_edits *edits)
+    OVS_REQUIRES(o->mutex)
+{
+    union vpci_key mask, key;
+    uint64_t verdict;
+
+    return (vpci_steer_get(o->source.table, flow->entry, &mask, &key,
+                           &verdict)
+            && vpci_program_get_edits(flow->program, &mask, &key, edits)
+            && edits_suit(from, to, edits));
 }
 
 /* Packets of 'flow' since the last look. */
@@ -299,6 +353,7 @@ look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
     OVS_REQUIRES(links_mutex) OVS_REQUIRES(o->mutex)
 {
     struct vpci_linker *to = get_destination(flow);
+    struct vpci_edits edits;
     struct vpci_pair *pair;
     struct vpci_way *way;
     uint64_t n;
@@ -308,15 +363,16 @@ look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
         return;
     }
     n = count_new(o, flow);
-    if (!n || flow->link) {
+    if (!n || flow->link || !get_edits(o, flow, from, to, &edits)) {
         return;
     }
     pair = vpci_pair_get(from, to);
     pair->packets += n;
     if (pair->link) {
         way = &pair->link->ways[pair->link->ends[1].linker == from];
-        if (vpci_way_is_possible(way) && vpci_way_has_room(way)) {
-            vpci_way_add(way, o, flow);
+        if (vpci_way_is_possible(way) && vpci_way_has_room(way)
+            && (!edits.n || !has_old_edits(to))) {
+            vpci_way_add(way, o, flow, &edits);
         }
     }
 }
@@ -593,6 +649,7 @@ vpci_linker_start(struct vpci_linker *linker,
     linker->guest = *guest;
     linker->features = vpci_channel_features(guest->channel);
     linker->n_queues = vpci_channel_n_queues(guest->channel);
+    linker->class_by = linker->dev->classes.by;
     linker->n_links = MIN(vpci_channel_n_links(guest->channel),
                           VPCI_LINKS_MAX);
     linker->runs = true;

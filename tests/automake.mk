@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/fuzz-ring-standalone \
 	tests/fuzz-vring-standalone \
 	tests/hostile-guest \
+	tests/kinds-of-frames \
 	tests/link-guest \
 	tests/mortal-guests \
 	tests/rude-guest \
@@ -270,6 +271,13 @@ tests_hostile_guest_SOURCES = \
 	utilities/vpci-packet.h
 tests_hostile_guest_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/utilities
 tests_hostile_guest_LDADD = lib/libvpci.la
+
+tests_kinds_of_frames_SOURCES = \
+	tests/kinds-of-frames.c \
+	utilities/vpci-packet.c \
+	utilities/vpci-packet.h
+tests_kinds_of_frames_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/utilities
+tests_kinds_of_frames_LDADD = lib/libvpci.la
 
 tests_link_guest_SOURCES = \
 	tests/link-guest.c \
