@@ -129,7 +129,7 @@ def _parser():
     add("--duration", type=_number(0.1, 3600, float), metavar="S",
         help="seconds of each measurement (0.5; with --quick: 0.15)")
     add("--rounds", type=_number(1, 1000), metavar="N",
-        help="rounds (15; with --quick: 14)")
+        help="rounds (15; with --quick: 7)")
     add("--quick", action="store_true",
         help="fewer cases, shorter measurements: ends within 3 minutes")
     add("--json", metavar="FILE", help="write figures to FILE")
@@ -193,7 +193,7 @@ def _list(env):
 def _set_defaults(options):
     quick = options.quick
     options.duration = options.duration or (0.15 if quick else 0.5)
-    options.rounds = options.rounds or (14 if quick else 15)
+    options.rounds = options.rounds or (7 if quick else 15)
     if not options.scenario:
         options.scenario = ["p2p", "latency"] if quick \
             else list(scenarios.load())
