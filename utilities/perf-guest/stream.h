@@ -7,6 +7,7 @@
  *
  * The functions that are called for each packet are in this header. */
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@
 
 /* What a packet has behind its headers.  Unaligned. */
 struct stream_stamp {
+    uint8_t reserved[2];        /* So that 'tsc' begins a piece: see below. */
     uint32_t magic;
     uint64_t tsc;               /* When it was made. */
 } __attribute__((packed));
@@ -36,6 +38,9 @@ struct stream_head {
     struct rte_udp_hdr udp;
     struct stream_stamp stamp;
 };
+
+/* Bytes in which packets are written, and in which they are copied. */
+#define STREAM_PIECE 16
 
 struct stream {
     struct traffic_stream cfg;
@@ -52,6 +57,8 @@ _Static_assert(sizeof(struct stream_head)
                "no padding");
 _Static_assert(sizeof(struct stream_head) <= TRAFFIC_MIN_SIZE,
                "room for the stamp in every packet");
+_Static_assert(offsetof(struct stream_head, stamp.tsc) == 3 * STREAM_PIECE,
+               "a piece of its own for the time");
 
 void stream_init(struct stream *, const struct traffic_stream *);
 
@@ -65,6 +72,23 @@ stream_mac(uint16_t port)
     return (struct rte_ether_addr) { .addr_bytes = { 2, [5] = port } };
 }
 
+/* Writes the beginning of the stream's packet, made at TSC 'now', to 'data',
+ * which has room for four pieces.
+ *
+ * A load that needs bytes of several stores, or of one and of what was there
+ * before, waits until these, and all others before them, are in the cache: so
+ * does whoever copies the packet, unless it was written in the same pieces. */
+static inline void
+stream_put(const struct stream *s, void *data, uint64_t now)
+{
+    typedef uint64_t piece __attribute__((vector_size(STREAM_PIECE)));
+    piece last = { now, 0 };
+    uint8_t *p = data;
+
+    memcpy(p, &s->head, 3 * STREAM_PIECE);
+    memcpy(p + 3 * STREAM_PIECE, &last, sizeof last);
+}
+
 /* Makes the next packet in 'data', at TSC 'now'.  Returns its length. */
 static inline uint16_t
 stream_make(struct stream *s, void *data, uint64_t now)
@@ -75,12 +99,7 @@ stream_make(struct stream *s, void *data, uint64_t now)
         stream_next_flow(s, size);
         s->size = s->size + 1 < s->cfg.n_sizes ? s->size + 1 : 0;
     }
-    /* Once for each burst: what has just been stored in small pieces is slow to
-     * load in large ones. */
-    if (s->head.stamp.tsc != now) {
-        s->head.stamp.tsc = now;
-    }
-    memcpy(data, &s->head, sizeof s->head);
+    stream_put(s, data, now);
     return size;
 }
 
@@ -91,16 +110,6 @@ stream_is_uniform(const struct stream *s)
 {
     return (s->cfg.n_sizes == 1 && s->cfg.flows == 1
             && s->head.ip.total_length);
-}
-
-/* What the packets of such a stream begin with at TSC 'now'. */
-static inline struct stream_head
-stream_head_at(const struct stream *s, uint64_t now)
-{
-    struct stream_head head = s->head;
-
-    head.stamp.tsc = now;
-    return head;
 }
 
 /* How many packets are due at TSC 'now', of 'hz', at most a burst. */

@@ -118,11 +118,10 @@ static void
 make_alike(struct stream *s, struct vpci_ring_buf bufs[], unsigned int n,
            uint64_t now)
 {
-    struct stream_head head = stream_head_at(s, now);
     uint16_t size = s->cfg.sizes[0];
 
     for (unsigned int i = 0; i < n; i++) {
-        memcpy(bufs[i].data, &head, sizeof head);
+        stream_put(s, bufs[i].data, now);
         bufs[i].len = size;
     }
 }

@@ -241,13 +241,12 @@ static void
 make_alike(struct stream *s, struct rte_mbuf **pkts, unsigned int n,
            uint64_t now)
 {
-    struct stream_head head = stream_head_at(s, now);
     uint16_t size = s->cfg.sizes[0];
 
     for (unsigned int i = 0; i < n; i++) {
         struct rte_mbuf *m = pkts[i];
 
-        memcpy(rte_pktmbuf_mtod(m, void *), &head, sizeof head);
+        stream_put(s, rte_pktmbuf_mtod(m, void *), now);
         m->data_len = m->pkt_len = size;
     }
 }
