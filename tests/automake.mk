@@ -210,6 +210,7 @@ EXTRA_DIST += \
 	tests/wire-packets.py
 
 tests_test_vring_SOURCES = \
+	tests/test-vring-device.c \
 	tests/test-vring-faults.c \
 	tests/test-vring-frames.c \
 	tests/test-vring-harness.c \

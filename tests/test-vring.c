@@ -44,6 +44,7 @@ static const struct {
     { "native-notify", test_native_notify },
     { "native-splice", test_native_splice },
     { "native-ends", test_native_ends },
+    { "over-device", test_over_device },
     { "stress-split", test_stress_split },
     { "stress-packed", test_stress_packed },
     { "index-race", test_index_race },

@@ -5,6 +5,9 @@
 
 /* The tests of test-vring.  Each returns if it passes. */
 
+/* test-vring-device.c. */
+void test_over_device(void);
+
 /* test-vring-faults.c. */
 void test_malformed(void);
 void test_odd_but_legal(void);
