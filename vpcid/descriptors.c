@@ -14,7 +14,6 @@
 
 #include "openvswitch/vlog.h"
 #include "util.h"
-#include "vpci/doorbell.h"
 
 VLOG_DEFINE_THIS_MODULE(descriptors);
 
@@ -206,14 +205,6 @@ descriptor_is_socket(int fd, int type, bool listens)
     return (get_socket_option(fd, SO_DOMAIN) == AF_UNIX
             && get_socket_option(fd, SO_TYPE) == type
             && get_socket_option(fd, SO_ACCEPTCONN) == listens);
-}
-
-bool
-descriptor_is_eventfd(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-
-    return flags >= 0 && flags & O_NONBLOCK && vpci_doorbell_is_eventfd(fd);
 }
 
 void

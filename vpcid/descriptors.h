@@ -42,9 +42,6 @@ void descriptors_set_cloexec_all(void);
  * connected, as 'listens' says. */
 bool descriptor_is_socket(int fd, int type, bool listens);
 
-/* True if 'fd' is an eventfd that does not block. */
-bool descriptor_is_eventfd(int fd);
-
 /* Returns a descriptor of this process for the very file at 'path', or -1. */
 int descriptor_find_file(const char *path);
 

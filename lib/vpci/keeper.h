@@ -286,8 +286,9 @@ int vpci_keeper_send(int sock, const struct vpci_keeper_msg *);
  *
  * Returns 0 if it is sound: then magic, version, type, length, reserved bytes
  * and strings are right, and its descriptors, as many as the type asks for,
- * are what they should be: sealed memory of the right size, or eventfds that
- * do not block.  They are the caller's, and have FD_CLOEXEC.
+ * are what they should be: sealed memory of the right size, or eventfds, which
+ * block who rings them if a client wants that (vpci/doorbell.h).  They are the
+ * caller's, and have FD_CLOEXEC.
  *
  * Otherwise returns a positive errno, and no descriptor is left open.  'why'
  * becomes a short text, cut to VPCI_KEEPER_TEXT_SIZE bytes:

@@ -202,6 +202,22 @@ def check_upgrade_under_load():
     world.end()
 
 
+def check_upgrade_beside_blocking_doorbells():
+    """Guests can make their eventfds block, and nobody else suffers."""
+    world = World()
+    for guest in world.guest, world.left, world.right:
+        for fd in guest.own:
+            os.set_blocking(fd, True)
+    for fds in world.guest.peers.values():
+        for fd in fds:
+            os.set_blocking(fd, True)
+    assert os.get_blocking(world.up.fds[0])
+    for _ in range(2):
+        upgrade()
+        world.check()
+    world.end()
+
+
 def check_refused_upgrade():
     """Programs that cannot go on are found out before it is too late."""
     world = World()
