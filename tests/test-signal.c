@@ -9,6 +9,8 @@
 #define _GNU_SOURCE 1
 #endif
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -698,12 +700,45 @@ run_changes(void)
     return true;
 }
 
+/* Who makes those wait who ring for it is not rung for any more, at any of its
+ * signals, until another one comes. */
+static bool
+run_deaf(void)
+{
+    struct vpci_device *ends[2];
+    eventfd_t value;
+    int fd;
+
+    CHECK(!vpci_loop_create(4096, 2, ends));
+    CHECK(!vpci_device_open(ends[0], 0) && !vpci_device_open(ends[1], 0));
+    fd = vpci_signal_fd(vpci_device_signal(ends[1], 0));
+    CHECK(!fcntl(fd, F_SETFL, 0) && !eventfd_write(fd, UINT64_MAX - 1));
+    CHECK(vpci_signal_inject(vpci_device_signal(ends[0], 0)) == ETIMEDOUT);
+    CHECK(!eventfd_read(fd, &value));
+    for (unsigned int i = 0; i < 2; i++) {
+        CHECK(vpci_signal_inject(vpci_device_signal(ends[0], i))
+              == ETIMEDOUT);
+        CHECK(!vpci_signal_clear(vpci_device_signal(ends[1], i)));
+    }
+
+    vpci_device_close(ends[1]);
+    CHECK(!vpci_device_open(ends[1], 0));
+    for (unsigned int i = 0; i < 2; i++) {
+        CHECK(!vpci_signal_inject(vpci_device_signal(ends[0], i)));
+        CHECK(vpci_signal_clear(vpci_device_signal(ends[1], i)));
+    }
+    vpci_device_release(ends[0]);
+    vpci_device_release(ends[1]);
+    return true;
+}
+
 int
 main(int argc, char *argv[])
 {
     static const struct unit_test tests[] = {
         { "storm", run_storm },
         { "held", run_held },
+        { "deaf", run_deaf },
         { "batches", run_batches },
         { "times", run_times },
         { "urgent", run_urgent },

@@ -155,8 +155,11 @@ int64_t vpci_signal_held_us(const struct vpci_signal *);
 
 uint32_t vpci_signal_prio(const struct vpci_signal *);
 
-/* Tells the other side.  Never waits.  Returns 0, ENOTCONN if it is not there,
- * or another errno. */
+/* Tells the other side.  Never waits, but once for about
+ * VPCI_DOORBELL_WATCH_MS (vpci/doorbell.h) if the other side means it to: then
+ * returns ETIMEDOUT, as it does from then on at once for all signals of the
+ * device, until another one comes in its place.  Returns 0, ENOTCONN if the
+ * other side is not there, or another errno. */
 int vpci_signal_inject(struct vpci_signal *);
 
 /* Becomes readable when the other side has injected the signal, until

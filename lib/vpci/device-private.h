@@ -50,6 +50,8 @@ struct vpci_device {
     struct vpci_region region;
     uint32_t id;
     uint32_t peer;              /* Atomic; 0: not there. */
+    uint32_t deaf_peer;         /* One whose doorbell blocked: it is not rung
+                                 * any more.  Atomic; 0: none. */
     unsigned int n_signals;
     struct vpci_signal signals[VPCI_ABI_MAX_VECTORS];
     vpci_device_answer *answer; /* Atomic. */

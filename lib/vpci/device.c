@@ -126,6 +126,7 @@ device_set_inject_fd(struct vpci_device *d, unsigned int number, int fd)
         *inject_fd = fcntl(source, F_DUPFD_CLOEXEC, 0);
     }
     close_fd(&nobody);
+    __atomic_store_n(&d->deaf_peer, 0, __ATOMIC_RELAXED);
 }
 
 const char *
@@ -154,6 +155,7 @@ device_reset(struct vpci_device *d)
     d->n_signals = 0;
     d->id = 0;
     __atomic_store_n(&d->peer, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&d->deaf_peer, 0, __ATOMIC_RELAXED);
 }
 
 static void

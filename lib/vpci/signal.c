@@ -61,11 +61,21 @@ vpci_signal_prio(const struct vpci_signal *s)
 int
 vpci_signal_inject(struct vpci_signal *s)
 {
-    if (!vpci_device_peer(s->device)) {
+    struct vpci_device *d = s->device;
+    uint32_t peer = vpci_device_peer(d);
+    int error;
+
+    if (!peer) {
         return ENOTCONN;
+    } else if (peer == __atomic_load_n(&d->deaf_peer, __ATOMIC_RELAXED)) {
+        return ETIMEDOUT;
     }
     __atomic_add_fetch(&s->stats.injected, 1, __ATOMIC_RELAXED);
-    return vpci_doorbell_ring(s->inject_fd);
+    error = vpci_doorbell_ring(s->inject_fd);
+    if (error == ETIMEDOUT) {
+        __atomic_store_n(&d->deaf_peer, peer, __ATOMIC_RELAXED);
+    }
+    return error;
 }
 
 int
