@@ -448,6 +448,85 @@ run_peer_leaves(void)
     return true;
 }
 
+/* Lets 'ms' pass, in steps in which the peer takes 'n' packets each. */
+static void
+let_pass(struct world *w, int64_t ms, int n)
+{
+    for (int64_t i = 0; i < ms; i += 100) {
+        w->ahead_ms += 100;
+        for (int j = 0; j < n; j++) {
+            world_peer_receive(w, 0, 1);
+        }
+        while (n && world_link_info(w, 0).sends && world_send(w, 0, 0, 1, 1)) {
+            continue;
+        }
+        world_run(w);
+    }
+}
+
+/* The peer has let a sender wait for too long: nothing is sent by the link
+ * until it has taken all, nor for 'ms', and then its rings begin anew. */
+static bool
+check_stuck(struct world *w, int64_t ms)
+{
+    CHECK(!world_link_info(w, 0).sends);
+    CHECK(strstr(world_link_info(w, 0).reason, "or hangs"));
+    CHECK(world_send(w, 0, 0, 1, 77));
+    CHECK(world_switch_receive(w, 0, 0, 1) == 77);
+    while (world_peer_receive(w, 0, 1) >= 0) {
+        continue;
+    }
+    let_pass(w, ms, 0);
+    CHECK(!world_link_info(w, 0).sends);
+    CHECK(world_reach(w, true));
+    CHECK(world_send(w, 0, 0, 1, 78) && world_peer_receive(w, 0, 1) == 78);
+    return true;
+}
+
+/* A peer that takes nothing, or next to nothing, does not keep guests from
+ * sending, also if it says that there is nothing. */
+static bool
+run_takes_nothing(void)
+{
+    struct vpci_ring_memory m;
+    struct world w;
+
+    CHECK(world_init(&w, NULL, NULL, NULL, false));
+    world_hint(&w, 0, 1);
+    world_publish(&w, 0);
+    vpci_layout_ring(&w.layout, w.link, 0, 0, &m);
+    for (int64_t ms = 1000; ms <= 4000; ms *= 2) {
+        while (world_send(&w, 0, 0, 1, 1)) {
+            vpci_store32(&m.producer->produced,
+                         vpci_load32(&m.consumer->consumed));
+        }
+        let_pass(&w, 1500, 0);
+        CHECK(world_link_info(&w, 0).sends && !world_send(&w, 0, 0, 1, 1));
+        let_pass(&w, 600, 0);
+        CHECK(check_stuck(&w, ms - 600));
+    }
+
+    /* Slow, but not too slow. */
+    let_pass(&w, 10000, 20);
+    CHECK(world_link_info(&w, 0).sends && !world_send(&w, 0, 0, 1, 1));
+    let_pass(&w, 3000, 5);
+    CHECK(check_stuck(&w, 5000));
+
+    /* Who sleeps meanwhile is no judge. */
+    while (world_send(&w, 0, 0, 1, 1)) {
+        continue;
+    }
+    world_run(&w);
+    w.ahead_ms += 1500;
+    world_run(&w);
+    w.ahead_ms += 1900;
+    world_run(&w);
+    CHECK(world_link_info(&w, 0).sends);
+    CHECK(!world_stats(&w, 0).resets);
+    world_uninit(&w);
+    return true;
+}
+
 /* Two guests, several queues, of which links and bases have others. */
 static bool
 run_queues(void)
@@ -1427,6 +1506,7 @@ main(int argc, char *argv[])
         { "generations", run_generations },
         { "revoked", run_revoked },
         { "peer-leaves", run_peer_leaves },
+        { "takes-nothing", run_takes_nothing },
         { "queues", run_queues },
         { "classes", run_classes },
         { "offloads", run_offloads },

@@ -18,6 +18,14 @@
  * forbids them, they are refused at once. */
 #define DRAIN_MS 1500
 
+/* A guest that takes fewer packets than that of a ring, and not all there are,
+ * in NET_MAX_SILENCE_MS keeps whoever has more for it from sending anything
+ * else.  So nothing is sent to it by the link for a while, and until it has
+ * taken what there is: in ms, each time twice as much. */
+#define MIN_TAKEN 256
+#define MIN_PAUSE_MS 1000
+#define MAX_PAUSE_MS 64000
+
 /* What the base region says of a link. */
 struct entry {
     uint32_t id;
@@ -289,6 +297,75 @@ drain(struct net_link *link, int64_t now_ms)
                            && has_packets(link));
 }
 
+/* Looks at what the other guest has taken.  It can write over everything else
+ * in the link, so that the switch cannot know.  Returns true if it keeps us
+ * from sending, unless we have not looked for long. */
+static bool
+takes_too_little(struct net_link *link, int64_t now_ms)
+{
+    bool late = now_ms - link->looked_at > NET_MAX_SILENCE_MS / 2;
+    bool too_little = false;
+
+    for (uint32_t i = 0; i < link->region.layout.n_rings; i++) {
+        const struct vpci_ring_tx *tx = link->region.tx[i];
+        struct net_link_taken *taken = &link->taken[i];
+        uint32_t consumed = vpci_ring_said_consumed(tx);
+
+        if (late || consumed == vpci_ring_produced(tx)
+            || (int32_t) (consumed - taken->consumed) >= MIN_TAKEN) {
+            taken->consumed = consumed;
+            taken->at = now_ms;
+        }
+        too_little |= now_ms - taken->at > NET_MAX_SILENCE_MS;
+    }
+    link->looked_at = now_ms;
+    return too_little;
+}
+
+static bool
+all_is_taken(const struct net_link *link)
+{
+    const struct net_region *r = &link->region;
+
+    for (uint32_t i = 0; i < r->layout.n_rings; i++) {
+        const struct vpci_ring_tx *tx = r->tx[i];
+
+        if (vpci_ring_said_consumed(tx) != vpci_ring_produced(tx)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+begin_pause(struct net_link *link, int64_t now_ms)
+{
+    if (!link->pause_ms || now_ms - link->resume_at > MAX_PAUSE_MS) {
+        link->pause_ms = MIN_PAUSE_MS;
+    } else if (link->pause_ms < MAX_PAUSE_MS) {
+        link->pause_ms *= 2;
+    }
+    link->resume_at = now_ms + link->pause_ms;
+    link->is_stuck = true;
+}
+
+/* Finds out whether to send by a link.  To begin with that again while it runs
+ * could let packets overtake those that went through the switch meanwhile: so
+ * its guests meet anew, which the switch sees. */
+static void
+follow_taken(struct net_link *link, bool runs, int64_t now_ms)
+{
+    if (link->is_stuck && now_ms >= link->resume_at) {
+        if (!runs) {
+            link->is_stuck = false;
+        } else if (all_is_taken(link)) {
+            net_region_renew(&link->region);
+        }
+    } else if (runs && !link->is_stuck && takes_too_little(link, now_ms)) {
+        begin_pause(link, now_ms);
+    }
+}
+
 /* Runs the region of a link that no worker uses, or that need not stop. */
 static void
 run_link(struct vpci_net *net, struct net_link *link, int64_t now_ms)
@@ -304,8 +381,9 @@ run_link(struct vpci_net *net, struct net_link *link, int64_t now_ms)
         }
     }
     runs = net_region_run(r, now_ms) == VPCI_NET_RUNNING;
+    follow_taken(link, runs, now_ms);
     link->wants_receive = runs && net->n_queues;
-    link->wants_send = (link->wants_receive && !r->silent
+    link->wants_send = (link->wants_receive && !link->is_stuck && !r->silent
                         && vpci_device_peer(r->device));
 }
 

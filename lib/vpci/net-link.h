@@ -20,6 +20,13 @@
  * Threads: as vpci/net.h says.  The controller, which calls vpci_net_run(),
  * changes what workers use only between net_pause() and net_resume(). */
 
+/* What the other guest has taken of a ring. */
+struct net_link_taken {
+    uint32_t consumed;          /* Packets, as it said, */
+    int64_t at;                 /* at this time, in ms: enough since before, or
+                                 * all. */
+};
+
 struct net_link {
     struct net_region region;
     struct net_policy policy;
@@ -33,6 +40,13 @@ struct net_link {
     bool receives, wants_receive;
     bool sends, wants_send;
     int64_t drain_until;        /* It must stop, by then; 0: it need not. */
+
+    /* Whether the other guest takes what is sent to it. */
+    struct net_link_taken taken[VPCI_ABI_MAX_RINGS];
+    int64_t looked_at;          /* The last time that was looked at. */
+    bool is_stuck;              /* It does not; nothing is sent... */
+    int64_t resume_at;          /* ...until then at least, in ms, */
+    int64_t pause_ms;           /* which was so long. */
 
     uint32_t acceptances;       /* Their generation, as workers know. */
     struct net_link_counts tx, rx;  /* Of its place, when it came. */

@@ -62,7 +62,7 @@ drop_channel(struct net_region *r, bool says)
     }
     free(r->channel);
     r->channel = NULL;
-    r->begun = false;
+    r->begun = r->renews = false;
 }
 
 static void
@@ -168,12 +168,20 @@ must_disconnect(const struct net_region *r)
                 || (r->successor && vpci_device_is_open(r->successor))));
 }
 
+void
+net_region_renew(struct net_region *r)
+{
+    vpci_channel_end(r->channel);
+    net_region_inject_all(r);
+    r->renews = true;
+}
+
 bool
 net_region_must_stop(struct net_region *r)
 {
     run_device(r);
     r->leaves |= must_disconnect(r);
-    return (r->leaves || net_region_is_faulty(r)
+    return (r->leaves || r->renews || net_region_is_faulty(r)
             || (r->begun && vpci_channel_must_stop(r->channel)));
 }
 
@@ -383,20 +391,25 @@ find_header(struct net_region *r, int64_t now_ms)
     return make_channel(r, now_ms);
 }
 
-/* A worker has found a ring broken. */
+/* A worker has found a ring broken, or the channel is to begin anew. */
 static enum vpci_net_state
 begin_later(struct net_region *r, int64_t now_ms)
 {
     char text[200];
 
-    say(r, VPCI_NET_MEETING, EPROTO, "the other side has broken a ring: %s",
-        vpci_fault_format(&r->fault, text, sizeof text));
+    if (net_region_is_faulty(r)) {
+        say(r, VPCI_NET_MEETING, EPROTO,
+            "the other side has broken a ring: %s",
+            vpci_fault_format(&r->fault, text, sizeof text));
+        r->n_resets++;
+        forget_fault(r);
+    } else {
+        say(r, VPCI_NET_MEETING, 0, "it begins anew");
+    }
     vpci_channel_end(r->channel);
     net_region_inject_all(r);
-    r->begun = false;
+    r->begun = r->renews = false;
     r->begin_at = now_ms + RESET_PAUSE_MS;
-    r->n_resets++;
-    forget_fault(r);
     return r->state;
 }
 
@@ -463,7 +476,7 @@ net_region_run(struct net_region *r, int64_t now_ms)
     if (!r->gone) {
         r->retry_ms = MIN_RETRY_MS;
     }
-    if (net_region_is_faulty(r) && r->begun) {
+    if (r->begun && (r->renews || net_region_is_faulty(r))) {
         return begin_later(r, now_ms);
     }
     if (!r->begun && now_ms >= r->begin_at) {

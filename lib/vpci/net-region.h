@@ -72,6 +72,7 @@ struct net_region {
     uint32_t n_channels;        /* How many there have been. */
     bool begun;                 /* Its epoch is not 0. */
     bool silent;                /* The other side was, in the last look. */
+    bool renews;                /* It is to begin anew. */
     int64_t begin_at;           /* When to begin anew after a fault. */
 
     /* What workers have found to be wrong; atomic. */
@@ -87,6 +88,12 @@ void net_region_uninit(struct net_region *);
 /* The region's device is 'device', which belongs to it from now on.  There
  * must be none, or one that is not open. */
 void net_region_set_device(struct net_region *, struct vpci_device *device);
+
+/* The channel, which runs, is to begin anew.  The other side is told that we
+ * are not there any more: workers may receive what it has sent before that, and
+ * send nothing.  net_region_must_stop() returns true until net_region_run() is
+ * called. */
+void net_region_renew(struct net_region *);
 
 /* True if workers must stop before net_region_run() is called. */
 bool net_region_must_stop(struct net_region *);
