@@ -73,6 +73,7 @@ struct vpci_base {
     struct vpci_channel *channel;       /* Null if there is no guest. */
     bool resumed;               /* It is one of before. */
     enum vpci_channel_state state;
+    bool shut;                  /* The port was, in the last look. */
     char *problem;              /* Why there is no region, or null. */
     struct vpci_linker *linker;
 };
@@ -451,8 +452,8 @@ vpci_base_unregister(struct netdev_vpci *dev)
     free(base);
 }
 
-/* Lets the guest have links, or not any more, as the state of its channel
- * says. */
+/* Lets the guest have links, or not any more, as the states of its channel and
+ * of the port say. */
 static void
 update_linker(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
@@ -468,7 +469,7 @@ update_linker(struct netdev_vpci *dev)
         .control_fd = control_fd(base),
     };
 
-    if (base->state == VPCI_CHANNEL_RUNNING) {
+    if (base->state == VPCI_CHANNEL_RUNNING && !base->shut) {
         vpci_linker_start(base->linker, &guest);
     } else {
         vpci_linker_stop(base->linker);
@@ -496,16 +497,19 @@ vpci_base_run(struct netdev_vpci *dev)
 {
     struct vpci_base *base = dev->base;
     enum vpci_channel_state state;
+    bool shut;
 
     if (!base || !base->channel) {
         return;
     }
     ovs_mutex_lock(&dev->mutex);
     state = vpci_channel_run(base->channel, time_msec());
-    if (state != base->state) {
+    shut = vpci_shut_reason(dev) != NULL;
+    if (state != base->state || shut != base->shut) {
         vpci_rings_pause(dev);
         vpci_rings_stop_all(dev);
         base->state = state;
+        base->shut = shut;
         update_linker(dev);
         vpci_calls_reset(dev);
         vpci_rings_resume(dev);

@@ -147,6 +147,14 @@ show_region(const struct netdev_vpci *dev, struct ds *s)
 }
 
 static void
+show_shut(const struct netdev_vpci *dev, struct ds *s)
+{
+    if (vpci_shut_reason(dev)) {
+        ds_put_format(s, "  shut: %s\n", vpci_shut_reason(dev));
+    }
+}
+
+static void
 show_connection(const struct netdev_vpci *dev, struct ds *s)
     OVS_REQUIRES(dev->mutex)
 {
@@ -154,6 +162,7 @@ show_connection(const struct netdev_vpci *dev, struct ds *s)
 
     if (dev->config.mode == VPCI_MODE_IVSHMEM) {
         show_region(dev, s);
+        show_shut(dev, s);
         return;
     }
 
@@ -172,9 +181,7 @@ show_connection(const struct netdev_vpci *dev, struct ds *s)
                       dev->last_disconnect);
     }
     ds_put_char(s, '\n');
-    if (vpci_shut_reason(dev)) {
-        ds_put_format(s, "  shut: %s\n", vpci_shut_reason(dev));
-    }
+    show_shut(dev, s);
     if (conn && conn->refusal) {
         ds_put_format(s, "  refused: %s\n", conn->refusal);
     }

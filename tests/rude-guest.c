@@ -14,15 +14,18 @@
  *     lies         says of itself whatever comes to its mind
  *     other-version  says that the memory is of a later version
  *     takes-nothing  meets the other guest, and leaves its packets there
+ *     blocks       the same, and then asks the switch, whom it makes wait
  *
  * Prints what it was told of each, and how many packets it has received from
  * the switch. */
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -147,7 +150,7 @@ meet_link(struct rude_link *link)
         struct vpci_abi_header *h = link->memory;
 
         h->version = h->version_min = VPCI_LE16(VPCI_ABI_VERSION + 1);
-    } else if (does("takes-nothing")) {
+    } else if (does("takes-nothing") || does("blocks")) {
         begin_channel(link);
     }
 }
@@ -179,6 +182,26 @@ lie(const struct rude_link *link)
     vpci_store32(&own->heartbeat, rand());
 }
 
+/* Asks the switch something, and makes it wait when it tells us of the
+ * answer. */
+static void
+block(void)
+{
+    struct vpci_device *device = net->base.device;
+    struct vpci_net_port port;
+
+    for (unsigned int i = 0; i < vpci_device_n_signals(device); i++) {
+        int fd = vpci_signal_fd(vpci_device_signal(device, i));
+        eventfd_t value;
+
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        eventfd_read(fd, &value);
+        eventfd_write(fd, UINT64_MAX - 1);
+        fcntl(fd, F_SETFL, 0);
+    }
+    vpci_net_get_port(net, &port);
+}
+
 /* Does what is due with link 'i', of which the switch says '*abi'. */
 static void
 run_link(struct rude_link *link, const struct vpci_abi_link *abi)
@@ -201,8 +224,10 @@ run_link(struct rude_link *link, const struct vpci_abi_link *abi)
     }
     if (link->memory && does("lies")) {
         lie(link);
-    } else if (link->channel) {
-        vpci_channel_run(link->channel, now_ms());
+    } else if (link->channel
+               && (vpci_channel_run(link->channel, now_ms())
+                   == VPCI_CHANNEL_RUNNING) && does("blocks")) {
+        block();
     }
 }
 
