@@ -29,8 +29,10 @@
 #define OFF_MS 70
 #define PATIENCE_MS 1000
 
-/* What a guest can have received in a millisecond, at most. */
+/* What a guest can have received by a link in a millisecond, at most, and how
+ * many of these may come in late. */
 #define MAX_PACKETS_PER_MS 300000
+#define MAX_LATE_MS 10
 
 /* What must not be before a generation of hints has come. */
 #define GENERATION_BITS 31
@@ -39,7 +41,9 @@ int
 vpci_way_init(struct vpci_way *way, struct vpci_link *link, unsigned int from)
     OVS_REQUIRES(links_mutex)
 {
-    *way = (struct vpci_way) { .link = link, .from = from };
+    *way = (struct vpci_way) {
+        .link = link, .from = from, .budget_at = time_msec(),
+    };
     ovs_list_init(&way->flows);
     way->acceptances = vpci_steer_create(VPCI_LINK_ENTRIES, 1);
     return way->acceptances ? 0 : ENOMEM;
@@ -130,7 +134,7 @@ read_counter(const struct vpci_linker *to, uint32_t queue, uint32_t counter,
 
 /* Forgets what was counted before 'lf' got its counter. */
 static void
-start_counting(struct vpci_link_flow *lf, long long int now)
+start_counting(struct vpci_link_flow *lf)
 {
     const struct vpci_linker *to = vpci_way_receiver(lf->way);
 
@@ -140,7 +144,20 @@ start_counting(struct vpci_link_flow *lf, long long int now)
         read_counter(to, q, lf->counter, &lf->seen[q].packets,
                      &lf->seen[q].bytes, &tcp_flags);
     }
-    lf->seen_at = now;
+}
+
+/* Returns how many packets the receiver can have received by 'way' and not
+ * said so. */
+static uint64_t *
+get_budget(struct vpci_way *way, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    if (now > way->budget_at) {
+        way->budget = (MIN(way->budget, MAX_LATE_MS * MAX_PACKETS_PER_MS)
+                       + (now - way->budget_at) * MAX_PACKETS_PER_MS);
+        way->budget_at = now;
+    }
+    return &way->budget;
 }
 
 /* What has been added to 'old', if 'new' can be believed. */
@@ -162,9 +179,10 @@ min_len(const struct vpci_link_flow *lf)
 static void
 read_growth(struct vpci_link_flow *lf, long long int now,
             struct vpci_steer_stats *sum)
+    OVS_REQUIRES(links_mutex)
 {
     const struct vpci_linker *to = vpci_way_receiver(lf->way);
-    uint64_t limit = (now - lf->seen_at + 10) * MAX_PACKETS_PER_MS;
+    uint64_t *budget = get_budget(lf->way, now);
     uint64_t n = 0, bytes = 0;
 
     for (uint32_t q = 0; q < to->guest.layout->shape.n_queues; q++) {
@@ -175,14 +193,14 @@ read_growth(struct vpci_link_flow *lf, long long int now,
         if (packets == lf->seen[q].packets) {
             continue;
         }
-        n += MIN(growth(lf->seen[q].packets, packets), limit);
+        n += MIN(growth(lf->seen[q].packets, packets), *budget);
         bytes += growth(lf->seen[q].bytes, q_bytes);
         lf->seen[q].packets = packets;
         lf->seen[q].bytes = q_bytes;
         sum->tcp_flags |= tcp_flags & OVS_BE16_MAX;
     }
-    n = MIN(n, limit);
-    lf->seen_at = now;
+    n = MIN(n, *budget);
+    *budget -= n;
     sum->packets += n;
     sum->bytes += MIN(MAX(bytes, n * min_len(lf)), n * VPCI_ABI_MAX_LEN);
 }
@@ -563,7 +581,7 @@ start(struct vpci_way *way, enum vpci_move move, long long int now)
 
 /* Returns false if that is not possible. */
 static bool
-insert_acceptance(struct vpci_link_flow *lf, long long int now)
+insert_acceptance(struct vpci_link_flow *lf)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_linker *to = vpci_way_receiver(lf->way);
@@ -579,7 +597,7 @@ insert_acceptance(struct vpci_link_flow *lf, long long int now)
         lf->acceptance = VPCI_STEER_NONE;
         return false;
     }
-    start_counting(lf, now);
+    start_counting(lf);
     write_edits(lf);
     return true;
 }
@@ -612,7 +630,7 @@ start_on(struct vpci_way *way, struct vpci_offload *o, long long int now)
     struct vpci_link_flow *lf;
 
     LIST_FOR_EACH_SAFE (lf, node, &way->flows) {
-        if (lf->joins && !lf->changed_at && !insert_acceptance(lf, now)) {
+        if (lf->joins && !lf->changed_at && !insert_acceptance(lf)) {
             free_flow(lf, o);
         }
     }

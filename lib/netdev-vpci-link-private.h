@@ -96,6 +96,11 @@ struct vpci_way {
     long long int taken_at[VPCI_ABI_MAX_RINGS];
     bool is_stuck;              /* It does not go on in one of them. */
 
+    /* Packets that the receiver may say it has received, with what it could
+     * have, of all megaflows, until then, in ms. */
+    uint64_t budget;
+    long long int budget_at;
+
     uint64_t packets;
     uint64_t bytes;
     uint64_t n_moves;
@@ -123,7 +128,6 @@ struct vpci_link_flow {
         uint64_t packets;
         uint64_t bytes;
     } seen[VPCI_MAX_QUEUE_PAIRS];
-    long long int seen_at;
 };
 
 enum vpci_link_state {

@@ -15,6 +15,7 @@
  *     other-version  says that the memory is of a later version
  *     takes-nothing  meets the other guest, and leaves its packets there
  *     blocks       the same, and then asks the switch, whom it makes wait
+ *     boasts       the same, and says that it has taken more than can be
  *
  * Prints what it was told of each, and how many packets it has received from
  * the switch. */
@@ -150,7 +151,7 @@ meet_link(struct rude_link *link)
         struct vpci_abi_header *h = link->memory;
 
         h->version = h->version_min = VPCI_LE16(VPCI_ABI_VERSION + 1);
-    } else if (does("takes-nothing") || does("blocks")) {
+    } else if (does("takes-nothing") || does("blocks") || does("boasts")) {
         begin_channel(link);
     }
 }
@@ -202,6 +203,20 @@ block(void)
     vpci_net_get_port(net, &port);
 }
 
+/* Says that we have received this or that. */
+static void
+boast(void)
+{
+    const struct net_region *base = &net->base;
+
+    for (uint32_t i = 0; i < base->layout.shape.n_entries; i++) {
+        struct vpci_abi_flow_count *c
+            = vpci_layout_flow_count(&base->layout, base->base, 0, i);
+
+        vpci_store64(&c->packets, vpci_load64(&c->packets) + (1 << 30));
+    }
+}
+
 /* Does what is due with link 'i', of which the switch says '*abi'. */
 static void
 run_link(struct rude_link *link, const struct vpci_abi_link *abi)
@@ -226,8 +241,12 @@ run_link(struct rude_link *link, const struct vpci_abi_link *abi)
         lie(link);
     } else if (link->channel
                && (vpci_channel_run(link->channel, now_ms())
-                   == VPCI_CHANNEL_RUNNING) && does("blocks")) {
-        block();
+                   == VPCI_CHANNEL_RUNNING)) {
+        if (does("blocks")) {
+            block();
+        } else if (does("boasts")) {
+            boast();
+        }
     }
 }
 
