@@ -327,9 +327,9 @@ guest_came(struct vpci_region_user *user, const struct vpci_keeper_peer_up *up,
     if (!known) {
         open_channel(dev);
         dev->n_connects++;
-        VLOG_INFO("%s: a guest has come: process %"PRIu32" of user %"PRIu32
-                  ", ivshmem id %"PRIu32, vpci_name(dev), up->pid, up->uid,
-                  up->peer);
+        VLOG_INFO_RL(&dev->rl, "%s: a guest has come: process %"PRIu32
+                     " of user %"PRIu32", ivshmem id %"PRIu32, vpci_name(dev),
+                     up->pid, up->uid, up->peer);
     }
     vpci_rings_resume(dev);
     vpci_changed(dev);
@@ -344,7 +344,8 @@ guest_left(struct vpci_region_user *user, const char *why)
 
     ovs_mutex_lock(&dev->mutex);
     if (base->has_guest) {
-        VLOG_INFO("%s: the guest has left: %s", vpci_name(dev), why);
+        VLOG_INFO_RL(&dev->rl, "%s: the guest has left: %s", vpci_name(dev),
+                     why);
         free(dev->last_disconnect);
         dev->last_disconnect = xstrdup(why);
         vpci_rings_pause(dev);

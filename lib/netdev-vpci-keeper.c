@@ -27,6 +27,10 @@ static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 20);
 
 #define RETRY_MS 1000
 
+/* Messages in one turn of the main loop: guests that come and go all the time
+ * make some all the time. */
+#define MAX_MESSAGES 64
+
 /* How long a region that nobody uses is kept: a switch that ends has closed
  * all ports first, and one that begins has yet to open them. */
 #define LINGER_MS 1000
@@ -450,14 +454,14 @@ close_fds(struct vpci_keeper_msg *msg)
     }
 }
 
-/* Receives all that has come. */
+/* Receives what has come. */
 static void
 receive(void)
 {
     char why[VPCI_KEEPER_TEXT_SIZE];
     struct vpci_keeper_msg msg;
 
-    while (sock >= 0) {
+    for (int i = 0; sock >= 0 && i < MAX_MESSAGES; i++) {
         int error = vpci_keeper_recv(sock, VPCI_KEEPER_SIDE_SWITCH, &msg,
                                      why);
 
