@@ -138,12 +138,14 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-filter.c \
 	lib/netdev-vpci-keeper.c \
 	lib/netdev-vpci-keeper.h \
+	lib/netdev-vpci-link-count.c \
 	lib/netdev-vpci-link-edit.c \
 	lib/netdev-vpci-link-edit.h \
 	lib/netdev-vpci-link-life.c \
 	lib/netdev-vpci-link-move.c \
 	lib/netdev-vpci-link-private.h \
 	lib/netdev-vpci-link-show.c \
+	lib/netdev-vpci-link-wait.c \
 	lib/netdev-vpci-link.c \
 	lib/netdev-vpci-link.h \
 	lib/netdev-vpci-match.c \

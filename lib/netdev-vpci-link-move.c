@@ -15,12 +15,9 @@
 
 #include "netdev-vpci-link-private.h"
 
-#include <rte_cycles.h>
-
 #include "bitmap.h"
 #include "netdev-vpci-actions.h"
 #include "timeval.h"
-#include "vpci/ring.h"
 
 /* How long a move may take, at most, before it is finished anyway: in ms.  A
  * change of policy takes a move that is under way, and one of its own. */
@@ -28,14 +25,6 @@
 #define ON_MS_IF_OTHERS_LEAVE 20
 #define OFF_MS 70
 #define PATIENCE_MS 1000
-
-/* What a guest can have received by a link in a millisecond, at most, and how
- * many of these may come in late. */
-#define MAX_PACKETS_PER_MS 300000
-#define MAX_LATE_MS 10
-
-/* What must not be before a generation of hints has come. */
-#define GENERATION_BITS 31
 
 int
 vpci_way_init(struct vpci_way *way, struct vpci_link *link, unsigned int from)
@@ -117,178 +106,6 @@ vpci_way_leave(struct vpci_way *way)
     way->all_leave = true;
 }
 
-/* Counters. */
-
-/* What the guest says of a counter, of one queue. */
-static void
-read_counter(const struct vpci_linker *to, uint32_t queue, uint32_t counter,
-             uint64_t *packets, uint64_t *bytes, uint16_t *tcp_flags)
-{
-    const struct vpci_abi_flow_count *c = vpci_layout_flow_count(
-        to->guest.layout, to->guest.memory, queue, counter);
-
-    *packets = vpci_load64(&c->packets);
-    *bytes = vpci_load64(&c->bytes);
-    *tcp_flags = vpci_load64(&c->tcp_flags);
-}
-
-/* Forgets what was counted before 'lf' got its counter. */
-static void
-start_counting(struct vpci_link_flow *lf)
-{
-    const struct vpci_linker *to = vpci_way_receiver(lf->way);
-
-    for (uint32_t q = 0; q < to->guest.layout->shape.n_queues; q++) {
-        uint16_t tcp_flags;
-
-        read_counter(to, q, lf->counter, &lf->seen[q].packets,
-                     &lf->seen[q].bytes, &tcp_flags);
-    }
-}
-
-/* Returns how many packets the receiver can have received by 'way' and not
- * said so. */
-static uint64_t *
-get_budget(struct vpci_way *way, long long int now)
-    OVS_REQUIRES(links_mutex)
-{
-    if (now > way->budget_at) {
-        way->budget = (MIN(way->budget, MAX_LATE_MS * MAX_PACKETS_PER_MS)
-                       + (now - way->budget_at) * MAX_PACKETS_PER_MS);
-        way->budget_at = now;
-    }
-    return &way->budget;
-}
-
-/* What has been added to 'old', if 'new' can be believed. */
-static uint64_t
-growth(uint64_t old, uint64_t new)
-{
-    return new >= old ? new - old : new;
-}
-
-/* Bytes of the shortest packet of 'lf': it has the tags that it loses. */
-static uint64_t
-min_len(const struct vpci_link_flow *lf)
-{
-    return ETH_HEADER_LEN + MAX(-lf->edits.growth, 0);
-}
-
-/* Adds what the receiver has counted for 'lf' since it was asked last, as far
- * as that is possible, to '*sum'. */
-static void
-read_growth(struct vpci_link_flow *lf, long long int now,
-            struct vpci_steer_stats *sum)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *to = vpci_way_receiver(lf->way);
-    uint64_t *budget = get_budget(lf->way, now);
-    uint64_t n = 0, bytes = 0;
-
-    for (uint32_t q = 0; q < to->guest.layout->shape.n_queues; q++) {
-        uint64_t packets, q_bytes;
-        uint16_t tcp_flags;
-
-        read_counter(to, q, lf->counter, &packets, &q_bytes, &tcp_flags);
-        if (packets == lf->seen[q].packets) {
-            continue;
-        }
-        n += MIN(growth(lf->seen[q].packets, packets), *budget);
-        bytes += growth(lf->seen[q].bytes, q_bytes);
-        lf->seen[q].packets = packets;
-        lf->seen[q].bytes = q_bytes;
-        sum->tcp_flags |= tcp_flags & OVS_BE16_MAX;
-    }
-    n = MIN(n, *budget);
-    *budget -= n;
-    sum->packets += n;
-    sum->bytes += MIN(MAX(bytes, n * min_len(lf)), n * VPCI_ABI_MAX_LEN);
-}
-
-static void
-add_atomic(uint64_t *counter, uint64_t n)
-{
-    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
-/* Adds 'new' to what is known of 'flow', with the mutex of its offload. */
-static void
-add_to_flow(struct vpci_flow *flow, const struct vpci_steer_stats *new)
-{
-    flow->linked.packets += new->packets;
-    flow->linked.bytes += new->bytes;
-    flow->linked.tcp_flags |= new->tcp_flags;
-    flow->linked.used = rte_get_tsc_cycles();
-}
-
-/* Counts 'new' for the ports.  At the second one, packets have become longer
- * by 'growth' bytes each. */
-static void
-count_ports(struct vpci_way *way, const struct vpci_steer_stats *new,
-            int growth, long long int now)
-    OVS_REQUIRES(links_mutex)
-{
-    struct vpci_linked *from = &vpci_way_sender(way)->dev->linked;
-    struct vpci_linked *to = &vpci_way_receiver(way)->dev->linked;
-
-    way->packets += new->packets;
-    way->bytes += new->bytes;
-    way->link->pair->used_at = now;
-    add_atomic(&from->rx_packets, new->packets);
-    add_atomic(&from->rx_bytes, new->bytes);
-    add_atomic(&to->tx_packets, new->packets);
-    add_atomic(&to->tx_bytes, new->bytes + growth * (int64_t) new->packets);
-}
-
-/* Counts 'new' for the megaflow of 'lf' or, if that has gone, for what comes
- * in its place. */
-static void
-credit(struct vpci_offload *o, const struct vpci_link_flow *lf,
-       const struct vpci_steer_stats *new)
-    OVS_REQUIRES(o->mutex)
-{
-    if (lf->flow) {
-        add_to_flow(lf->flow, new);
-    } else {
-        vpci_residue_add(o, &lf->mask, &lf->key, new);
-    }
-}
-
-/* Counts for 'lf', of the offload 'o' or of none. */
-static void
-count_flow(struct vpci_link_flow *lf, struct vpci_offload *o,
-           long long int now)
-    OVS_REQUIRES(links_mutex)
-{
-    struct vpci_way *way = lf->way;
-    struct vpci_steer_stats new = { .packets = 0 };
-
-    if (lf->counter == VPCI_STEER_NONE || !vpci_way_receiver(way)->runs) {
-        return;
-    }
-    read_growth(lf, now, &new);
-    if (!new.packets) {
-        return;
-    }
-    count_ports(way, &new, lf->edits.growth, now);
-    if (o) {
-        ovs_mutex_lock(&o->mutex);
-        credit(o, lf, &new);
-        ovs_mutex_unlock(&o->mutex);
-    }
-}
-
-static void
-count(struct vpci_way *way, struct vpci_offload *o, long long int now)
-    OVS_REQUIRES(links_mutex)
-{
-    struct vpci_link_flow *lf;
-
-    LIST_FOR_EACH (lf, node, &way->flows) {
-        count_flow(lf, o, now);
-    }
-}
-
 /* What guests are told. */
 
 static void
@@ -363,201 +180,6 @@ free_flow(struct vpci_link_flow *lf, struct vpci_offload *o)
     free(lf);
 }
 
-/* Who waits for whom. */
-
-/* True if the guest at end 'i' of the link can be waited for. */
-static bool
-is_there(const struct vpci_way *way, unsigned int i)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_link_end *end = &way->link->ends[i];
-
-    return end->linker->runs && end->connected;
-}
-
-static bool
-has_come(uint32_t number, uint32_t mark)
-{
-    return (int32_t) (number - mark) >= 0;
-}
-
-/* True if all queues of the sender follow the hints of 'way'. */
-static bool
-hints_are_followed(const struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *from = vpci_way_sender(way);
-
-    for (uint32_t q = 0; q < from->n_queues; q++) {
-        uint32_t said = vpci_load32_acquire(
-            &vpci_layout_queue(from->guest.layout, from->guest.memory,
-                               q)->hints);
-        uint32_t distance = (said - way->generation) << (32 - GENERATION_BITS);
-
-        if ((int32_t) distance < 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The switch: */
-
-static void
-mark_switch(struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *from = vpci_way_sender(way);
-
-    for (uint32_t i = 0; i < from->guest.layout->n_rings; i++) {
-        way->marks[i]
-            = vpci_ring_offered(vpci_channel_rx(from->guest.channel, i));
-    }
-    memset(way->passed, false, sizeof way->passed);
-    memset(way->polls, 0, sizeof way->polls);
-    way->hold_until = 0;
-}
-
-/* True if everything that came before the marks in 'queue' has been dealt
- * with: what was received in one poll has been, by the end of the next. */
-static bool
-has_passed_queue(struct vpci_way *way, uint32_t queue)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *from = vpci_way_sender(way);
-    uint32_t n_classes = from->guest.layout->shape.n_classes;
-    const struct vpci_rxq *rxq = &from->dev->rxqs[queue];
-    uint64_t n_polls = __atomic_load_n(&rxq->n_polls, __ATOMIC_ACQUIRE);
-
-    for (uint32_t i = queue * n_classes; i < (queue + 1) * n_classes; i++) {
-        struct vpci_ring_rx *rx = vpci_channel_rx(from->guest.channel, i);
-
-        if (!has_come(vpci_ring_taken(rx), way->marks[i])
-            && !vpci_ring_rx_fault(rx)) {
-            return false;
-        }
-    }
-    if (!way->polls[queue]) {
-        way->polls[queue] = n_polls + 2;
-    }
-    return (n_polls >= way->polls[queue]
-            || !__atomic_load_n(&rxq->running, __ATOMIC_RELAXED));
-}
-
-static bool
-has_passed_switch(struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    uint64_t now = rte_get_tsc_cycles();
-
-    for (uint32_t q = 0; q < vpci_way_sender(way)->n_queues; q++) {
-        way->passed[q] = way->passed[q] || has_passed_queue(way, q);
-        if (!way->passed[q]) {
-            return false;
-        }
-    }
-    if (!way->hold_until) {
-        way->hold_until = now + 2 * vpci_datapath_hold_cycles(now);
-    }
-    return now >= way->hold_until;
-}
-
-/* The receiver, of what comes from the switch: */
-
-static void
-mark_receiver(struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *to = vpci_way_receiver(way);
-
-    for (uint32_t i = 0; i < to->guest.layout->n_rings; i++) {
-        way->marks[i]
-            = vpci_ring_produced(vpci_channel_tx(to->guest.channel, i));
-    }
-}
-
-static bool
-receiver_has_taken(const struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *to = vpci_way_receiver(way);
-
-    for (uint32_t i = 0; i < to->guest.layout->n_rings; i++) {
-        struct vpci_ring_tx *tx = vpci_channel_tx(to->guest.channel, i);
-
-        if (!has_come(vpci_ring_said_consumed(tx), way->marks[i])
-            && !vpci_ring_tx_fault(tx)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The receiver, of what comes by the link.  The numbers are what guests say:
- * they spoil nothing but the order, or the end, of what they send to each
- * other. */
-
-static void
-get_link_ring(const struct vpci_way *way, uint32_t i,
-              struct vpci_ring_memory *memory)
-{
-    vpci_layout_ring(&way->link->layout, way->link->memory, way->from, i,
-                     memory);
-}
-
-static void
-mark_link(struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    for (uint32_t i = 0; i < way->link->layout.n_rings; i++) {
-        struct vpci_ring_memory memory;
-
-        get_link_ring(way, i, &memory);
-        way->marks[i] = vpci_load32_acquire(&memory.producer->produced);
-    }
-}
-
-static bool
-link_is_taken(const struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    for (uint32_t i = 0; i < way->link->layout.n_rings; i++) {
-        struct vpci_ring_memory memory;
-
-        get_link_ring(way, i, &memory);
-        if (!has_come(vpci_load32_acquire(&memory.consumer->consumed),
-                      way->marks[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Finds out whether the receiver takes what there is.  While a move goes on it
- * may have to wait. */
-static void
-watch_receiver(struct vpci_way *way, long long int now)
-    OVS_REQUIRES(links_mutex)
-{
-    way->is_stuck = false;
-    for (uint32_t i = 0; i < way->link->layout.n_rings; i++) {
-        struct vpci_ring_memory memory;
-        uint32_t consumed, produced;
-
-        get_link_ring(way, i, &memory);
-        consumed = vpci_load32_acquire(&memory.consumer->consumed);
-        produced = vpci_load32_acquire(&memory.producer->produced);
-        if (consumed == produced || consumed != way->consumed[i]
-            || way->move == VPCI_MOVE_ON_HINTS
-            || way->move == VPCI_MOVE_ON_SWITCH
-            || way->move == VPCI_MOVE_ON_GUEST) {
-            way->consumed[i] = consumed;
-            way->taken_at[i] = now;
-        }
-        way->is_stuck |= now - way->taken_at[i] > VPCI_SILENCE_MS;
-    }
-}
-
 /* Moves. */
 
 static uint32_t
@@ -597,7 +219,7 @@ insert_acceptance(struct vpci_link_flow *lf)
         lf->acceptance = VPCI_STEER_NONE;
         return false;
     }
-    start_counting(lf);
+    vpci_link_flow_start_counting(lf);
     write_edits(lf);
     return true;
 }
@@ -695,7 +317,7 @@ finish_off(struct vpci_way *way, struct vpci_offload *o, long long int now)
     publish_acceptances(way);
     LIST_FOR_EACH_SAFE (lf, node, &way->flows) {
         if (lf->leaves) {
-            count_flow(lf, o, now);
+            vpci_link_flow_count(lf, o, now);
             free_flow(lf, o);
         }
     }
@@ -710,42 +332,47 @@ step(struct vpci_way *way, struct vpci_offload *o, long long int now)
 {
     switch (way->move) {
     case VPCI_MOVE_ON_HINTS:
-        if (is_there(way, way->from) && !hints_are_followed(way)) {
+        if (vpci_way_has_guest(way, way->from)
+            && !vpci_way_follows_hints(way)) {
             return false;
         }
-        if (is_there(way, way->from)) {
-            mark_switch(way);
+        if (vpci_way_has_guest(way, way->from)) {
+            vpci_way_mark_switch(way);
         }
         way->move = VPCI_MOVE_ON_SWITCH;
         return true;
 
     case VPCI_MOVE_ON_SWITCH:
-        if (is_there(way, way->from) && !has_passed_switch(way)) {
+        if (vpci_way_has_guest(way, way->from)
+            && !vpci_way_has_passed_switch(way)) {
             return false;
         }
-        if (is_there(way, !way->from)) {
-            mark_receiver(way);
+        if (vpci_way_has_guest(way, !way->from)) {
+            vpci_way_mark_receiver(way);
         }
         way->move = VPCI_MOVE_ON_GUEST;
         return true;
 
     case VPCI_MOVE_ON_GUEST:
-        if (is_there(way, !way->from) && !receiver_has_taken(way)) {
+        if (vpci_way_has_guest(way, !way->from)
+            && !vpci_way_receiver_has_taken(way)) {
             return false;
         }
         finish_on(way);
         return true;
 
     case VPCI_MOVE_OFF_HINTS:
-        if (is_there(way, way->from) && !hints_are_followed(way)) {
+        if (vpci_way_has_guest(way, way->from)
+            && !vpci_way_follows_hints(way)) {
             return false;
         }
-        mark_link(way);
+        vpci_way_mark_link(way);
         way->move = VPCI_MOVE_OFF_GUEST;
         return true;
 
     case VPCI_MOVE_OFF_GUEST:
-        if (is_there(way, !way->from) && !link_is_taken(way)) {
+        if (vpci_way_has_guest(way, !way->from)
+            && !vpci_way_link_is_taken(way)) {
             return false;
         }
         finish_off(way, o, now);
@@ -871,13 +498,6 @@ find_moves(const struct vpci_way *way, bool *leave, bool *join)
 }
 
 void
-vpci_way_count(struct vpci_way *way, long long int now)
-    OVS_REQUIRES(links_mutex)
-{
-    count(way, vpci_offload_get(&vpci_way_sender(way)->dev->up), now);
-}
-
-void
 vpci_way_clear(struct vpci_way *way)
     OVS_REQUIRES(links_mutex)
 {
@@ -898,7 +518,7 @@ vpci_way_run(struct vpci_way *way, long long int now)
     struct vpci_offload *o = vpci_offload_get(&vpci_way_sender(way)->dev->up);
     bool leave, join;
 
-    watch_receiver(way, now);
+    vpci_way_watch_receiver(way, now);
     if (vpci_way_is_empty(way)) {
         way->all_leave = false;
         return false;
@@ -919,6 +539,6 @@ vpci_way_run(struct vpci_way *way, long long int now)
     } else if (way->move == VPCI_MOVE_NONE && join) {
         start_on(way, o, now);
     }
-    count(way, o, now);
+    vpci_way_count(way, now);
     return way->move != VPCI_MOVE_NONE && now >= way->patient_until;
 }

@@ -290,15 +290,59 @@ void vpci_way_add(struct vpci_way *way, struct vpci_offload *o,
 /* All leave. */
 void vpci_way_leave(struct vpci_way *) OVS_REQUIRES(links_mutex);
 
-/* Counts what the receiver has counted. */
-void vpci_way_count(struct vpci_way *, long long int now)
-    OVS_REQUIRES(links_mutex);
-
 /* Forgets all of them at once. */
 void vpci_way_clear(struct vpci_way *) OVS_REQUIRES(links_mutex);
 
 /* Moves megaflows, and counts.  Returns true if a move is under way. */
 bool vpci_way_run(struct vpci_way *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* netdev-vpci-link-count.c */
+
+/* Forgets what was counted before 'lf' got its counter. */
+void vpci_link_flow_start_counting(struct vpci_link_flow *lf);
+
+/* Counts what the receiver has counted for 'lf', of the offload 'o' or of
+ * none, until 'now', in ms. */
+void vpci_link_flow_count(struct vpci_link_flow *lf, struct vpci_offload *o,
+                          long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* Does so for all. */
+void vpci_way_count(struct vpci_way *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* netdev-vpci-link-wait.c
+ *
+ * What is marked replaces what was marked before. */
+
+/* True if the guest at end 'i' of the link can be waited for. */
+bool vpci_way_has_guest(const struct vpci_way *, unsigned int i)
+    OVS_REQUIRES(links_mutex);
+
+/* True if all queues of the sender, which is there, follow the hints. */
+bool vpci_way_follows_hints(const struct vpci_way *)
+    OVS_REQUIRES(links_mutex);
+
+/* Marks what the sender, which is there, has for the switch now; returns true
+ * if the switch has passed that on. */
+void vpci_way_mark_switch(struct vpci_way *) OVS_REQUIRES(links_mutex);
+bool vpci_way_has_passed_switch(struct vpci_way *) OVS_REQUIRES(links_mutex);
+
+/* Marks what the switch has for the receiver, which is there; returns true if
+ * it has taken that. */
+void vpci_way_mark_receiver(struct vpci_way *) OVS_REQUIRES(links_mutex);
+bool vpci_way_receiver_has_taken(const struct vpci_way *)
+    OVS_REQUIRES(links_mutex);
+
+/* Marks what is in the link; returns true if the receiver has taken that. */
+void vpci_way_mark_link(struct vpci_way *) OVS_REQUIRES(links_mutex);
+bool vpci_way_link_is_taken(const struct vpci_way *)
+    OVS_REQUIRES(links_mutex);
+
+/* Finds out whether the receiver takes what is in the link.  While a move goes
+ * on it may have to wait. */
+void vpci_way_watch_receiver(struct vpci_way *, long long int now)
     OVS_REQUIRES(links_mutex);
 
 #endif /* netdev-vpci-link-private.h */
