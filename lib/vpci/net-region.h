@@ -90,9 +90,9 @@ void net_region_uninit(struct net_region *);
 void net_region_set_device(struct net_region *, struct vpci_device *device);
 
 /* The channel, which runs, is to begin anew.  The other side is told that we
- * are not there any more: workers may receive what it has sent before that, and
- * send nothing.  net_region_must_stop() returns true until net_region_run() is
- * called. */
+ * are not there any more: workers may receive what it has sent before that,
+ * and send nothing.  net_region_must_stop() returns true until
+ * net_region_run() is called. */
 void net_region_renew(struct net_region *);
 
 /* True if workers must stop before net_region_run() is called. */
