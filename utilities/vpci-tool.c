@@ -558,6 +558,42 @@ ping(const struct tool *t)
     return error ? -1 : (tool_now_ns() - start) / 1e6;
 }
 
+/* Prints 's', which has no control characters, as JSON has strings. */
+static void
+print_json_string(const char *s)
+{
+    putchar('"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') {
+            putchar('\\');
+        }
+        putchar(*s);
+    }
+    putchar('"');
+}
+
+static void
+print_port_as_json(const struct vpci_net_port *port, double ms)
+{
+    printf("{\"kind\": \"port\", \"port\": ");
+    print_json_string(port->name);
+    printf(", \"mtu\": %u, \"admin_up\": %s, \"link_up\": %s, \"classes\": %u"
+           ", \"switch\": ", port->mtu, port->admin_up ? "true" : "false",
+           port->link_up ? "true" : "false", port->n_classes);
+    print_json_string(port->software);
+    printf(", \"answer_ms\": %.3f}\n", ms);
+}
+
+static void
+print_port(const struct vpci_net_port *port, double ms)
+{
+    printf("port: %s\nMTU: %u\nadmin state: %s\nlink state: %s\n"
+           "classes: %u\nswitch: %s\nanswers in: %.3f ms\n",
+           port->name, port->mtu, port->admin_up ? "up" : "down",
+           port->link_up ? "up" : "down", port->n_classes, port->software,
+           ms);
+}
+
 /* Prints what the switch says of the port and of itself, and ends the
  * process. */
 static void __attribute__((noreturn))
@@ -571,12 +607,10 @@ print_port_info(struct tool *t)
     if (t->failed) {
         fprintf(stderr, "%s: %s: the switch does not say: %s\n", t->name,
                 t->address, strerror(error ? error : ETIMEDOUT));
+    } else if (t->json) {
+        print_port_as_json(&port, ms);
     } else {
-        printf("port: %s\nMTU: %u\nadmin state: %s\nlink state: %s\n"
-               "classes: %u\nswitch: %s\nanswers in: %.3f ms\n",
-               port.name, port.mtu, port.admin_up ? "up" : "down",
-               port.link_up ? "up" : "down", port.n_classes, port.software,
-               ms);
+        print_port(&port, ms);
     }
     exit(tool_close(t));
 }
