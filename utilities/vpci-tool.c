@@ -672,7 +672,7 @@ tool_goes_on(struct tool *t, uint64_t n)
 {
     int64_t now = tool_now_ns();
 
-    return (!interrupted && (!t->count || n < t->count)
+    return (!interrupted && !t->output_error && (!t->count || n < t->count)
             && (t->duration <= 0 || now - t->start_ns < t->duration * NS)
             && has_carrier(t, now));
 }
@@ -707,12 +707,27 @@ tool_wants_report(struct tool *t)
     return true;
 }
 
-void
-tool_report(const struct tool *t, const char *kind,
-            const struct tool_field fields[], unsigned int n)
+/* Notes if what was printed goes nowhere.  Who has closed standard output does
+ * not want it; somebody who has seen enough wants us to end. */
+static void
+check_output(struct tool *t)
 {
-    FILE *out = t->output ? t->output : stdout;
+    if (t->output || t->output_error
+        || (!fflush(stdout) && !ferror(stdout)) || errno == EBADF) {
+        return;
+    }
+    t->output_error = errno ? errno : EIO;
+    if (t->output_error != EPIPE) {
+        fprintf(stderr, "%s: cannot write to standard output: %s\n", t->name,
+                strerror(t->output_error));
+        t->failed = true;
+    }
+}
 
+static void
+print_report(const struct tool *t, FILE *out, const char *kind,
+             const struct tool_field fields[], unsigned int n)
+{
     if (t->json) {
         fprintf(out, "{\"kind\": \"%s\", \"seconds\": %.3f", kind,
                 tool_seconds(t));
@@ -730,6 +745,15 @@ tool_report(const struct tool *t, const char *kind,
                 fields[i].value);
     }
     fprintf(out, "\n");
+}
+
+void
+tool_report(struct tool *t, const char *kind,
+            const struct tool_field fields[], unsigned int n)
+{
+    errno = 0;
+    print_report(t, t->output ? t->output : stdout, kind, fields, n);
+    check_output(t);
 }
 
 int

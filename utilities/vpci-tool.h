@@ -55,6 +55,8 @@ struct tool {
     uint8_t mac[6];
 
     FILE *output;               /* Where reports go; null: stdout. */
+    int output_error;           /* Why they do not get there; EPIPE: nobody
+                                 * reads them any more. */
     struct vpci_net *net;
     struct vpci_net_info info;
     int64_t start_ns;
@@ -134,7 +136,8 @@ uint8_t *tool_make_bufs(const struct tool *,
 void tool_reset_bufs(struct tool *);
 
 /* True until it is time to end: 'n' packets of 'count' are done, time is
- * over, a signal came, or there has been no switch for too long. */
+ * over, a signal came, nobody reads reports, or there has been no switch for
+ * too long. */
 bool tool_goes_on(struct tool *, uint64_t n);
 
 /* True when it is time for a line, if there are any. */
@@ -143,8 +146,9 @@ bool tool_wants_report(struct tool *);
 /* Seconds since the port was open. */
 double tool_seconds(const struct tool *);
 
-/* Prints a line: 'kind' is "interval" or "summary". */
-void tool_report(const struct tool *, const char *kind,
+/* Prints a line: 'kind' is "interval" or "summary".  Says so, once, if that
+ * fails. */
+void tool_report(struct tool *, const char *kind,
                  const struct tool_field fields[], unsigned int n);
 
 /* Leaves the port.  Returns the exit status. */
