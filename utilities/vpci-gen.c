@@ -93,7 +93,9 @@ parse_size(const char *s)
 static bool
 parse_rate(const char *s)
 {
-    return tool_parse_double(s, 0, 1e9, &gen.rate);
+    /* One packet in years would be due beyond the end of the clock. */
+    return (tool_parse_double(s, 0, 1e9, &gen.rate)
+            && (gen.rate == 0 || gen.rate >= 0.001));
 }
 
 static bool
@@ -279,12 +281,18 @@ prepare(void)
     return true;
 }
 
+static uint16_t
+stream_of(unsigned int kind, uint32_t queue)
+{
+    return gen.first_stream + kind * VPCI_ABI_MAX_QUEUES + queue;
+}
+
 static void
 stamp(unsigned int i, unsigned int kind, uint32_t queue, uint64_t number,
       int64_t now)
 {
     struct packet_stamp s = {
-        .stream = gen.first_stream + kind * VPCI_ABI_MAX_QUEUES + queue,
+        .stream = stream_of(kind, queue),
         .host = gen.host,
         .number = number & PACKET_MASK48,
         .time_ns = now & PACKET_MASK48,
@@ -442,10 +450,10 @@ generate(void)
     flush();
 }
 
-/* Takes what has come on 'queue'.  Returns true if packet 'number' is in
- * it. */
+/* Takes what has come on 'queue'.  Returns true if packet 'number' of 'stream'
+ * is in it. */
 static bool
-receive_reply(uint32_t queue, uint64_t number)
+receive_reply(uint32_t queue, uint16_t stream, uint64_t number)
 {
     struct vpci_ring_buf *bufs = &gen.tool.bufs[1];
     uint32_t n = vpci_net_rx_burst(gen.tool.net, queue, bufs,
@@ -455,18 +463,18 @@ receive_reply(uint32_t queue, uint64_t number)
 
     for (uint32_t i = 0; i < n; i++) {
         found |= (packet_read(bufs[i].data, bufs[i].len, &s)
-                  && s.stream / MAX_STREAMS == gen.first_stream / MAX_STREAMS
-                  && s.host == gen.host && s.number == number);
+                  && s.stream == stream && s.host == gen.host
+                  && s.number == number);
     }
     return found;
 }
 
 static bool
-wait_for_reply(uint64_t number, int64_t deadline)
+wait_for_reply(uint16_t stream, uint64_t number, int64_t deadline)
 {
     for (;;) {
         for (uint32_t i = 0; i < gen.tool.n_queues; i++) {
-            if (receive_reply(i, number)) {
+            if (receive_reply(i, stream, number)) {
                 return true;
             }
         }
@@ -484,19 +492,19 @@ wait_for_reply(uint64_t number, int64_t deadline)
 static void
 exchange(uint32_t queue)
 {
-    uint64_t number = gen.numbers[0][queue]++;
+    unsigned int kind = gen.kind;
+    uint64_t number = gen.numbers[kind][queue];
     int64_t start = tool_now_ns();
 
-    stamp(0, 0, queue, number, start);
+    stamp(0, kind, queue, number, start);
     while (!vpci_net_tx_burst(gen.tool.net, queue, gen.tool.bufs, 1)) {
         if (tool_is_interrupted() || !tool_goes_on(&gen.tool, gen.n_sent)) {
-            gen.numbers[0][queue]--;
             return;
         }
         vpci_net_tx_wait(gen.tool.net, queue, WAIT_US);
     }
-    gen.n_sent++;
-    if (wait_for_reply(number, start + REPLY_NS)) {
+    count_sent(queue, 1);
+    if (wait_for_reply(stream_of(kind, queue), number, start + REPLY_NS)) {
         uint64_t ns = tool_now_ns() - start;
 
         histogram_add(&gen.interval, ns);
