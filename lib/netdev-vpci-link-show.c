@@ -4,6 +4,7 @@
 
 #include "netdev-vpci-link-private.h"
 
+#include "netdev-offload.h"
 #include "openvswitch/dynamic-string.h"
 #include "timeval.h"
 #include "unixctl.h"
@@ -111,22 +112,60 @@ show_pair(const struct vpci_pair *pair, struct ds *s)
     }
 }
 
+/* Shows pairs with port 'name', or all if that is null. */
+static void
+show_pairs(const char *name, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_pair *pair;
+
+    LIST_FOR_EACH (pair, node, &pairs) {
+        if (!name || !strcmp(vpci_name(pair->linkers[0]->dev), name)
+            || !strcmp(vpci_name(pair->linkers[1]->dev), name)) {
+            show_pair(pair, s);
+        }
+    }
+}
+
+static bool
+has_port(const char *name)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *linker;
+
+    LIST_FOR_EACH (linker, node, &linkers) {
+        if (!strcmp(vpci_name(linker->dev), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
                    void *aux OVS_UNUSED)
 {
+    const char *name = argc > 1 ? argv[1] : NULL;
     struct ds s = DS_EMPTY_INITIALIZER;
-    const struct vpci_pair *pair;
+    bool found;
 
-    ovs_mutex_lock(&links_mutex);
-    LIST_FOR_EACH (pair, node, &pairs) {
-        if (argc < 2 || !strcmp(vpci_name(pair->linkers[0]->dev), argv[1])
-            || !strcmp(vpci_name(pair->linkers[1]->dev), argv[1])) {
-            show_pair(pair, &s);
-        }
+    if (!netdev_is_flow_api_enabled()) {
+        ds_put_cstr(&s, "no flows take links: to let them, \"ovs-vsctl set "
+                    "Open_vSwitch . other_config:hw-offload=true\" and restart "
+                    "ovs-vswitchd\n");
     }
+    ovs_mutex_lock(&links_mutex);
+    found = !name || has_port(name);
+    show_pairs(name, &s);
     ovs_mutex_unlock(&links_mutex);
-    unixctl_command_reply(conn, ds_cstr(&s));
+    if (found) {
+        unixctl_command_reply(conn, ds_cstr(&s));
+    } else {
+        ds_clear(&s);
+        ds_put_format(&s, "%s: no such port of type vpci with "
+                      "options:ivshmem-path", name);
+        unixctl_command_reply_error(conn, ds_cstr(&s));
+    }
     ds_destroy(&s);
 }
 
