@@ -306,20 +306,44 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
                      "links-min-rate", key);
 }
 
+/* Guests find the socket of a link beside that of its port, by ".link" and its
+ * number. */
+static char *
+check_links(const struct vpci_config *config)
+{
+    size_t max = (sizeof ((struct sockaddr_un *) NULL)->sun_path
+                  - sizeof ".link4294967295");
+
+    if (!config->links) {
+        return NULL;
+    } else if (config->mode != VPCI_MODE_IVSHMEM) {
+        return xasprintf("options:links=%s: links are for device vpci-net: "
+                         "use options:ivshmem-path, or remove options:links",
+                         config->links);
+    } else if (strlen(config->path) > max) {
+        return xasprintf("options:ivshmem-path: path too long, %"PRIuSIZE
+                         " bytes where the sockets of links leave room for "
+                         "%"PRIuSIZE": choose a shorter one, or "
+                         "options:links=off: %s",
+                         strlen(config->path), max, config->path);
+    }
+    return NULL;
+}
+
 /* Parses 'args' into 'config', which the caller frees with
  * vpci_config_uninit().  Returns null or an error, which the caller frees. */
 static char *
 parse_config(const struct smap *args, struct vpci_config *config)
 {
     struct smap_node *node;
+    char *error;
 
     memset(config, 0, sizeof *config);
     config->tx_retries_max = TX_RETRIES_DEFAULT;
     config->links_min_rate = LINKS_MIN_RATE_DEFAULT;
 
     SMAP_FOR_EACH (node, args) {
-        char *error = parse_option(node->key, node->value, config);
-
+        error = parse_option(node->key, node->value, config);
         if (error) {
             return error;
         }
@@ -331,12 +355,8 @@ parse_config(const struct smap *args, struct vpci_config *config)
                        "options:ivshmem-path=PATH to share memory with a "
                        "guest");
     }
-    if (config->links && config->mode != VPCI_MODE_IVSHMEM) {
-        return xasprintf("options:links=%s: links are for device vpci-net: "
-                         "use options:ivshmem-path, or remove options:links",
-                         config->links);
-    }
-    return check_classes(config);
+    error = check_links(config);
+    return error ? error : check_classes(config);
 }
 
 static struct netdev_vpci *
