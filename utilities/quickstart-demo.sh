@@ -155,6 +155,7 @@ unset BASH_ENV
 set +u
 PS1='vpci-sandbox\\$ '
 SANDBOX=$sandbox
+PATH=$build/utilities:\$PATH
 EOT
 }
 
@@ -173,6 +174,18 @@ Attach a User-Mode Linux guest to each port and let them talk:
     uml_start vm2 \$SANDBOX/vm2.sock 02:00:00:00:00:02 10.0.0.2/24
     guest_run vm1 'ping -c 3 10.0.0.2'
     guest_stop vm1
+
+Or let two programs share memory with the switch and, by a link, with each
+other:
+
+    for port in p1 p2; do
+        ovs-vsctl add-port br0 \$port -- set Interface \$port type=vpci \\
+            options:ivshmem-path=\$SANDBOX/\$port.sock options:links=auto
+    done
+    ovs-ofctl add-flow br0 in_port=p1,actions=output:p2
+    vpci-sink --sleep --duration=20 \$SANDBOX/p2.sock > sink.out &
+    vpci-gen --rate=10000 --duration=10 \$SANDBOX/p1.sock
+    ovs-appctl vpci/links
 
 Or attach a QEMU of your own; its memory must be shared with the switch:
 
