@@ -670,6 +670,8 @@ run_bus_addresses(void)
     CHECK(!bus && strstr(reason, "only unix:PATH is known"));
     CHECK(vpci_bus_open("", &bus, reason, sizeof reason) == EINVAL);
     CHECK(vpci_bus_open("unix:/tmp/", &bus, reason, sizeof reason) == EINVAL);
+    CHECK(!strcmp(reason, "unix:/tmp/: no socket can have this path: Invalid "
+                          "argument"));
     CHECK(vpci_bus_open("/nonexistent/x", &bus, reason, sizeof reason)
           == ENOENT);
     memset(path, 'x', sizeof path);

@@ -95,16 +95,18 @@ vpci_bus_open(const char *address, struct vpci_bus **busp, char *reason,
         return fail(reason, size, ENOMEM, "cannot watch", address);
     }
     error = split_path(bus, path);
+    if (error) {
+        fail(reason, size, error, "no socket can have this path", address);
+        free(bus);
+        return error;
+    }
     bus->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     bus->changed = true;
-    if (!error
-        && (bus->fd < 0
-            || inotify_add_watch(bus->fd, bus->dir,
-                                 IN_CREATE | IN_DELETE | IN_MOVED_FROM
-                                 | IN_MOVED_TO | IN_ONLYDIR) < 0)) {
+    if (bus->fd < 0
+        || inotify_add_watch(bus->fd, bus->dir,
+                             IN_CREATE | IN_DELETE | IN_MOVED_FROM
+                             | IN_MOVED_TO | IN_ONLYDIR) < 0) {
         error = errno;
-    }
-    if (error) {
         fail(reason, size, error, "cannot watch its directory", address);
         vpci_bus_close(bus);
         return error;
