@@ -255,16 +255,20 @@ static void
 explain_losses(void)
 {
     const struct tool *t = &sink.tool;
+    struct vpci_net_stats stats;
     struct rusage usage;
 
     if (!sink.all.lost) {
         return;
     }
+    vpci_net_get_stats(t->net, VPCI_NET_ALL, &stats);
     getrusage(RUSAGE_SELF, &usage);
     fprintf(stderr, "%s: %s: %"PRIu64" packets were lost on the way, and "
             "counted by the switch: \"ovs-vsctl get Interface NAME "
-            "statistics\" (ovs_tx_failure_drops: the ring to us was full)\n",
-            t->name, t->address, sink.all.lost);
+            "statistics\" (ovs_tx_failure_drops: the ring to us was full)%s"
+            "\n", t->name, t->address, sink.all.lost, stats.meetings < 2 ? ""
+            : ", or in rings when the switch or the keeper went: nobody "
+            "counts these");
     if (!t->sleeps && usage.ru_nivcsw > 0) {
         fprintf(stderr, "%s: %s: %ld times the processor was taken away from "
                 "us, and the ring has room for %u packets: use fewer "
