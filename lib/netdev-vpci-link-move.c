@@ -20,10 +20,11 @@
 #include "timeval.h"
 
 /* How long a move may take, at most, before it is finished anyway: in ms.  A
- * change of policy takes a move that is under way, and one of its own. */
+ * change of policy takes a move that is under way, for which it waits that
+ * long, and one of its own. */
 #define ON_MS 1000
-#define ON_MS_IF_OTHERS_LEAVE 20
 #define OFF_MS 70
+#define WAIT_MS 20
 #define PATIENCE_MS 1000
 
 int
@@ -391,19 +392,25 @@ is_moving_off(const struct vpci_way *way)
             || way->move == VPCI_MOVE_OFF_GUEST);
 }
 
+/* True if the move takes too long, for which megaflows that are to leave wait
+ * since 'waiting_since', in ms, or none if that is LLONG_MAX. */
+static bool
+takes_too_long(const struct vpci_way *way, long long int waiting_since,
+               long long int now)
+{
+    if (is_moving_off(way)) {
+        return (now >= way->patient_until
+                && (now - way->since >= OFF_MS
+                    || now - waiting_since >= WAIT_MS));
+    }
+    return now - way->since >= (waiting_since == LLONG_MAX ? ON_MS : WAIT_MS);
+}
+
 /* Finishes a move that takes too long. */
 static void
-give_up(struct vpci_way *way, struct vpci_offload *o, long long int now,
-        bool others_leave)
+give_up(struct vpci_way *way, struct vpci_offload *o, long long int now)
     OVS_REQUIRES(links_mutex)
 {
-    long long int limit = (is_moving_off(way) ? OFF_MS
-                           : others_leave ? ON_MS_IF_OTHERS_LEAVE : ON_MS);
-
-    if (way->move == VPCI_MOVE_NONE || now - way->since < limit
-        || (is_moving_off(way) && now < way->patient_until)) {
-        return;
-    }
     way->n_late++;
     way->link->pair->n_late++;
     if (is_moving_off(way)) {
@@ -483,16 +490,21 @@ mark(struct vpci_way *way, struct vpci_offload *o, long long int now)
     set_patience(way, any_over, now);
 }
 
-/* Says whether any megaflows are to leave, or to join. */
+/* Says since when megaflows wait for their leave, in ms, or LLONG_MAX, and
+ * whether any are to join. */
 static void
-find_moves(const struct vpci_way *way, bool *leave, bool *join)
+find_moves(const struct vpci_way *way, long long int *waiting_since,
+           bool *join)
     OVS_REQUIRES(links_mutex)
 {
     const struct vpci_link_flow *lf;
 
-    *leave = *join = false;
+    *waiting_since = LLONG_MAX;
+    *join = false;
     LIST_FOR_EACH (lf, node, &way->flows) {
-        *leave |= lf->changed_at && !lf->leaves;
+        if (lf->changed_at && !lf->leaves) {
+            *waiting_since = MIN(*waiting_since, lf->changed_at);
+        }
         *join |= !lf->changed_at && lf->acceptance == VPCI_STEER_NONE;
     }
 }
@@ -516,7 +528,8 @@ vpci_way_run(struct vpci_way *way, long long int now)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_offload *o = vpci_offload_get(&vpci_way_sender(way)->dev->up);
-    bool leave, join;
+    long long int waiting_since;
+    bool join;
 
     vpci_way_watch_receiver(way, now);
     if (vpci_way_is_empty(way)) {
@@ -528,13 +541,18 @@ vpci_way_run(struct vpci_way *way, long long int now)
         return false;
     }
     mark(way, o, now);
-    find_moves(way, &leave, &join);
-    leave |= way->is_old && !is_moving_off(way);
+    find_moves(way, &waiting_since, &join);
+    if (way->is_old && !is_moving_off(way)) {
+        waiting_since = MIN(waiting_since, now);
+    }
     while (step(way, o, now)) {
         continue;
     }
-    give_up(way, o, now, leave);
-    if (way->move == VPCI_MOVE_NONE && leave) {
+    if (way->move != VPCI_MOVE_NONE
+        && takes_too_long(way, waiting_since, now)) {
+        give_up(way, o, now);
+    }
+    if (way->move == VPCI_MOVE_NONE && waiting_since != LLONG_MAX) {
         start_off(way, now);
     } else if (way->move == VPCI_MOVE_NONE && join) {
         start_on(way, o, now);
