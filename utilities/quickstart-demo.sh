@@ -183,9 +183,9 @@ other:
             options:ivshmem-path=\$SANDBOX/\$port.sock options:links=auto
     done
     ovs-ofctl add-flow br0 in_port=p1,actions=output:p2
-    vpci-sink --sleep --duration=20 \$SANDBOX/p2.sock > sink.out &
-    vpci-gen --rate=10000 --duration=10 \$SANDBOX/p1.sock
-    ovs-appctl vpci/links
+    vpci-sink --sleep --duration=20 \$SANDBOX/p2.sock > \$SANDBOX/sink.out &
+    vpci-gen --rate=10000 --duration=20 \$SANDBOX/p1.sock > \$SANDBOX/gen.out &
+    sleep 5; ovs-appctl vpci/links
 
 Or attach a QEMU of your own; its memory must be shared with the switch:
 
