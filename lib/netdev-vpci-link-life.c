@@ -413,7 +413,9 @@ why_not_met(const struct vpci_link *link)
     for (unsigned int i = 0; i < 2; i++) {
         if (!link->ends[i].connected) {
             return xasprintf("the guest of %s has not connected to it for "
-                             "%d s", end_name(link, i), MEET_MS / 1000);
+                             "%d s: may it use the link's socket, beside that "
+                             "of its port?", end_name(link, i),
+                             MEET_MS / 1000);
         }
     }
     for (unsigned int i = 0; i < 2; i++) {
