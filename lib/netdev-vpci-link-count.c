@@ -38,8 +38,8 @@ vpci_link_flow_start_counting(struct vpci_link_flow *lf)
     }
 }
 
-/* Returns how many packets the receiver can have received by 'way' and not
- * said so. */
+/* Returns where it is noted how many packets the receiver can have received by
+ * 'way' until 'now', in ms, and not said so. */
 static uint64_t *
 get_budget(struct vpci_way *way, long long int now)
     OVS_REQUIRES(links_mutex)
@@ -148,7 +148,7 @@ credit(struct vpci_offload *o, const struct vpci_link_flow *lf,
 
 void
 vpci_link_flow_count(struct vpci_link_flow *lf, struct vpci_offload *o,
-           long long int now)
+                     long long int now)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_way *way = lf->way;

@@ -151,8 +151,8 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
 
     if (!netdev_is_flow_api_enabled()) {
         ds_put_cstr(&s, "no flows take links: to let them, \"ovs-vsctl set "
-                    "Open_vSwitch . other_config:hw-offload=true\" and restart "
-                    "ovs-vswitchd\n");
+                    "Open_vSwitch . other_config:hw-offload=true\" and "
+                    "restart ovs-vswitchd\n");
     }
     ovs_mutex_lock(&links_mutex);
     found = !name || has_port(name);
