@@ -23,6 +23,7 @@ check_PROGRAMS += \
 	tests/test-keeper \
 	tests/test-key \
 	tests/test-layout \
+	tests/test-look \
 	tests/test-match \
 	tests/test-net \
 	tests/test-net-call \
@@ -189,6 +190,10 @@ tests_test_match_LDADD = \
 	$(DPDK_LIBS) \
 	$(NUMA_LIBS)
 $(tests_test_match_OBJECTS): $(OVS_STAMP)
+
+tests_test_look_SOURCES = tests/test-look.c tests/unit-test.h
+tests_test_look_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_look_LDADD = lib/libvpci.la
 
 tests_test_steer_SOURCES = tests/test-steer.c tests/unit-test.h
 tests_test_steer_CPPFLAGS = $(TESTS_CPPFLAGS)

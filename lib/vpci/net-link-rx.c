@@ -16,6 +16,10 @@
 /* How often a burst is looked up, if acceptances change all the time. */
 #define MAX_TRIES 8
 
+/* Other packets are not plain. */
+_Static_assert(RING_ODD_BYTES == VPCI_STEER_PLAIN_HEADERS,
+               "shorter packets are odd");
+
 /* Packets of the base that are noted at once. */
 #define MAX_NOTED VPCI_RING_BURST
 
@@ -25,7 +29,8 @@ struct burst {
     struct net_worker *w;
     struct net_link_ring *r;
     struct vpci_ring_buf *bufs;
-    unsigned int n;             /* Copied, */
+    struct ring_sum sum;        /* Of all that were copied, */
+    unsigned int n;             /* so many, */
     unsigned int n_plain;       /* of which so many, the first, are plain, */
     unsigned int n_done;        /* are not to be seen again, */
     unsigned int n_kept;        /* and are the caller's. */
@@ -76,6 +81,26 @@ load_edits(const struct burst *b)
     }
 }
 
+/* Finds out how many of the packets, from the first one on, are plain, where
+ * plain ones are accepted.  Mostly all are, which is known soonest. */
+static void
+count_plain(struct burst *b)
+{
+    const struct net_look *look = b->r->look;
+    const struct ring_sum *sum = &b->sum;
+    uint32_t max_len = b->r->link->policy.max_len;
+
+    b->plain_entry = look->plain.verdict;
+    if (NET_LIKELY(!sum->odd && sum->longest <= max_len
+                   && net_look_all_plain(look, b->bufs, b->n))) {
+        b->n_plain = b->n;
+        b->plain_bytes = sum->bytes;
+    } else {
+        b->n_plain = net_look_count_plain(look, b->bufs, b->n, max_len, true,
+                                          &b->plain_bytes);
+    }
+}
+
 /* Finds out which acceptances the packets have, as they were copied.  Returns
  * false if these change all the time. */
 static bool
@@ -88,10 +113,7 @@ look_up(struct burst *b)
     if (look->has_plain
         && acceptance_of(plain->verdict) == VPCI_ABI_ACCEPT
         && (uint32_t) plain->verdict < b->w->links->n_flows) {
-        b->plain_entry = plain->verdict;
-        b->n_plain = net_look_count_plain(look, b->bufs, b->n,
-                                          b->r->link->policy.max_len, true,
-                                          &b->plain_bytes);
+        count_plain(b);
     }
     if (NET_UNLIKELY(b->n_plain < b->n)) {
         net_look_up(look, b->bufs, b->n_plain, b->n, true);
@@ -298,8 +320,9 @@ receive_link(struct vpci_net *net, struct net_worker *w,
     r->waits = false;
 
     /* What is looked up then is at least as new as the packets. */
-    b.n = vpci_ring_rx_copy(r->rx, bufs,
-                            n < VPCI_STEER_BURST ? n : VPCI_STEER_BURST);
+    b.n = ring_rx_copy_sum(r->rx, bufs,
+                           n < VPCI_STEER_BURST ? n : VPCI_STEER_BURST,
+                           &b.sum);
     if (!b.n || !look_up(&b)) {
         return 0;
     }

@@ -69,6 +69,28 @@ set_found(struct net_look *look, unsigned int i, const union vpci_key *key,
     look->tcp_flags[i] = key->tcp_flags;
 }
 
+/* Other packets may belong to 'plain' as well. */
+static void
+set_plain(struct net_look *look, const struct vpci_steer_plain *plain)
+{
+    uint8_t (*bytes)[16] = look->plain_bytes;
+    uint16_t type;
+
+    look->has_plain = true;
+    look->plain = *plain;
+    memset(bytes, 0, sizeof look->plain_bytes);
+    memcpy(bytes[0], plain->mask, sizeof bytes[0]);
+    memcpy(bytes[1], plain->value, sizeof bytes[1]);
+    type = bytes[1][12] << 8 | bytes[1][13];
+    look->plain_is_ipv6 = type == 0x86dd;
+    if (type == 0x0800) {
+        /* More fragments, or an offset; the protocol. */
+        bytes[2][20 - 8] = 0x3f;
+        bytes[2][21 - 8] = 0xff;
+        bytes[3][23 - 8] = 0xff;
+    }
+}
+
 static void
 look_up_keys(struct net_look *look, const struct keys *k)
 {
@@ -85,8 +107,7 @@ look_up_keys(struct net_look *look, const struct keys *k)
         }
     }
     if (vpci_projection_get_plain(look->projection, &plain)) {
-        look->plain = plain;
-        look->has_plain = true;
+        set_plain(look, &plain);
     }
 }
 

@@ -30,7 +30,12 @@ struct net_look {
     uint16_t tcp_flags[VPCI_STEER_BURST];   /* Network byte order. */
 
     bool has_plain;
+    bool plain_is_ipv6;
     struct vpci_steer_plain plain;
+
+    /* Of packets of 'plain': its mask and value; and, of bytes 8 to 23, bits
+     * that none of them has, and where none has 6, TCP. */
+    uint8_t plain_bytes[4][16];
 };
 
 /* Makes '*look' one at the projection of 'bytes' at 'memory', in the base
@@ -87,6 +92,53 @@ net_look_count_plain(const struct net_look *look,
     }
     *bytes = sum;
     return i;
+}
+
+/* Next headers of IPv6 packets that are not plain, as bits: see
+ * vpci_key_is_plain(). */
+#define NET_LOOK_NEXT_HEADERS (UINT64_C(1) << 0 | UINT64_C(1) << 6 \
+                               | UINT64_C(1) << 43 | UINT64_C(1) << 44 \
+                               | UINT64_C(1) << 51 | UINT64_C(1) << 60)
+
+/* net_look_all_plain(), where it is known whether packets are IPv6. */
+static inline __attribute__((always_inline)) bool
+net_look_all_plain_of(const struct net_look *look,
+                      const struct vpci_ring_buf bufs[], unsigned int n,
+                      bool is_ipv6)
+{
+    typedef uint8_t bytes __attribute__((vector_size(16)));
+    bytes plain[4], differs = { 0 }, any = { 0 }, tcp = { 0 };
+    uint64_t words[2], next = 0;
+
+    memcpy(plain, look->plain_bytes, sizeof plain);
+    for (unsigned int i = 0; i < n; i++) {
+        const uint8_t *headers = bufs[i].data;
+        bytes ethernet, rest;
+
+        memcpy(&ethernet, headers, sizeof ethernet);
+        differs |= (ethernet & plain[0]) ^ plain[1];
+        if (is_ipv6) {
+            next |= NET_LOOK_NEXT_HEADERS >> (headers[20] % 64);
+        } else {
+            memcpy(&rest, headers + 8, sizeof rest);
+            any |= rest;
+            tcp |= (bytes) (rest == 6);
+        }
+    }
+    differs |= (any & plain[2]) | (tcp & plain[3]);
+    memcpy(words, &differs, sizeof words);
+    return !(words[0] | words[1] | (next & 1));
+}
+
+/* Returns true if all 'n' packets in 'bufs', of each of which at least
+ * VPCI_STEER_PLAIN_HEADERS bytes are there, belong to look->plain, which is
+ * known.  If not, some or all of them still may. */
+static inline bool
+net_look_all_plain(const struct net_look *look,
+                   const struct vpci_ring_buf bufs[], unsigned int n)
+{
+    return (look->plain_is_ipv6 ? net_look_all_plain_of(look, bufs, n, true)
+            : net_look_all_plain_of(look, bufs, n, false));
 }
 
 /* Looks up packets 'first' to 'n' - 1, 'n' at most VPCI_STEER_BURST, of

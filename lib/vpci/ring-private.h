@@ -56,6 +56,21 @@ struct vpci_ring_rx {
     uint32_t told;              /* of which the producer knows so many. */
 };
 
+/* What packets of a burst that was copied have in common. */
+struct ring_sum {
+    uint64_t bytes;
+    uint32_t longest;           /* In bytes. */
+    bool odd;                   /* There may be one that has less than
+                                 * RING_ODD_BYTES, did not fit into its buffer,
+                                 * or leaves something to do. */
+};
+#define RING_ODD_BYTES 54
+
+/* As vpci_ring_rx_copy(), and fills in '*sum'. */
+unsigned int ring_rx_copy_sum(struct vpci_ring_rx *,
+                              struct vpci_ring_buf bufs[], unsigned int n,
+                              struct ring_sum *sum);
+
 RING_INLINE const struct vpci_abi_slot *
 ring_rx_slot(const struct vpci_ring_rx *rx, uint32_t number)
 {

@@ -160,10 +160,12 @@ vpci_ring_release(struct vpci_ring_rx *rx, unsigned int n)
 }
 
 RING_INLINE unsigned int
-rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n)
+rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n,
+        struct ring_sum *sum)
 {
+    uint64_t word, bytes = 0, odd = 0;
+    uint32_t longest = 0;
     unsigned int i = 0;
-    uint64_t word;
 
     /* A producer that laps the ring meanwhile may show more than that has. */
     if (n > rx->memory.n_slots) {
@@ -173,31 +175,52 @@ rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n)
            && ring_rx_load(rx, rx->next + i, &word)) {
         struct vpci_ring_buf *buf = &bufs[i];
         struct vpci_ring_pkt pkt;
+        uint32_t some;
 
         if (!rx_read(rx, rx->next + i, word, &pkt)) {
             break;
         }
-        ring_copy(buf->data, pkt.data,
-                  pkt.len <= buf->size ? pkt.len : buf->size);
+        some = pkt.len;
+        if (RING_UNLIKELY(pkt.len > buf->size)) {
+            some = buf->size;
+            odd = 1;
+        }
+        ring_copy(buf->data, pkt.data, some);
         buf->len = pkt.len;
         buf->offload = pkt.offload;
+        bytes += pkt.len;
+        longest = pkt.len > longest ? pkt.len : longest;
+        odd |= ring_offload_to_word(&pkt.offload) | (pkt.len < RING_ODD_BYTES);
         i++;
     }
+    *sum = (struct ring_sum) {
+        .bytes = bytes, .longest = longest, .odd = odd != 0,
+    };
     return i;
+}
+
+unsigned int
+ring_rx_copy_sum(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
+                 unsigned int n, struct ring_sum *sum)
+{
+    return rx_copy(rx, bufs, n, sum);
 }
 
 unsigned int
 vpci_ring_rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
                   unsigned int n)
 {
-    return rx_copy(rx, bufs, n);
+    struct ring_sum sum;
+
+    return rx_copy(rx, bufs, n, &sum);
 }
 
 unsigned int
 vpci_ring_rx_burst(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[],
                    unsigned int n, bool *tell)
 {
-    unsigned int i = rx_copy(rx, bufs, n);
+    struct ring_sum sum;
+    unsigned int i = rx_copy(rx, bufs, n, &sum);
 
     *tell = vpci_ring_release(rx, i);
     return i;
