@@ -201,7 +201,7 @@ run_open(void)
     vpci_net_run(net, 1);
     vpci_net_get_info(net, &info);
     CHECK(info.state == VPCI_NET_NO_DEVICE && info.error == ENOENT);
-    CHECK(strstr(info.reason, "is vpcid running"));
+    CHECK(strstr(info.reason, "nothing is at this path: is vpcid running"));
     CHECK(!vpci_net_has_carrier(net));
     struct vpci_ring_buf buf = { .data = reason, .len = 60, .size = 200 };
     CHECK(!vpci_net_tx_burst(net, 0, &buf, 1));
@@ -209,6 +209,12 @@ run_open(void)
     CHECK(!vpci_net_rx_wait(net, 0, 1000) && !vpci_net_tx_wait(net, 0, 0));
     vpci_net_close(net);
     vpci_net_close(NULL);
+    CHECK(!vpci_net_open("/tmp", NULL, &net, reason, sizeof reason));
+    vpci_net_run(net, 1);
+    vpci_net_get_info(net, &info);
+    CHECK(info.state == VPCI_NET_NO_DEVICE && info.error == ENOTSOCK);
+    CHECK(strstr(info.reason, "this is a directory, but a socket is wanted"));
+    vpci_net_close(net);
     CHECK(n_open_fds() == n_fds);
     return true;
 }

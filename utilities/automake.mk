@@ -104,6 +104,7 @@ VPCI_TOOL_CPPFLAGS = \
 	-I$(top_srcdir)/utilities \
 	-DVPCI_VERSION='"$(VERSION)"'
 VPCI_TOOL_SOURCES = \
+	utilities/vpci-tool-info.c \
 	utilities/vpci-tool.c \
 	utilities/vpci-tool.h
 VPCI_PACKET_TOOL_SOURCES = \

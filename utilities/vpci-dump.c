@@ -140,20 +140,26 @@ parse_db(const char *s)
 
 static const struct tool_option options[] = {
     { "write", "FILE", "write packets there, as pcapng; -: standard output",
-      parse_write },
-    { "count", "N", "end after N packets", parse_count },
+      "the name of a file, or - for standard output,", parse_write },
+    { "count", "N", "end after N packets",
+      "a number of packets, 1 or more,", parse_count },
     { "snaplen", "BYTES", "cut packets, 14 to 65557 (default: do not)",
-      parse_snaplen },
-    { "in", NULL, "only what the switch receives from the ports", parse_in },
-    { "out", NULL, "only what the switch sends to the ports", parse_out },
-    { "both", NULL, "what it receives and sends (default)", parse_both },
+      "a number of bytes from 14 to 65557", parse_snaplen },
+    { "in", NULL, "only what the switch receives from the ports",
+      NULL, parse_in },
+    { "out", NULL, "only what the switch sends to the ports",
+      NULL, parse_out },
+    { "both", NULL, "what it receives and sends (default)", NULL, parse_both },
     { "interval", "S", "print a line every S seconds, 0: none (default: 1\n"
       "with --write=FILE, else 0)",
+      "a number of seconds from 0.01 to 1e9, or 0 for none,",
       parse_interval },
     { "dir", "DIR", "where the socket of the mirror's port is to be, for us\n"
-      "and vpcid (default: Open vSwitch's run directory)", parse_dir },
-    { "db", "SERVER", "the database, as of ovs-vsctl --db", parse_db },
-    { NULL, NULL, NULL, NULL },
+      "and vpcid (default: Open vSwitch's run directory)",
+      "the path of a directory, which begins with '/',", parse_dir },
+    { "db", "SERVER", "the database, as of ovs-vsctl --db",
+      "the address of a database, like unix:PATH,", parse_db },
+    { NULL, NULL, NULL, NULL, NULL },
 };
 
 /* Standard output, if nothing else goes there. */

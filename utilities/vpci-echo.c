@@ -31,7 +31,7 @@ static struct {
 };
 
 static const struct tool_option options[] = {
-    { NULL, NULL, NULL, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
 };
 
 /* Sends 'n' packets, or drops those that there is no room for. */
@@ -89,6 +89,7 @@ report(const char *kind)
         { "pps", n / seconds, 0 },
         { "dropped", echo.n_dropped, 0 },
         { "refused", stats.tx.refused, 0 },
+        { "links", tool_count_links(&echo.tool), 0 },
         { "linked", stats.tx.linked, 0 },
         { "rejected", stats.rx.rejected, 0 },
         { "signals", stats.rx.received, 0 },

@@ -216,23 +216,35 @@ parse_echo(const char *s)
     return gen.echo = true;
 }
 
+/* Of packets. */
+#define END_WANTED "an Ethernet address, an IPv4 address, or both with a " \
+                   "comma between them,"
+
 static const struct tool_option options[] = {
     { "size", "BYTES", "of each packet, from the Ethernet header on, without\n"
       "CRC: 60 (64 with a tag) to what the port takes\n"
-      "(default: 64)", parse_size },
+      "(default: 64)",
+      "a number of bytes from 60 to 65549", parse_size },
     { "rate", "PPS", "packets per second; 0: as many as possible (default)",
+      "a number of packets a second from 0.001 to 1e9, or 0 for no limit,",
       parse_rate },
-    { "burst", "N", "packets at once, 1 to 64 (default: 32)", parse_burst },
-    { "flows", "N", "UDP flows, 1 to 1000000 (default: 1)", parse_flows },
-    { "src", "MAC,IP", "source, either or both", parse_src },
-    { "dst", "MAC,IP", "destination, either or both", parse_dst },
-    { "vlan", "VID", "VLAN tag with this VID", parse_vlan },
+    { "burst", "N", "packets at once, 1 to 64 (default: 32)",
+      "a number of packets from 1 to 64", parse_burst },
+    { "flows", "N", "UDP flows, 1 to 1000000 (default: 1)",
+      "a number of flows from 1 to 1000000", parse_flows },
+    { "src", "MAC,IP", "source, either or both",
+      END_WANTED, parse_src },
+    { "dst", "MAC,IP", "destination, either or both",
+      END_WANTED, parse_dst },
+    { "vlan", "VID", "VLAN tag with this VID",
+      "a VLAN ID from 0 to 4094", parse_vlan },
     { "pcp", "N,...", "VLAN tag with this priority, 0 to 7; up to 8 by turns",
-      parse_pcp },
-    { "dscp", "N,...", "DSCP, 0 to 63; up to 8 by turns", parse_dscp },
+      "a comma-separated list of 1 to 8 priorities from 0 to 7", parse_pcp },
+    { "dscp", "N,...", "DSCP, 0 to 63; up to 8 by turns",
+      "a comma-separated list of 1 to 8 DSCPs from 0 to 63", parse_dscp },
     { "echo", NULL, "send one packet at a time and wait for it to come back\n"
-      "(see vpci-echo(1))", parse_echo },
-    { NULL, NULL, NULL, NULL },
+      "(see vpci-echo(1))", NULL, parse_echo },
+    { NULL, NULL, NULL, NULL, NULL },
 };
 
 /* Finds out which priorities packets have. */
@@ -320,6 +332,7 @@ report(const char *kind)
         { "mbps", pps * gen.packet.len * 8 / 1e6, 3 },
         { "refused", stats.tx.refused, 0 },
         { "full", stats.tx.full, 0 },
+        { "links", tool_count_links(&gen.tool), 0 },
         { "linked", stats.tx.linked, 0 },
         { "signals", stats.tx.injected, 0 },
         { "meetings", stats.meetings, 0 },
@@ -330,7 +343,7 @@ report(const char *kind)
         { "rtt_p999_us", histogram_quantile(h, 0.999) / 1e3, 1 },
         { "rtt_max_us", gen.max_ns / 1e3, 1 },
     };
-    tool_report(&gen.tool, kind, fields, gen.echo ? 15 : 10);
+    tool_report(&gen.tool, kind, fields, gen.echo ? 16 : 11);
     gen.reported = gen.n_sent;
     gen.reported_at = now;
     histogram_clear(&gen.interval);

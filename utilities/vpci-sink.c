@@ -24,8 +24,8 @@
 
 /* Fields of a report without those of classes, and those of them that are
  * there without latencies. */
-#define N_FIELDS 20
-#define N_PLAIN_FIELDS 16
+#define N_FIELDS 21
+#define N_PLAIN_FIELDS 17
 
 /* Numbers that may come late. */
 #define WINDOW 4096
@@ -70,8 +70,8 @@ parse_check(const char *s)
 
 static const struct tool_option options[] = {
     { "check", NULL, "check lengths and checksums of IPv4 and UDP",
-      parse_check },
-    { NULL, NULL, NULL, NULL },
+      NULL, parse_check },
+    { NULL, NULL, NULL, NULL, NULL },
 };
 
 static uint64_t
@@ -211,6 +211,7 @@ report(const char *kind)
         { "reordered", c->reordered - old->reordered, 0 },
         { "duplicate", c->duplicate - old->duplicate, 0 },
         { "bad", c->bad - old->bad, 0 },
+        { "links", tool_count_links(&sink.tool), 0 },
         { "linked", stats.rx.linked, 0 },
         { "rejected", stats.rx.rejected, 0 },
         { "signals", stats.rx.received, 0 },

@@ -155,16 +155,21 @@ parse_up(const char *s)
 
 static const struct tool_option options[] = {
     { "name", "NAME", "of the interface; the kernel puts a number for %d\n"
-      "(default: vpci%d)", parse_name },
+      "(default: vpci%d)",
+      "a name of 1 to 15 bytes without blanks and '/', with %d once at most,",
+      parse_name },
     { "netns", "NAME", "network namespace of the interface, or its path\n"
-      "(default: ours)", parse_netns },
+      "(default: ours)",
+      "the name or the path of a network namespace", parse_netns },
     { "mtu", "BYTES", "MTU of the interface, 68 to 65521, if the port's is\n"
-      "not less (default: the port's)", parse_mtu },
-    { "up", NULL, "set the interface up", parse_up },
+      "not less (default: the port's)",
+      "a number of bytes from 68 to 65521", parse_mtu },
+    { "up", NULL, "set the interface up", NULL, parse_up },
     { "no-offloads", NULL, "no super-packets, no partial checksums",
-      parse_no_offloads },
-    { "persist", NULL, "the interface stays when we end", parse_persist },
-    { NULL, NULL, NULL, NULL },
+      NULL, parse_no_offloads },
+    { "persist", NULL, "the interface stays when we end",
+      NULL, parse_persist },
+    { NULL, NULL, NULL, NULL, NULL },
 };
 
 static void
@@ -492,6 +497,7 @@ report(const char *kind)
         { "tx_dropped", n_dropped, 0 },
         { "tx_refused", s.tx.refused, 0 },
         { "tx_full", s.tx.full, 0 },
+        { "links", tool_count_links(&tap.tool), 0 },
         { "tx_linked", s.tx.linked, 0 },
         { "rx_dropped", s.rx.dropped, 0 },
         { "rx_refused", n_refused, 0 },

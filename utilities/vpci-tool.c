@@ -17,8 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vpci/device.h"
-
 #define NS INT64_C(1000000000)
 
 /* How long another process may have the port: one that was killed has it until
@@ -209,25 +207,34 @@ parse_port_info(const char *s)
 }
 
 static const struct tool_option common_options[] = {
-    { "count", "N", "end after N packets", parse_count },
-    { "duration", "S", "end after S seconds", parse_duration },
-    { "queues", "N", "use N queues, 1 to 16 (default: 1)", parse_queues },
-    { "mac", "MAC", "tell the switch that this is our address", parse_mac },
+    { "count", "N", "end after N packets",
+      "a number of packets, or 0 for no limit,", parse_count },
+    { "duration", "S", "end after S seconds",
+      "a number of seconds up to 1e9, or 0 for no limit,", parse_duration },
+    { "queues", "N", "use N queues, 1 to 16 (default: 1)",
+      "a number of queues from 1 to 16", parse_queues },
+    { "mac", "MAC", "tell the switch that this is our address",
+      "an Ethernet address like 02:00:00:00:00:01", parse_mac },
     { "sleep", NULL, "sleep while there is nothing to do, instead of polling",
-      parse_sleep },
+      NULL, parse_sleep },
     { "rx-usecs", "US", "let packets wait for US microseconds for others\n"
-      "(default: 0)", parse_rx_usecs },
+      "(default: 0)",
+      "a number of microseconds from 0 to 1000000", parse_rx_usecs },
     { "rx-frames", "N", "until there are N of them (default: half a ring)",
-      parse_rx_frames },
-    { "no-links", NULL, "let all packets go by the switch", parse_no_links },
+      "a number of packets from 1 to 4294967295", parse_rx_frames },
+    { "no-links", NULL, "let all packets go by the switch",
+      NULL, parse_no_links },
     { "wait", "S", "wait S seconds for the switch, also later\n"
-      "(default: 10)", parse_wait },
+      "(default: 10)",
+      "a number of seconds from 0 to 1e9", parse_wait },
     { "interval", "S", "print a line every S seconds, 0: none (default: 1)",
+      "a number of seconds from 0.01 to 1e9, or 0 for none,",
       parse_interval },
-    { "json", NULL, "print an object in each line", parse_json },
-    { "port-info", NULL, "print what the switch says of the port, and end",
-      parse_port_info },
-    { NULL, NULL, NULL, NULL },
+    { "json", NULL, "print an object in each line", NULL, parse_json },
+    { "port-info", NULL, "print what the switch says of the port, and which\n"
+      "links there are after S seconds of --duration, and end",
+      NULL, parse_port_info },
+    { NULL, NULL, NULL, NULL, NULL },
 };
 
 /* The options that a tool has. */
@@ -345,28 +352,64 @@ collect_options(const struct tool *t, const struct tool_option *own,
     strcat(options->shorts, "hV");
 }
 
+/* Returns the option that is 'c' for getopt_long(), or null. */
+static const struct tool_option *
+find_option(const struct options *options, int c)
+{
+    for (unsigned int i = 0; i < options->n; i++) {
+        if (options->longs[i].val == c) {
+            return options->all[i];
+        }
+    }
+    return NULL;
+}
+
+/* getopt_long() has said which option is wrong: says what is possible. */
+static void __attribute__((noreturn))
+explain_option(const struct tool *t, const struct tool_option *o)
+{
+    if (o && o->wanted) {
+        tool_usage(t, "--%s: %s is wanted", o->name, o->wanted);
+    }
+    fprintf(stderr, "%s: use --help for usage\n", t->name);
+    exit(TOOL_USAGE);
+}
+
 /* Handles what getopt_long() has found. */
 static void
 parse_option(const struct tool *t, const char *purpose,
              const struct options *options, int c)
 {
+    const struct tool_option *o = find_option(options, c == '?' ? optopt : c);
+
     if (c == 'h') {
         print_help(t, purpose, options);
     } else if (c == 'V') {
         printf("%s (ovs-vpci) %s\n", t->name, VPCI_VERSION);
         exit(TOOL_OK);
     }
-    for (unsigned int i = 0; i < options->n; i++) {
-        if (options->longs[i].val == c) {
-            if (!options->all[i]->parse(optarg)) {
-                tool_usage(t, "--%s=%s: that cannot be",
-                           options->all[i]->name, optarg ? optarg : "");
-            }
-            return;
-        }
+    if (c == '?' || !o) {
+        explain_option(t, o);
+    } else if (!o->parse(optarg)) {
+        tool_usage(t, "--%s=%s: %s is wanted", o->name, optarg, o->wanted);
     }
-    fprintf(stderr, "%s: use --help for usage\n", t->name);
-    exit(TOOL_USAGE);
+}
+
+/* Looks whether there are operands as there should be. */
+static void
+check_operands(const struct tool *t)
+{
+    if (t->operands_name) {
+        if (!t->n_operands) {
+            tool_usage(t, "%s is wanted", t->operands_name);
+        }
+    } else if (!t->n_operands) {
+        tool_usage(t, "one ADDRESS is wanted: the port's ivshmem-path");
+    } else if (t->n_operands > 1) {
+        tool_usage(t, "'%s' is given, and '%s' as well: one ADDRESS is "
+                   "wanted: the port's ivshmem-path", t->operands[0],
+                   t->operands[1]);
+    }
 }
 
 void
@@ -387,11 +430,7 @@ tool_parse(struct tool *t, int argc, char *argv[], const char *purpose,
     }
     t->operands = argv + optind;
     t->n_operands = argc - optind;
-    if (!t->operands_name && t->n_operands != 1) {
-        tool_usage(t, "one ADDRESS is wanted: the port's ivshmem-path");
-    } else if (!t->n_operands) {
-        tool_usage(t, "%s is wanted", t->operands_name);
-    }
+    check_operands(t);
     if (t->mitigation.packets > 1 && !t->mitigation.us) {
         tool_usage(t, "--rx-frames=%u: say for how long to wait for them, by "
                    "--rx-usecs", t->mitigation.packets);
@@ -462,6 +501,8 @@ gives_up(struct tool *t, int64_t waited_ns)
     if (interrupted) {
         fprintf(stderr, "%s: %s: interrupted while waiting: %s\n", t->name,
                 t->address, info->reason);
+    } else if (info->error == ENOTSOCK) {
+        fprintf(stderr, "%s: %s: %s\n", t->name, t->address, info->reason);
     } else if (info->error == EBUSY && waited_ns > BUSY_NS) {
         fprintf(stderr, "%s: %s: another process has this port: stop it, or "
                 "use another port (%s)\n", t->name, t->address, info->reason);
@@ -543,78 +584,6 @@ tool_attach(struct tool *t)
     return true;
 }
 
-/* Returns how long the switch takes to answer, in ms, or -1 if it does not. */
-static double
-ping(const struct tool *t)
-{
-    struct vpci_device *device = vpci_net_device(t->net);
-    uint8_t data[1000] = "vpci";
-    int64_t start = tool_now_ns();
-    int error = (device ? vpci_device_call(device, VPCI_ABI_CALL_PING, data,
-                                           sizeof data)
-                 : ENOTCONN);
-
-    vpci_device_release(device);
-    return error ? -1 : (tool_now_ns() - start) / 1e6;
-}
-
-/* Prints 's', which has no control characters, as JSON has strings. */
-static void
-print_json_string(const char *s)
-{
-    putchar('"');
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') {
-            putchar('\\');
-        }
-        putchar(*s);
-    }
-    putchar('"');
-}
-
-static void
-print_port_as_json(const struct vpci_net_port *port, double ms)
-{
-    printf("{\"kind\": \"port\", \"port\": ");
-    print_json_string(port->name);
-    printf(", \"mtu\": %u, \"admin_up\": %s, \"link_up\": %s, \"classes\": %u"
-           ", \"switch\": ", port->mtu, port->admin_up ? "true" : "false",
-           port->link_up ? "true" : "false", port->n_classes);
-    print_json_string(port->software);
-    printf(", \"answer_ms\": %.3f}\n", ms);
-}
-
-static void
-print_port(const struct vpci_net_port *port, double ms)
-{
-    printf("port: %s\nMTU: %u\nadmin state: %s\nlink state: %s\n"
-           "classes: %u\nswitch: %s\nanswers in: %.3f ms\n",
-           port->name, port->mtu, port->admin_up ? "up" : "down",
-           port->link_up ? "up" : "down", port->n_classes, port->software,
-           ms);
-}
-
-/* Prints what the switch says of the port and of itself, and ends the
- * process. */
-static void __attribute__((noreturn))
-print_port_info(struct tool *t)
-{
-    struct vpci_net_port port;
-    int error = vpci_net_get_port(t->net, &port);
-    double ms = error ? -1 : ping(t);
-
-    t->failed = ms < 0;
-    if (t->failed) {
-        fprintf(stderr, "%s: %s: the switch does not say: %s\n", t->name,
-                t->address, strerror(error ? error : ETIMEDOUT));
-    } else if (t->json) {
-        print_port_as_json(&port, ms);
-    } else {
-        print_port(&port, ms);
-    }
-    exit(tool_close(t));
-}
-
 bool
 tool_open(struct tool *t)
 {
@@ -623,7 +592,7 @@ tool_open(struct tool *t)
         return false;
     }
     if (t->port_info) {
-        print_port_info(t);
+        tool_print_port_info(t);
     }
     if (t->info.n_queues < t->n_queues) {
         fprintf(stderr, "%s: %s: %u queues are wanted, but the port has %u: "
@@ -702,6 +671,7 @@ tool_wants_report(struct tool *t)
     }
     if (t->net) {
         explain_masks(t);
+        tool_explain_links(t);
     }
     t->report_ns += (int64_t) (t->interval * NS);
     return true;

@@ -20,6 +20,13 @@ enum {
     TOOL_USAGE = 2
 };
 
+/* What a tool knows of a link. */
+struct tool_link {
+    uint32_t id;                /* 0: there is none. */
+    int64_t unused_ns;          /* Since when it has not been used. */
+    bool said;                  /* The user has been told why. */
+};
+
 struct tool {
     const char *name;
 
@@ -50,7 +57,8 @@ struct tool {
     bool json;
     bool sleeps;
     bool no_links;
-    bool port_info;             /* Ask the switch, and end. */
+    bool port_info;             /* Ask the switch, after 'duration', and
+                                 * end. */
     struct vpci_mitigation mitigation; /* Of receivers. */
     uint8_t mac[6];
 
@@ -63,6 +71,7 @@ struct tool {
     int64_t report_ns;          /* When the next report is due. */
     int64_t lost_ns;            /* Since when no packets flow; 0: they do. */
     uint64_t n_masked;          /* Signals, as last said. */
+    struct tool_link links[VPCI_ABI_MAX_LINKS]; /* By their slots. */
     bool failed;
 
     struct vpci_ring_buf bufs[TOOL_MAX_BURST];
@@ -74,8 +83,10 @@ struct tool_option {
     const char *name;
     const char *value;          /* What the help calls it; null: none. */
     const char *help;           /* May have lines. */
+    const char *wanted;         /* What it can be, before "is wanted"; null, as
+                                 * 'value', if there is none. */
 
-    /* Returns false if 'value' is of no use. */
+    /* Returns false if 'value' is of no use: not if there is none. */
     bool (*parse)(const char *value);
 };
 
@@ -106,8 +117,12 @@ bool tool_parse_mac(const char *s, uint8_t mac[6]);
  * why, if they do not.  With --port-info, ends the process instead. */
 bool tool_open(struct tool *);
 
-/* The parts of that: opens the port; waits.  Times count from the end of
- * either. */
+/* Prints what the switch says of the port and of itself, and which links there
+ * are, and ends the process. */
+void tool_print_port_info(struct tool *) __attribute__((noreturn));
+
+/* The parts of tool_open(): opens the port; waits.  Times count from the end
+ * of either. */
 bool tool_attach(struct tool *);
 bool tool_wait(struct tool *);
 
@@ -140,8 +155,15 @@ void tool_reset_bufs(struct tool *);
  * too long. */
 bool tool_goes_on(struct tool *, uint64_t n);
 
-/* True when it is time for a line, if there are any. */
+/* True when it is time for a line, if there are any.  Says then what keeps
+ * packets from coming as they should, if anything new does. */
 bool tool_wants_report(struct tool *);
+
+/* Says of each link that nothing has used for a while why that is so, once. */
+void tool_explain_links(struct tool *);
+
+/* Links that packets may be sent by now. */
+uint32_t tool_count_links(const struct tool *);
 
 /* Seconds since the port was open. */
 double tool_seconds(const struct tool *);

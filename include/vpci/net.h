@@ -110,7 +110,9 @@ struct vpci_net_info {
     enum vpci_net_state state;
     bool carrier;               /* Packets flow, and the port is up. */
     int error;                  /* Why there is no device: as
-                                 * vpci_device_open() says; EPROTO: the header
+                                 * vpci_device_open() says; ENOTSOCK: what is
+                                 * at the address is no socket; EACCES, ...:
+                                 * it cannot be looked at; EPROTO: the header
                                  * is not one that we understand, or a ring was
                                  * broken. */
     char reason[256];           /* Why there is no carrier, for people. */

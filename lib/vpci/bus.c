@@ -6,7 +6,7 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include "vpci/bus.h"
+#include "bus-private.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -265,6 +265,38 @@ vpci_bus_next(struct vpci_bus *bus, struct vpci_bus_event *event)
     }
     bus->changed = scan(bus, event) || find_departed(bus, event);
     return bus->changed;
+}
+
+int
+bus_explain(const struct vpci_bus *bus, char *reason, size_t size)
+{
+    char path[sizeof bus->dir + 1 + sizeof bus->base];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/%s", bus->dir, bus->base);
+    if (stat(path, &st)) {
+        int error = errno;
+
+        if (error == ENOENT) {
+            snprintf(reason, size, "nothing is at this path: is vpcid "
+                     "running, and ovs-vswitchd with a port that has it as "
+                     "options:ivshmem-path?");
+        } else {
+            snprintf(reason, size, "this path cannot be looked at: %s",
+                     strerror(error));
+        }
+        return error;
+    }
+    if (S_ISSOCK(st.st_mode)) {
+        return 0;
+    }
+    snprintf(reason, size, "this is %s, but a socket is wanted: that of a "
+             "port of type vpci, as \"ovs-vsctl get Interface PORT "
+             "options:ivshmem-path\" says",
+             S_ISREG(st.st_mode) ? "a regular file"
+             : S_ISDIR(st.st_mode) ? "a directory"
+             : "neither a socket nor a file");
+    return ENOTSOCK;
 }
 
 int

@@ -464,9 +464,12 @@ net_region_run(struct net_region *r, int64_t now_ms)
         forget_device(r);
     }
     if (!r->device) {
-        return say(r, VPCI_NET_NO_DEVICE, ENOENT, "nobody serves this %s: is "
-                   "vpcid running, and ovs-vswitchd with such a port?",
-                   r->config.kind == VPCI_ABI_BASE ? "port" : "link");
+        return say(r, VPCI_NET_NO_DEVICE, ENOENT, "%s",
+                   r->config.kind == VPCI_ABI_BASE
+                   ? "nobody serves this port: is vpcid running, and "
+                     "ovs-vswitchd with such a port?"
+                   : "there is no socket of this link: is all of the "
+                     "directory with the port's socket there for us?");
     }
     if (!connect_device(r, now_ms)
         || (r->state != VPCI_NET_RUNNING && r->channel && !has_same_header(r))

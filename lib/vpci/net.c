@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "backoff.h"
+#include "bus-private.h"
 
 /* What our own thread allows itself. */
 #define THREAD_RUN_MS (VPCI_NET_RUN_MS / 2)
@@ -243,6 +244,15 @@ follow_max_len(struct vpci_net *net)
     }
 }
 
+/* Says why there is no device, if it can be seen. */
+static void
+explain_absence(const struct vpci_net *net, struct vpci_net_info *info)
+{
+    int error = bus_explain(net->bus, info->reason, sizeof info->reason);
+
+    info->error = error ? error : info->error;
+}
+
 /* Tells others how it stands.  'reason' is not empty if the switch makes no
  * sense. */
 static void
@@ -261,6 +271,8 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
         info.state = VPCI_NET_MEETING;
         info.error = EPROTO;
         snprintf(info.reason, sizeof info.reason, "%s", reason);
+    } else if (!r->device) {
+        explain_absence(net, &info);
     }
     pthread_mutex_lock(&net->mutex);
     if (old != r->device) {
