@@ -32,6 +32,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_config);
 /* Packets a second. */
 #define LINKS_MIN_RATE_DEFAULT 1000
 
+#define LINKS_WANTED "use off, auto, or a comma-separated list of ports " \
+                     "that the guest may have links with"
+
 /* Virtio features that an operator may turn off, under the names that QEMU's
  * virtio-net device has for them. */
 static const struct {
@@ -220,14 +223,11 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
     return NULL;
 }
 
-/* Lists of ports are not looked at: these may come later. */
 static char *
 parse_links(const char *value, struct vpci_config *config)
 {
     if (!value[0]) {
-        return xstrdup("options:links is empty: use off, auto, or a "
-                       "comma-separated list of ports that the guest may "
-                       "have links with");
+        return xstrdup("options:links is empty: " LINKS_WANTED);
     }
     config->links = strcmp(value, "off") ? xstrdup(value) : NULL;
     return NULL;
@@ -306,15 +306,74 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
                      "links-min-rate", key);
 }
 
-/* Guests find the socket of a link beside that of its port, by ".link" and its
- * number. */
+/* Returns what is wrong with 'word' in a list of ports to have links with, or
+ * null. */
+static const char *
+find_links_fault(const char *word)
+{
+    static const char *const values[] = { "on", "true", "yes", "false", "no" };
+
+    if (!word[0]) {
+        return "is no name of a port";
+    } else if (!strcasecmp(word, "off") || !strcasecmp(word, "auto")) {
+        return "stands alone, and in small letters";
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+        if (!strcasecmp(word, values[i])) {
+            return "is taken for no port";
+        }
+    }
+    return NULL;
+}
+
+/* Checks the list 'value' of ports with which port 'name' may have links.
+ * Whether they are there is not looked at: they may come later.  One list may
+ * be for all the ports in it. */
 static char *
-check_links(const struct vpci_config *config)
+check_links_list(const char *name, const char *value)
+{
+    char *copy = xstrdup(value);
+    char *rest = copy;
+    char *error = NULL;
+    bool others = false;
+    char *member;
+
+    while (!error && (member = strsep(&rest, ","))) {
+        char *save_ptr = NULL;
+        char *word = strtok_r(member, " ", &save_ptr);
+
+        do {
+            const char *fault = find_links_fault(word ? word : "");
+
+            if (fault) {
+                error = xasprintf("options:links=%s: '%s' %s: " LINKS_WANTED,
+                                  value, word ? word : "", fault);
+            }
+            others |= word && strcmp(word, name);
+        } while (!error && word && (word = strtok_r(NULL, " ", &save_ptr)));
+    }
+    free(copy);
+    if (!error && !others) {
+        error = xasprintf("options:links=%s: there is no port but this one in "
+                          "it: " LINKS_WANTED, value);
+    }
+    return error;
+}
+
+/* Checks what 'config' says of links for port 'name'.  Guests find the socket
+ * of a link beside that of its port, by ".link" and its number. */
+static char *
+check_links(const char *name, const struct vpci_config *config)
 {
     size_t max = (sizeof ((struct sockaddr_un *) NULL)->sun_path
                   - sizeof ".link4294967295");
 
-    if (!config->links) {
+    if (config->mode != VPCI_MODE_IVSHMEM && config->links_min_rate) {
+        return xasprintf("options:links-min-rate=%"PRIu32": links are for "
+                         "device vpci-net: use options:ivshmem-path, or "
+                         "remove options:links-min-rate",
+                         config->links_min_rate);
+    } else if (!config->links) {
         return NULL;
     } else if (config->mode != VPCI_MODE_IVSHMEM) {
         return xasprintf("options:links=%s: links are for device vpci-net: "
@@ -327,20 +386,22 @@ check_links(const struct vpci_config *config)
                          "options:links=off: %s",
                          strlen(config->path), max, config->path);
     }
-    return NULL;
+    return (strcmp(config->links, "auto")
+            ? check_links_list(name, config->links) : NULL);
 }
 
-/* Parses 'args' into 'config', which the caller frees with
- * vpci_config_uninit().  Returns null or an error, which the caller frees. */
+/* Parses 'args' into 'config', that of port 'name', which the caller frees
+ * with vpci_config_uninit().  Returns null or an error, which the caller
+ * frees. */
 static char *
-parse_config(const struct smap *args, struct vpci_config *config)
+parse_config(const char *name, const struct smap *args,
+             struct vpci_config *config)
 {
     struct smap_node *node;
     char *error;
 
     memset(config, 0, sizeof *config);
     config->tx_retries_max = TX_RETRIES_DEFAULT;
-    config->links_min_rate = LINKS_MIN_RATE_DEFAULT;
 
     SMAP_FOR_EACH (node, args) {
         error = parse_option(node->key, node->value, config);
@@ -355,7 +416,10 @@ parse_config(const struct smap *args, struct vpci_config *config)
                        "options:ivshmem-path=PATH to share memory with a "
                        "guest");
     }
-    error = check_links(config);
+    error = check_links(name, config);
+    if (!config->links_min_rate) {
+        config->links_min_rate = LINKS_MIN_RATE_DEFAULT;
+    }
     return error ? error : check_classes(config);
 }
 
@@ -609,7 +673,7 @@ netdev_vpci_set_config(struct netdev *netdev, const struct smap *args,
 {
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
     struct vpci_config config;
-    char *error = parse_config(args, &config);
+    char *error = parse_config(vpci_name(dev), args, &config);
 
     if (!error && !dpdk_available()) {
         error = xstrdup("DPDK is not initialized: run 'ovs-vsctl set "
