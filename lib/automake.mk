@@ -137,6 +137,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-datapath.c \
 	lib/netdev-vpci-fds.c \
 	lib/netdev-vpci-filter.c \
+	lib/netdev-vpci-follow.c \
 	lib/netdev-vpci-keeper.c \
 	lib/netdev-vpci-keeper.h \
 	lib/netdev-vpci-link-count.c \

@@ -16,6 +16,7 @@
  *     netdev-vpci-filter.c   what of their messages the library may see
  *     netdev-vpci-memory.c   the memory of front ends
  *     netdev-vpci-rings.c    which rings run
+ *     netdev-vpci-follow.c   how many of them the datapath polls, and where
  *     netdev-vpci-queues.c   which of them a packet goes to
  *     netdev-vpci-rxtx.c     the flow path: receive and send
  *     netdev-vpci-splice.c   the splice path: from ring to ring
@@ -355,6 +356,17 @@ struct vpci_linked {
     uint64_t tx_bytes;
 };
 
+/* What a port's guest wants of the datapath, and how often it has got that:
+ * see netdev-vpci-follow.c.  Protected by the mutex of its port. */
+struct vpci_follow {
+    int n_rxq;                  /* It wants so many receive queues... */
+    int socket_id;              /* ...on this NUMA node... */
+    bool waits;                 /* ...and has to wait for that. */
+    bool told;                  /* The log was, since the guest was quiet. */
+    long long int spent_until;  /* The guest is quiet from then on, in ms: each
+                                 * time that it was followed adds to this. */
+};
+
 struct vpci_base;
 struct vpci_calls;
 struct vpci_policer;
@@ -411,6 +423,7 @@ struct netdev_vpci {
     int n_failed_memory;            /* Memory tables that could not be mapped,
                                      * since the socket was registered. */
     char *last_disconnect;          /* Why, as a sentence, or null. */
+    struct vpci_follow follow;
     struct vpci_ring rings[VPCI_MAX_RINGS];
 
     /* Queues.  'rxqs' and 'txqs' are allocated apart and never move while
@@ -604,6 +617,26 @@ void vpci_ring_report(struct vpci_ring *ring, const struct vpci_fault *fault);
 
 /* Queue pairs that the guest uses, 1 if there is none. */
 int vpci_rings_n_pairs(const struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+
+/* netdev-vpci-follow.c */
+
+/* The guest of 'dev' uses 'n_pairs' queue pairs, from 1 to
+ * VPCI_MAX_QUEUE_PAIRS, and memory of NUMA node 'numa', or of an unknown one
+ * if it is -1.  Asks the datapath for as many receive queues there, now or, if
+ * it was asked too often, by vpci_follow_run().  Any thread. */
+void vpci_follow(struct netdev_vpci *dev, int n_pairs, int numa)
+    OVS_REQUIRES(dev->mutex);
+
+/* There is no guest any more: what it has wanted is forgotten.  Any thread. */
+void vpci_follow_nobody(struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
+
+/* Periodic work for one port.  Main thread, no mutex held. */
+void vpci_follow_run(struct netdev_vpci *);
+void vpci_follow_wait(struct netdev_vpci *);
+
+/* Says in 's' what the guest has to wait for, if it has to. */
+void vpci_follow_show(const struct netdev_vpci *dev, struct ds *s)
+    OVS_REQUIRES(dev->mutex);
 
 /* netdev-vpci-rxtx.c */
 

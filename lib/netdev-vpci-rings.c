@@ -525,7 +525,8 @@ vpci_rings_n_pairs(const struct netdev_vpci *dev)
     return n;
 }
 
-/* Asks for as many receive queues as the guest uses, on its NUMA node. */
+/* The datapath is to poll as many queues as the guest uses, on its NUMA
+ * node. */
 static void
 follow_guest(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
@@ -533,17 +534,9 @@ follow_guest(struct netdev_vpci *dev)
     struct vpci_guest guest;
 
     if (get_guest(dev, &guest)) {
-        int n_pairs = vpci_rings_n_pairs(dev);
-        int socket_id = (guest.numa >= 0
-                         && guest.numa != dev->refused_socket_id
-                         ? guest.numa : dev->requested_socket_id);
-
-        if (n_pairs != dev->requested_n_rxq
-            || socket_id != dev->requested_socket_id) {
-            dev->requested_n_rxq = n_pairs;
-            dev->requested_socket_id = socket_id;
-            netdev_request_reconfigure(&dev->up);
-        }
+        vpci_follow(dev, vpci_rings_n_pairs(dev), guest.numa);
+    } else {
+        vpci_follow_nobody(dev);
     }
 }
 

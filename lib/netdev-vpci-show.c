@@ -237,6 +237,7 @@ show_port(const struct netdev_vpci *dev, struct ds *s)
                   : "virtio-net", dev->mtu, dev->up.n_rxq,
                   dev->n_txqs, dev->flags & NETDEV_UP ? "" : ", down");
     show_connection(dev, s);
+    vpci_follow_show(dev, s);
     show_paths(dev, s);
     show_classes(dev, s);
     for (int i = 0; i < VPCI_MAX_RINGS; i++) {

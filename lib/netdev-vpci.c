@@ -106,6 +106,7 @@ netdev_vpci_run(const struct netdev_class *class)
 
         vpci_vhost_run(netdev_vpci_cast(netdev));
         vpci_base_run(netdev_vpci_cast(netdev));
+        vpci_follow_run(netdev_vpci_cast(netdev));
         say_again(netdev_vpci_cast(netdev));
         netdev_close(netdev);
     }
@@ -124,6 +125,7 @@ netdev_vpci_wait(const struct netdev_class *class OVS_UNUSED)
 
         vpci_vhost_wait(dev);
         vpci_base_wait(dev);
+        vpci_follow_wait(dev);
         atomic_read_relaxed(&dev->say_again_at, &at);
         if (at != LLONG_MAX) {
             poll_timer_wait_until(at);

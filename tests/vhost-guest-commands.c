@@ -577,8 +577,8 @@ const struct command control_commands[] = {
     { "start", "[reset] [base=N]", "start stopped rings, from what stop said",
       run_start },
     { "restart", "[reset] [base=N]", "stop and start", run_restart },
-    { "enable", "PAIR", "SET_VRING_ENABLE 1 on both rings of a pair",
-      run_enable },
+    { "enable", "PAIR", "SET_VRING_ENABLE 1 on both rings of a pair; of "
+      "vpci-net, from the next start on", run_enable },
     { "disable", "PAIR", "SET_VRING_ENABLE 0", run_enable },
     { "probe", "", "fails unless the back end answers", run_probe },
     { "ring-addr", "[TIMES]", "send SET_VRING_ADDR again, rings running",

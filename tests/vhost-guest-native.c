@@ -250,6 +250,18 @@ stop_thread(struct guest *g)
     }
 }
 
+/* Queues up to the last one that is enabled. */
+static uint32_t
+n_queues_used(const struct guest *g)
+{
+    unsigned int n = g->cfg.n_pairs;
+
+    while (n > 1 && !g->enabled[n - 1]) {
+        n--;
+    }
+    return (n + g->n_classes - 1) / g->n_classes;
+}
+
 int
 guest_native_start(struct guest *g)
 {
@@ -266,7 +278,7 @@ guest_native_start(struct guest *g)
         .base = n->region.base,
         .side = 1,
         .features = g->cfg.features & FEATURES,
-        .n_queues = g->cfg.n_pairs / g->n_classes,
+        .n_queues = n_queues_used(g),
     };
     if (getrandom(&epoch, sizeof epoch, 0) != sizeof epoch) {
         return guest_fail(g, errno, "no random number");
