@@ -146,6 +146,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-link-life.c \
 	lib/netdev-vpci-link-move.c \
 	lib/netdev-vpci-link-private.h \
+	lib/netdev-vpci-link-rest.c \
 	lib/netdev-vpci-link-show.c \
 	lib/netdev-vpci-link-wait.c \
 	lib/netdev-vpci-link.c \

@@ -81,6 +81,7 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
     past->links[e->place].shape = *s;
     if (id) {
         vpci_store32(&abi->side, end);
+        vpci_store32(&abi->port, link->user.base[!end]);
         vpci_layout_put_shape(s, &abi->shape);
         vpci_store32_release(&abi->id, id);
     }

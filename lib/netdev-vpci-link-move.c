@@ -531,7 +531,7 @@ vpci_way_run(struct vpci_way *way, long long int now)
     long long int waiting_since;
     bool join;
 
-    vpci_way_watch_receiver(way, now);
+    vpci_way_watch(way, now);
     if (vpci_way_is_empty(way)) {
         way->all_leave = false;
         return false;

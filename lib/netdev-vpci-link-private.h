@@ -94,7 +94,14 @@ struct vpci_way {
      * had nothing to take, in ms. */
     uint32_t consumed[VPCI_ABI_MAX_RINGS];
     long long int taken_at[VPCI_ABI_MAX_RINGS];
-    bool is_stuck;              /* It does not go on in one of them. */
+    long long int watched_at;
+    bool is_stuck;              /* It does not go on in one of them, */
+    bool holds_up;              /* for that reason or since it hangs. */
+
+    /* What the receiver had refused when it was counted, in ms; 0: never. */
+    uint64_t refused;
+    long long int refused_at;
+    bool is_flooded;            /* It has had to refuse too many. */
 
     /* Packets that the receiver may say it has received, with what it could
      * have, of all megaflows, until then, in ms. */
@@ -161,6 +168,12 @@ struct vpci_link {
     char *why;                  /* It ends, or null. */
 };
 
+/* Megaflows of a pair, one way, do without a link until then, in ms. */
+struct vpci_rest {
+    long long int until;
+    int ms;                     /* How long the last one was. */
+};
+
 /* Two ports that may have a link. */
 struct vpci_pair {
     struct ovs_list node;
@@ -171,6 +184,7 @@ struct vpci_pair {
     unsigned int n_busy;        /* Looks in a row that found enough of them. */
     long long int used_at;      /* When there were any. */
     long long int not_before;   /* No link before. */
+    struct vpci_rest rests[2];  /* From linker 0, from linker 1. */
     uint64_t n_links;           /* That there have been, */
     uint64_t n_late;            /* and moves of theirs that were late. */
     char *last_end;             /* Why the last one ended, or null. */
@@ -340,9 +354,22 @@ void vpci_way_mark_link(struct vpci_way *) OVS_REQUIRES(links_mutex);
 bool vpci_way_link_is_taken(const struct vpci_way *)
     OVS_REQUIRES(links_mutex);
 
-/* Finds out whether the receiver takes what is in the link.  While a move goes
- * on it may have to wait. */
-void vpci_way_watch_receiver(struct vpci_way *, long long int now)
+/* netdev-vpci-link-rest.c */
+
+/* Finds out whether the receiver takes what is in the link, and whether it has
+ * to refuse much of that. */
+void vpci_way_watch(struct vpci_way *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* Packets that the receiver says that it has refused. */
+uint64_t vpci_way_count_refused(const struct vpci_way *)
+    OVS_REQUIRES(links_mutex);
+
+/* For how long megaflows from 'from' are to do without a link of the pair, in
+ * ms, or 0. */
+long long int vpci_pair_rests(const struct vpci_pair *,
+                              const struct vpci_linker *from,
+                              long long int now)
     OVS_REQUIRES(links_mutex);
 
 #endif /* netdev-vpci-link-private.h */

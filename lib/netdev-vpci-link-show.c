@@ -48,23 +48,21 @@ move_name(const struct vpci_way *way)
     }
 }
 
-/* Packets that the receiver says that it has refused. */
-static uint64_t
-count_refused(const struct vpci_way *way)
+/* Says for which ways of the pair flows do without a link, and how long. */
+static void
+show_rests(const struct vpci_pair *pair, struct ds *s)
     OVS_REQUIRES(links_mutex)
 {
-    const struct vpci_link_end *end = &way->link->ends[!way->from];
-    const struct vpci_linker_guest *guest = &end->linker->guest;
-    uint64_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        long long int ms = vpci_pair_rests(pair, pair->linkers[i],
+                                           time_msec());
 
-    if (!end->linker->runs) {
-        return 0;
+        if (ms) {
+            ds_put_format(s, "  %s to %s: flows do without a link for "
+                          "%.1f s\n", vpci_name(pair->linkers[i]->dev),
+                          vpci_name(pair->linkers[!i]->dev), ms / 1000.0);
+        }
     }
-    for (uint32_t q = 0; q < guest->layout->shape.n_queues; q++) {
-        n += vpci_load64(&vpci_layout_link_count(guest->layout, guest->memory,
-                                                 q, end->place)->refused);
-    }
-    return n;
 }
 
 static void
@@ -78,8 +76,8 @@ show_way(const struct vpci_way *way, struct ds *s)
     ds_put_format(s, "  %s to %s: flows:%"PRIuSIZE", packets:%"PRIu64
                   ", bytes:%"PRIu64", refused:%"PRIu64", moves:%"PRIu64
                   ", late:%"PRIu64, vpci_name(from->dev), vpci_name(to->dev),
-                  way->n_flows, way->packets, way->bytes, count_refused(way),
-                  way->n_moves, way->n_late);
+                  way->n_flows, way->packets, way->bytes,
+                  vpci_way_count_refused(way), way->n_moves, way->n_late);
     if (from->runs) {
         ds_put_format(s, ", generation:%"PRIu32, from->guest.past->hints);
     }
@@ -105,6 +103,7 @@ show_pair(const struct vpci_pair *pair, struct ds *s)
     } else {
         ds_put_cstr(s, "no link\n");
     }
+    show_rests(pair, s);
     ds_put_format(s, "  so far: links:%"PRIu64", late:%"PRIu64"\n",
                   pair->n_links, pair->n_late);
     if (pair->last_end) {

@@ -176,26 +176,3 @@ vpci_way_link_is_taken(const struct vpci_way *way)
     }
     return true;
 }
-
-void
-vpci_way_watch_receiver(struct vpci_way *way, long long int now)
-    OVS_REQUIRES(links_mutex)
-{
-    way->is_stuck = false;
-    for (uint32_t i = 0; i < way->link->layout.n_rings; i++) {
-        struct vpci_ring_memory memory;
-        uint32_t consumed, produced;
-
-        get_link_ring(way, i, &memory);
-        consumed = vpci_load32_acquire(&memory.consumer->consumed);
-        produced = vpci_load32_acquire(&memory.producer->produced);
-        if (consumed == produced || consumed != way->consumed[i]
-            || way->move == VPCI_MOVE_ON_HINTS
-            || way->move == VPCI_MOVE_ON_SWITCH
-            || way->move == VPCI_MOVE_ON_GUEST) {
-            way->consumed[i] = consumed;
-            way->taken_at[i] = now;
-        }
-        way->is_stuck |= now - way->taken_at[i] > VPCI_SILENCE_MS;
-    }
-}

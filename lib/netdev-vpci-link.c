@@ -349,7 +349,7 @@ count_new(const struct vpci_offload *o, struct vpci_flow *flow)
 /* Looks at what goes from 'from' to others. */
 static void
 look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
-             struct vpci_flow *flow)
+             struct vpci_flow *flow, long long int now)
     OVS_REQUIRES(links_mutex) OVS_REQUIRES(o->mutex)
 {
     struct vpci_linker *to = get_destination(flow);
@@ -367,6 +367,9 @@ look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
         return;
     }
     pair = vpci_pair_get(from, to);
+    if (vpci_pair_rests(pair, from, now)) {
+        return;
+    }
     pair->packets += n;
     if (pair->link) {
         way = &pair->link->ways[pair->link->ends[1].linker == from];
@@ -389,7 +392,7 @@ look_at_port(struct vpci_linker *from, long long int now)
     }
     ovs_mutex_lock(&o->mutex);
     HMAP_FOR_EACH (flow, node, &o->flows) {
-        look_at_flow(from, o, flow);
+        look_at_flow(from, o, flow, now);
     }
     vpci_residues_expire(o, now);
     ovs_mutex_unlock(&o->mutex);

@@ -359,7 +359,7 @@ print_times(enum measure m)
     qsort(times[m].us, n, sizeof *us, compare);
     printf("%s: n=%u", names[m], n);
     if (n) {
-        printf(" median=%.1f p99=%.1f max=%.1f", us[n / 2] / 1e3,
+        printf(" median=%.1f p99=%.1f max=%.1f", us[(n - 1) / 2] / 1e3,
                us[n - 1 - n / 100] / 1e3, us[n - 1] / 1e3);
     }
     printf("\n");

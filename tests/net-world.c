@@ -252,6 +252,7 @@ world_offer(struct world *w)
         struct vpci_abi_link *e = entry(w, i);
 
         vpci_store32(&e->side, i);
+        vpci_store32(&e->port, 1 + !i);
         e->shape = header->shape;
         vpci_store32_release(&e->id, WORLD_LINK_ID);
         tell(w, i);

@@ -14,6 +14,9 @@
  *     lies         says of itself whatever comes to its mind
  *     other-version  says that the memory is of a later version
  *     takes-nothing  meets the other guest, and leaves its packets there
+ *     naps         the same, and takes all of them now and then
+ *     floods       meets the other guest, and sends it what it must not have;
+ *                  to the switch it sends packets for 00:00:00:00:00:00
  *     blocks       the same, and then asks the switch, whom it makes wait
  *     boasts       the same, and says that it has taken more than can be
  *
@@ -36,6 +39,8 @@
 #include "net-link.h"
 
 #define OPEN_MS 2000
+#define NAP_MS 1500
+#define PACKET_LEN 64
 
 /* A link that there is. */
 struct rude_link {
@@ -45,6 +50,7 @@ struct rude_link {
     struct vpci_device *device; /* Open, or null. */
     void *memory;
     struct vpci_channel *channel;       /* Or null. */
+    int64_t awake_at;           /* When it naps, in ms. */
 };
 
 static struct vpci_net *net;
@@ -151,7 +157,8 @@ meet_link(struct rude_link *link)
         struct vpci_abi_header *h = link->memory;
 
         h->version = h->version_min = VPCI_LE16(VPCI_ABI_VERSION + 1);
-    } else if (does("takes-nothing") || does("blocks") || does("boasts")) {
+    } else if (does("takes-nothing") || does("naps") || does("floods")
+               || does("blocks") || does("boasts")) {
         begin_channel(link);
     }
 }
@@ -217,6 +224,57 @@ boast(void)
     }
 }
 
+static void
+prepare(struct vpci_ring_buf bufs[VPCI_RING_BURST])
+{
+    static uint8_t data[VPCI_RING_BURST][2048];
+
+    for (int i = 0; i < VPCI_RING_BURST; i++) {
+        bufs[i] = (struct vpci_ring_buf) {
+            .data = data[i], .size = sizeof data[i], .len = PACKET_LEN,
+        };
+    }
+}
+
+/* Takes what is in the link, if it is time for that. */
+static void
+nap(struct rude_link *link)
+{
+    struct vpci_ring_buf bufs[VPCI_RING_BURST];
+    bool tell;
+
+    if (now_ms() < link->awake_at) {
+        return;
+    }
+    link->awake_at = now_ms() + NAP_MS;
+    prepare(bufs);
+    for (uint32_t i = 0; i < link->layout.n_rings; i++) {
+        while (vpci_ring_rx_burst(vpci_channel_rx(link->channel, i), bufs,
+                                  VPCI_RING_BURST, &tell)) {
+            continue;
+        }
+    }
+}
+
+/* Fills what leads to the other guest, of queue 0, with packets for
+ * 02:00:00:00:00:00. */
+static void
+flood(struct rude_link *link)
+{
+    struct vpci_ring_buf bufs[VPCI_RING_BURST];
+    bool tell;
+
+    prepare(bufs);
+    for (int i = 0; i < VPCI_RING_BURST; i++) {
+        memcpy(bufs[i].data, (uint8_t[PACKET_LEN]) { 2, [12] = 0x88, 0xb5 },
+               PACKET_LEN);
+    }
+    while (vpci_ring_tx_burst(vpci_channel_tx(link->channel, 0), bufs,
+                              VPCI_RING_BURST, &tell)) {
+        continue;
+    }
+}
+
 /* Does what is due with link 'i', of which the switch says '*abi'. */
 static void
 run_link(struct rude_link *link, const struct vpci_abi_link *abi)
@@ -246,21 +304,30 @@ run_link(struct rude_link *link, const struct vpci_abi_link *abi)
             block();
         } else if (does("boasts")) {
             boast();
+        } else if (does("naps")) {
+            nap(link);
+        } else if (does("floods")) {
+            flood(link);
         }
     }
+}
+
+static void
+send_to_switch(void)
+{
+    uint8_t data[PACKET_LEN] = { [12] = 0x88, 0xb5 };
+    struct vpci_ring_buf buf = { .data = data, .len = sizeof data };
+
+    vpci_net_tx_burst(net, 0, &buf, 1);
 }
 
 /* Takes what there is from the switch.  Returns how many packets. */
 static unsigned int
 receive(void)
 {
-    static uint8_t data[VPCI_RING_BURST][2048];
     struct vpci_ring_buf bufs[VPCI_RING_BURST];
 
-    for (int i = 0; i < VPCI_RING_BURST; i++) {
-        bufs[i] = (struct vpci_ring_buf) { .data = data[i],
-                                           .size = sizeof data[i] };
-    }
+    prepare(bufs);
     return vpci_net_rx_burst(net, 0, bufs, VPCI_RING_BURST);
 }
 
@@ -302,6 +369,9 @@ main(int argc, char *argv[])
                                                  i));
         }
         n += receive();
+        if (does("floods")) {
+            send_to_switch();
+        }
         usleep(500);
     }
     for (int i = 0; i < VPCI_ABI_MAX_LINKS; i++) {

@@ -483,6 +483,32 @@ check_stuck(struct world *w, int64_t ms)
     return true;
 }
 
+/* The peer has let a sender wait, which does not forget that when there is
+ * another link with the same port. */
+static bool
+check_rest(struct world *w, int64_t ms)
+{
+    while (world_send(w, 0, 0, 1, 1)) {
+        continue;
+    }
+    let_pass(w, 2100, 0);
+    CHECK(!world_link_info(w, 0).sends);
+    world_withdraw(w);
+    let_pass(w, 200, 0);
+    CHECK(!vpci_net_get_links(w->ports[0].net, NULL, 0));
+    world_offer(w);
+    world_begin_peer(w);
+    let_pass(w, ms - 1000, 0);
+    CHECK(world_link_info(w, 0).state == VPCI_NET_RUNNING
+          && !world_link_info(w, 0).sends);
+    CHECK(world_send(w, 0, 0, 1, 77));
+    CHECK(world_switch_receive(w, 0, 0, 1) == 77);
+    let_pass(w, 1000, 0);
+    CHECK(world_reach(w, true));
+    CHECK(world_send(w, 0, 0, 1, 78) && world_peer_receive(w, 0, 1) == 78);
+    return true;
+}
+
 /* A peer that takes nothing, or next to nothing, does not keep guests from
  * sending, also if it says that there is nothing. */
 static bool
@@ -511,6 +537,7 @@ run_takes_nothing(void)
     CHECK(world_link_info(&w, 0).sends && !world_send(&w, 0, 0, 1, 1));
     let_pass(&w, 3000, 5);
     CHECK(check_stuck(&w, 5000));
+    CHECK(check_rest(&w, 16000));
 
     /* Who sleeps meanwhile is no judge. */
     while (world_send(&w, 0, 0, 1, 1)) {

@@ -349,7 +349,10 @@ struct vpci_abi_link {
                                  * last, never used for another link. */
     vpci_le32 side;             /* The guest's: 0 or 1. */
     struct vpci_abi_shape shape;
-    uint8_t reserved[88];
+    vpci_le32 port;             /* The id of the base region of the other
+                                 * guest's port, below 2^31: the same for all
+                                 * links with it.  0: unknown. */
+    uint8_t reserved[84];
 };
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_link) == 128);
 

@@ -20,16 +20,17 @@
 
 /* A guest that takes fewer packets than that of a ring, and not all there are,
  * in NET_MAX_SILENCE_MS keeps whoever has more for it from sending anything
- * else.  So nothing is sent to it by the link for a while, and until it has
- * taken what there is: in ms, each time twice as much. */
+ * else.  So nothing is sent to it by links for a while, and until it has taken
+ * what there is: in ms, each time twice as much. */
 #define MIN_TAKEN 256
-#define MIN_PAUSE_MS 1000
-#define MAX_PAUSE_MS 64000
+#define MIN_REST_MS 1000
+#define MAX_REST_MS 64000
 
 /* What the base region says of a link. */
 struct entry {
     uint32_t id;
     uint32_t side;
+    uint32_t port;
     struct vpci_shape shape;
 };
 
@@ -154,6 +155,7 @@ read_entry(const struct net_region *base, uint32_t slot, struct entry *e)
     /* (N) The rest was written before the id. */
     e->id = vpci_load32_acquire(&l->id);
     e->side = vpci_load32(&l->side);
+    e->port = vpci_load32(&l->port);
     kind = vpci_load32(&l->shape.kind);
     e->shape = (struct vpci_shape) {
         .kind = (enum vpci_abi_kind) kind,
@@ -192,6 +194,23 @@ check_entry(const struct entry *e, struct vpci_layout *layout, char *reason,
     return true;
 }
 
+/* Returns what is known of links with 'port', also if there was none yet. */
+static struct net_rest *
+get_rest(struct net_links *links, uint32_t port)
+{
+    struct net_rest *rest = &links->rests[0];
+
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
+        if (links->rests[i].port == port) {
+            return &links->rests[i];
+        } else if (links->rests[i].until < rest->until) {
+            rest = &links->rests[i];
+        }
+    }
+    *rest = (struct net_rest) { .port = port };
+    return rest;
+}
+
 /* Counts of a place, of all workers. */
 static struct net_link_counts
 sum_counts(const struct net_worker workers[], uint32_t slot)
@@ -209,7 +228,8 @@ sum_counts(const struct net_worker workers[], uint32_t slot)
 
 /* A link has come. */
 static void
-add_link(struct vpci_net *net, uint32_t slot, const struct entry *e)
+add_link(struct vpci_net *net, uint32_t slot, const struct entry *e,
+         int64_t now_ms)
 {
     struct net_region_config config = {
         .kind = VPCI_ABI_LINK,
@@ -230,7 +250,10 @@ add_link(struct vpci_net *net, uint32_t slot, const struct entry *e)
     net_region_init(&link->region, &config);
     link->slot = slot;
     link->id = e->id;
+    /* A switch of before may not say. */
+    link->port = e->port ? e->port : e->id | UINT32_C(1) << 31;
     link->side = e->side;
+    link->is_stuck = now_ms < get_rest(net->links, link->port)->until;
     link->is_bad = !ok;
     if (link->is_bad) {
         memcpy(link->region.reason, reason, sizeof reason);
@@ -243,7 +266,7 @@ add_link(struct vpci_net *net, uint32_t slot, const struct entry *e)
 
 /* Follows what the switch says of links. */
 static void
-follow_entries(struct vpci_net *net)
+follow_entries(struct vpci_net *net, int64_t now_ms)
 {
     struct net_links *links = net->links;
     const struct net_region *base = &net->base;
@@ -259,7 +282,7 @@ follow_entries(struct vpci_net *net)
         if (link && (!is_there || e.id != link->id)) {
             link->over = true;
         } else if (!link && is_there) {
-            add_link(net, i, &e);
+            add_link(net, i, &e, now_ms);
         }
     }
 }
@@ -338,14 +361,16 @@ all_is_taken(const struct net_link *link)
 }
 
 static void
-begin_pause(struct net_link *link, int64_t now_ms)
+begin_rest(struct net_links *links, struct net_link *link, int64_t now_ms)
 {
-    if (!link->pause_ms || now_ms - link->resume_at > MAX_PAUSE_MS) {
-        link->pause_ms = MIN_PAUSE_MS;
-    } else if (link->pause_ms < MAX_PAUSE_MS) {
-        link->pause_ms *= 2;
+    struct net_rest *rest = get_rest(links, link->port);
+
+    if (!rest->ms || now_ms - rest->until > MAX_REST_MS) {
+        rest->ms = MIN_REST_MS;
+    } else if (rest->ms < MAX_REST_MS) {
+        rest->ms *= 2;
     }
-    link->resume_at = now_ms + link->pause_ms;
+    rest->until = now_ms + rest->ms;
     link->is_stuck = true;
 }
 
@@ -353,16 +378,17 @@ begin_pause(struct net_link *link, int64_t now_ms)
  * could let packets overtake those that went through the switch meanwhile: so
  * its guests meet anew, which the switch sees. */
 static void
-follow_taken(struct net_link *link, bool runs, int64_t now_ms)
+follow_taken(struct net_links *links, struct net_link *link, bool runs,
+             int64_t now_ms)
 {
-    if (link->is_stuck && now_ms >= link->resume_at) {
+    if (link->is_stuck && now_ms >= get_rest(links, link->port)->until) {
         if (!runs) {
             link->is_stuck = false;
         } else if (all_is_taken(link)) {
             net_region_renew(&link->region);
         }
     } else if (runs && !link->is_stuck && takes_too_little(link, now_ms)) {
-        begin_pause(link, now_ms);
+        begin_rest(links, link, now_ms);
     }
 }
 
@@ -381,7 +407,7 @@ run_link(struct vpci_net *net, struct net_link *link, int64_t now_ms)
         }
     }
     runs = net_region_run(r, now_ms) == VPCI_NET_RUNNING;
-    follow_taken(link, runs, now_ms);
+    follow_taken(net->links, link, runs, now_ms);
     link->wants_receive = runs && net->n_queues;
     link->wants_send = (link->wants_receive && !link->is_stuck && !r->silent
                         && vpci_device_peer(r->device));
@@ -621,12 +647,13 @@ net_links_run(struct vpci_net *net, int64_t now_ms)
     if (links->n_channels != net->base.n_channels || !has_room(net)) {
         /* The region that said what links there are is not there any more. */
         destroy_all(links);
+        memset(links->rests, 0, sizeof links->rests);
         links->n_channels = net->base.n_channels;
     }
     if (!has_room(net)) {
         return;
     }
-    follow_entries(net);
+    follow_entries(net, now_ms);
     for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
         if (links->slots[i]) {
             follow_link(net, links->slots[i], now_ms);

@@ -27,11 +27,19 @@ struct net_link_taken {
                                  * all. */
 };
 
+/* Nothing is sent by links with another port for a while. */
+struct net_rest {
+    uint32_t port;
+    int64_t until;              /* In ms, */
+    int64_t ms;                 /* which is or was so long; 0: never. */
+};
+
 struct net_link {
     struct net_region region;
     struct net_policy policy;
     uint32_t slot;              /* Place in the array of the base region. */
     uint32_t id;                /* Of its region. */
+    uint32_t port;              /* Number of the other one. */
     unsigned int side;
     bool is_bad;                /* Its entry makes no sense: region.reason. */
     bool over;                  /* Its entry has gone. */
@@ -44,9 +52,8 @@ struct net_link {
     /* Whether the other guest takes what is sent to it. */
     struct net_link_taken taken[VPCI_ABI_MAX_RINGS];
     int64_t looked_at;          /* The last time that was looked at. */
-    bool is_stuck;              /* It does not; nothing is sent... */
-    int64_t resume_at;          /* ...until then at least, in ms, */
-    int64_t pause_ms;           /* which was so long. */
+    bool is_stuck;              /* It does not; nothing is sent for a while,
+                                 * at least. */
 
     uint32_t acceptances;       /* Their generation, as workers know. */
     struct net_link_counts tx, rx;  /* Of its place, when it came. */
@@ -119,6 +126,7 @@ struct net_links {
     struct net_link *slots[VPCI_ABI_MAX_LINKS]; /* Or null. */
     uint32_t n_channels;        /* Of the base, which said so. */
     struct net_link_device *devices;
+    struct net_rest rests[VPCI_ABI_MAX_LINKS];
 };
 
 /* Housekeeping, by the controller. */
