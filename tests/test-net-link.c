@@ -280,6 +280,38 @@ check_fair_classes(void)
     return true;
 }
 
+/* Rings of links that are never empty do not hold up others of their class,
+ * whether or not there are packets of the base as well. */
+static bool
+check_fair_rings(void)
+{
+    struct vpci_shape link = world_link_shape;
+    struct world w;
+
+    link.n_queues = 4;
+    CHECK(world_init(&w, NULL, &link, NULL, false));
+    world_accept(&w, 0, 1, VPCI_ABI_ACCEPT);
+    world_publish(&w, 0);
+    for (uint32_t i = 0; i < 40; i++) {
+        uint32_t from = 1 + i % 3;
+        int64_t number;
+        int n = 0;
+
+        CHECK(i < 20 || world_switch_send(&w, 0, 0, 2, i));
+        CHECK(world_peer_send(&w, from, 1, 1));
+        do {
+            while (world_peer_send(&w, 0, 1, 0)) {
+                continue;
+            }
+            number = world_receive(&w, 0, 0, 1);
+            CHECK(number != -1 && n++ < 36);
+        } while (number != 1);
+        CHECK(i >= 20 || n <= 2);
+    }
+    world_uninit(&w);
+    return true;
+}
+
 /* A link that never is empty, or says so, does not hold up the base. */
 static bool
 run_fair(void)
@@ -310,7 +342,7 @@ run_fair(void)
         CHECK(world_receive(&w, 0, 0, 2) == (int64_t) i);
     }
     world_uninit(&w);
-    return check_fair_classes();
+    return check_fair_classes() && check_fair_rings();
 }
 
 /* Queues say by which hints they go: at first, when they send, and if they do

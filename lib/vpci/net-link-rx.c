@@ -458,13 +458,32 @@ limit(const struct net_link_worker *lw, const struct net_link_ring *r,
     return n < left ? n : left;
 }
 
+/* Receives up to 'n' packets from rings of links of 'class_'.  If one fills
+ * that, however fast its producer is, it is the turn of the one behind it next
+ * time. */
+static unsigned int
+receive_class(struct vpci_net *net, struct net_worker *w, uint32_t class_,
+              struct vpci_ring_buf bufs[], unsigned int n)
+{
+    struct net_link_worker *lw = w->links;
+    struct net_link_class *c = &lw->classes[class_];
+    unsigned int got = 0;
+
+    for (uint32_t i = c->begin; i < c->end && got < n; i++) {
+        struct net_link_ring *r = &lw->rings[c->next];
+
+        c->next = c->next + 1 < c->end ? c->next + 1 : c->begin;
+        got += receive_link(net, w, r, &bufs[got], limit(lw, r, n - got));
+    }
+    return got;
+}
+
 /* Receives up to 'n' packets, of links and of the base. */
 static unsigned int
 receive_mixed(struct vpci_net *net, struct net_worker *w, uint32_t queue,
               struct vpci_ring_buf bufs[], unsigned int n)
 {
     struct net_link_worker *lw = w->links;
-    struct net_link_ring *r = lw->rings, *end = r + lw->n_rings;
     unsigned int got = 0;
 
     if (!lw->pending && NET_UNLIKELY(base_has_new(net, lw, queue))) {
@@ -473,10 +492,7 @@ receive_mixed(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     settle(net, lw);
     for (uint32_t i = lw->n_classes; i-- > 0 && got < n; ) {
         got += receive_allowed(net, w, queue, i, &bufs[got], n - got);
-        for (; r < end && r->class_ == i && got < n; r++) {
-            got += receive_link(net, w, r, &bufs[got],
-                                limit(lw, r, n - got));
-        }
+        got += receive_class(net, w, i, &bufs[got], n - got);
         if (NET_UNLIKELY(lw->pending)) {
             settle(net, lw);
             got += receive_allowed(net, w, queue, i, &bufs[got], n - got);
@@ -495,8 +511,8 @@ net_links_receive(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     if (NET_UNLIKELY(!base_is_quiet(net, lw, queue))) {
         return receive_mixed(net, w, queue, bufs, n);
     }
-    for (uint32_t i = 0; i < lw->n_rings && got < n; i++) {
-        got += receive_link(net, w, &lw->rings[i], &bufs[got], n - got);
+    for (uint32_t i = lw->n_classes; i-- > 0 && got < n; ) {
+        got += receive_class(net, w, i, &bufs[got], n - got);
     }
     return got;
 }

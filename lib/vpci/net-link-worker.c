@@ -179,8 +179,11 @@ update(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
     free(lw->rings);
     lw->n_rings = 0;
     lw->rings = n ? calloc(n, sizeof *lw->rings) : NULL;
-    for (uint32_t i = VPCI_ABI_MAX_CLASSES; lw->rings && i-- > 0; ) {
-        for (uint32_t j = 0; j < VPCI_ABI_MAX_LINKS; j++) {
+    for (uint32_t i = VPCI_ABI_MAX_CLASSES; i-- > 0; ) {
+        struct net_link_class *class_ = &lw->classes[i];
+
+        class_->begin = class_->next = lw->n_rings;
+        for (uint32_t j = 0; lw->rings && j < VPCI_ABI_MAX_LINKS; j++) {
             struct net_link *link = net->links->slots[j];
 
             if (link && link->receives
@@ -188,6 +191,7 @@ update(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
                 add_rings(net, lw, link, queue, i);
             }
         }
+        class_->end = lw->n_rings;
     }
 
     lw->n_classes = net->policy.classes.n;

@@ -72,6 +72,13 @@ struct net_link_ring {
     uint32_t waits_generation;
 };
 
+/* Rings of one class, next to each other: they take turns. */
+struct net_link_class {
+    uint32_t begin, end;        /* Indexes in the array of rings: none if they
+                                 * are the same. */
+    uint32_t next;              /* That of the ring whose turn it is. */
+};
+
 /* What a receiver has received of an acceptance. */
 struct net_flow {
     uint64_t packets;
@@ -99,6 +106,7 @@ struct net_link_worker {
     struct net_look *looks[VPCI_ABI_MAX_LINKS]; /* At acceptances, or null. */
     struct net_link_ring *rings;    /* The highest class first. */
     uint32_t n_rings;
+    struct net_link_class classes[VPCI_ABI_MAX_CLASSES];
     uint32_t n_classes;         /* Of them, or of the base, if it has more. */
     struct net_flow *flows;
     struct net_edits *edits;        /* Of each flow. */
