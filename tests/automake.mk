@@ -481,6 +481,7 @@ EXTRA_DIST += \
 	tests/guests/images.sh \
 	tests/guests/init.sh \
 	tests/guests/make-initramfs.sh \
+	tests/guests/old-ptrace.py \
 	tests/guests/qemu-guest.sh \
 	tests/guests/supervise.py \
 	tests/guests/testpmd-guest.sh \

@@ -17,6 +17,20 @@ uml__memory_directory () {
     fi
 }
 
+# Runs the User-Mode Linux "$2"... as guest "$1".
+uml__launch () {
+    local name=$1
+
+    shift
+    if grep -q '^flags.* amx_tile' /proc/cpuinfo; then
+        # What processes of the guest have in wide registers is lost when they
+        # fault, so they must not use these.
+        set -- python3 "$guests__here/old-ptrace.py" "$@" \
+            GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX_Fast_Unaligned_Load
+    fi
+    guests__launch "$name" "$@"
+}
+
 # See guests.sh.
 uml_start () {
     local name=$1 socket=$2 mac=$3 address=$4
@@ -34,7 +48,7 @@ uml_start () {
 
     # The guest's memory is a file in TMPDIR, which has no name left once the
     # guest runs.
-    TMPDIR=$(uml__memory_directory "$name") HOME=$GUESTS_DIR/$name guests__launch "$name" \
+    TMPDIR=$(uml__memory_directory "$name") HOME=$GUESTS_DIR/$name uml__launch "$name" \
         linux.uml "mem=${GUEST_MEMORY}M" initrd="$GUESTS_CACHE/uml.cpio" \
         rdinit=/init con=null con0=null,fd:1 ssl=null ssl0=fd:8,fd:9 \
         umid="$name" uml_dir=uml/ "virtio_uml.device=$socket:1" \
