@@ -232,17 +232,31 @@ summarize_check () {
          }' "$1"
 }
 
+# Prints how many tests to run at a time.  They wait most of the time; but all
+# switches poll on the same processor.
+check_jobs () {
+    local free
+
+    free=$(cat "$huge_pages/free_hugepages")
+    if test "$(nproc)" -gt 1 && test "$free" -ge "$huge_pages_wanted"; then
+        echo 2
+    else
+        echo 1
+    fi
+}
+
 # All tests; what a test needs has been installed, so none may be skipped.
 # Many of them race with clocks, on a machine that others may use, too: one that
-# fails may try again.
+# fails may try again, on its own.
 check () {
-    local log=$logs/check.log status
+    local log=$logs/check.log jobs status
 
-    say "==> Running the tests"
+    jobs=$(check_jobs)
+    say "==> Running the tests, $jobs at a time"
     set -m
     (set -o pipefail
-     VPCI_REQUIRE_ALL=1 make -C "$build" check RECHECK=yes 2>&1 < /dev/null |
-         tee "$log") &
+     VPCI_REQUIRE_ALL=1 make -C "$build" check RECHECK=yes \
+         TESTSUITEFLAGS="-j$jobs" 2>&1 < /dev/null | tee "$log") &
     job=$!
     set +m
     wait "$job"
