@@ -167,6 +167,26 @@ print_port(const struct tool *t, const struct vpci_net_port *port, double ms)
     print_links(t, port);
 }
 
+/* Waits as long as it is wanted.  What comes meanwhile is taken: to leave it
+ * there would hold up those who send it, and no link would be used. */
+static void
+pass_time(struct tool *t)
+{
+    uint32_t n_queues = (t->n_queues < t->info.n_queues ? t->n_queues
+                         : t->info.n_queues);
+
+    while (t->duration > 0 && tool_goes_on(t, 0)) {
+        bool idle = true;
+
+        for (uint32_t i = 0; i < n_queues; i++) {
+            idle &= !vpci_net_rx_burst(t->net, i, t->bufs, TOOL_MAX_BURST);
+        }
+        if (idle) {
+            usleep(LOOK_US);
+        }
+    }
+}
+
 void
 tool_print_port_info(struct tool *t)
 {
@@ -174,9 +194,7 @@ tool_print_port_info(struct tool *t)
     double ms;
     int error;
 
-    while (t->duration > 0 && tool_goes_on(t, 0)) {
-        usleep(LOOK_US);
-    }
+    pass_time(t);
     error = vpci_net_get_port(t->net, &port);
     ms = error ? -1 : ping(t);
     t->failed |= ms < 0;
