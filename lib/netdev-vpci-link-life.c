@@ -450,7 +450,7 @@ run_offered(struct vpci_link *link, long long int now)
 }
 
 static void
-run_up(struct vpci_link *link)
+run_up(struct vpci_link *link, long long int now)
     OVS_REQUIRES(links_mutex)
 {
     if (guests_have_met(link)) {
@@ -462,6 +462,7 @@ run_up(struct vpci_link *link)
 
         vpci_link_end(link, why);
         free(why);
+        vpci_pair_rest(link->pair, now);
     } else {
         vpci_way_leave(&link->ways[0]);
         vpci_way_leave(&link->ways[1]);
@@ -500,7 +501,7 @@ vpci_link_run(struct vpci_link *link, long long int now)
         run_offered(link, now);
         return true;
     case VPCI_LINK_UP:
-        run_up(link);
+        run_up(link, now);
         break;
     case VPCI_LINK_DRAINING:
         run_draining(link, now);

@@ -365,6 +365,10 @@ void vpci_way_watch(struct vpci_way *, long long int now)
 uint64_t vpci_way_count_refused(const struct vpci_way *)
     OVS_REQUIRES(links_mutex);
 
+/* Megaflows of the pair, both ways, do without a link for a while. */
+void vpci_pair_rest(struct vpci_pair *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
 /* For how long megaflows from 'from' are to do without a link of the pair, in
  * ms, or 0. */
 long long int vpci_pair_rests(const struct vpci_pair *,

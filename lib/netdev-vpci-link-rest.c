@@ -31,6 +31,15 @@ begin_rest(struct vpci_rest *rest, long long int now)
     rest->until = now + rest->ms;
 }
 
+void
+vpci_pair_rest(struct vpci_pair *pair, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    for (int i = 0; i < 2; i++) {
+        begin_rest(&pair->rests[i], now);
+    }
+}
+
 long long int
 vpci_pair_rests(const struct vpci_pair *pair, const struct vpci_linker *from,
                 long long int now)
@@ -95,8 +104,8 @@ watch_receiver(struct vpci_way *way, long long int now)
     if (late) {
         return;
     }
-    way->holds_up = (way->is_stuck || (vpci_way_receiver(way)->is_silent
-                                       && (held_up || way->n_flows)));
+    way->holds_up = ((way->is_stuck || vpci_way_receiver(way)->is_silent)
+                     && (held_up || way->n_flows));
     if (way->holds_up && !held_up) {
         begin_rest(rest, now);
     } else if (way->holds_up) {
@@ -128,22 +137,32 @@ end_flood(struct vpci_way *way, uint64_t n, long long int now)
     OVS_REQUIRES(links_mutex)
 {
     char *why = xasprintf("the guest of %s sends what policy does not allow: "
-                          "that of %s has refused %"PRIu64" packets in %lld "
-                          "ms", vpci_name(vpci_way_sender(way)->dev),
+                          "that of %s says that it has refused %"PRIu64
+                          " packets in %lld ms",
+                          vpci_name(vpci_way_sender(way)->dev),
                           vpci_name(vpci_way_receiver(way)->dev), n,
                           now - way->refused_at);
 
     vpci_link_end(way->link, why);
     free(why);
-    for (int i = 0; i < 2; i++) {
-        begin_rest(&way->link->pair->rests[i], now);
-    }
+    vpci_pair_rest(way->link->pair, now);
+}
+
+/* True if what the receiver refuses now tells nothing of its sender: both have
+ * not met yet, so that it may come from another link that was at the same
+ * place; or flows whose packets the receiver refuses already, such as after its
+ * MTU has become smaller, are still to leave the link. */
+static bool
+may_refuse(const struct vpci_way *way)
+    OVS_REQUIRES(links_mutex)
+{
+    return (!way->link->n_meetings || !vpci_way_receiver(way)->runs
+            || (way->n_flows && !vpci_way_is_allowed(way)));
 }
 
 /* A sender whose packets are refused costs the receiver its time, whatever the
- * flows say: the link ends.  Until both have met, the receiver may still
- * refuse what has come by another link that was at the same place; and if we
- * have not looked for long we do not know how fast they came. */
+ * flows say: the link ends.  If we have not looked for long we do not know how
+ * fast they came. */
 static void
 watch_refused(struct vpci_way *way, long long int now)
     OVS_REQUIRES(links_mutex)
@@ -153,8 +172,7 @@ watch_refused(struct vpci_way *way, long long int now)
                                         << layout->shape.slots_log2));
     uint64_t refused;
 
-    if (way->link->state != VPCI_LINK_UP
-        && way->link->state != VPCI_LINK_DRAINING) {
+    if (may_refuse(way)) {
         way->refused_at = 0;
         return;
     }

@@ -17,8 +17,11 @@
  *     naps         the same, and takes all of them now and then
  *     floods       meets the other guest, and sends it what it must not have;
  *                  to the switch it sends packets for 00:00:00:00:00:00
- *     blocks       the same, and then asks the switch, whom it makes wait
- *     boasts       the same, and says that it has taken more than can be
+ *     flickers     the same, and says most of the time that it has not met
+ *     blocks       meets the other guest, and then asks the switch, whom it
+ *                  makes wait
+ *     boasts       meets the other guest, and says that it has taken more than
+ *                  can be
  *
  * Prints what it was told of each, and how many packets it has received from
  * the switch. */
@@ -40,6 +43,7 @@
 
 #define OPEN_MS 2000
 #define NAP_MS 1500
+#define FLICKER_MS 1200
 #define PACKET_LEN 64
 
 /* A link that there is. */
@@ -50,7 +54,7 @@ struct rude_link {
     struct vpci_device *device; /* Open, or null. */
     void *memory;
     struct vpci_channel *channel;       /* Or null. */
-    int64_t awake_at;           /* When it naps, in ms. */
+    int64_t awake_at;           /* When it naps or flickers, in ms. */
 };
 
 static struct vpci_net *net;
@@ -158,7 +162,7 @@ meet_link(struct rude_link *link)
 
         h->version = h->version_min = VPCI_LE16(VPCI_ABI_VERSION + 1);
     } else if (does("takes-nothing") || does("naps") || does("floods")
-               || does("blocks") || does("boasts")) {
+               || does("flickers") || does("blocks") || does("boasts")) {
         begin_channel(link);
     }
 }
@@ -275,6 +279,38 @@ flood(struct rude_link *link)
     }
 }
 
+/* Takes what there is from the switch.  Returns how many packets. */
+static unsigned int
+receive(void)
+{
+    struct vpci_ring_buf bufs[VPCI_RING_BURST];
+
+    prepare(bufs);
+    return vpci_net_rx_burst(net, 0, bufs, VPCI_RING_BURST);
+}
+
+/* Meets the other guest for as long as the switch needs to see it. */
+static void
+flicker(struct rude_link *link)
+{
+    struct vpci_abi_state *own = vpci_layout_state(&link->layout, link->memory,
+                                                   link->side);
+    uint32_t seen = vpci_load32(&own->seen);
+    int64_t until = now_ms() + FLICKER_MS;
+
+    if (now_ms() < link->awake_at) {
+        return;
+    }
+    vpci_store32(&own->seen, 0);
+    while (now_ms() < until && !ended) {
+        flood(link);
+        vpci_net_run(net, now_ms());
+        receive();
+    }
+    vpci_store32_release(&own->seen, seen);
+    link->awake_at = now_ms() + 100;
+}
+
 /* Does what is due with link 'i', of which the switch says '*abi'. */
 static void
 run_link(struct rude_link *link, const struct vpci_abi_link *abi)
@@ -308,6 +344,8 @@ run_link(struct rude_link *link, const struct vpci_abi_link *abi)
             nap(link);
         } else if (does("floods")) {
             flood(link);
+        } else if (does("flickers")) {
+            flicker(link);
         }
     }
 }
@@ -319,16 +357,6 @@ send_to_switch(void)
     struct vpci_ring_buf buf = { .data = data, .len = sizeof data };
 
     vpci_net_tx_burst(net, 0, &buf, 1);
-}
-
-/* Takes what there is from the switch.  Returns how many packets. */
-static unsigned int
-receive(void)
-{
-    struct vpci_ring_buf bufs[VPCI_RING_BURST];
-
-    prepare(bufs);
-    return vpci_net_rx_burst(net, 0, bufs, VPCI_RING_BURST);
 }
 
 static void
@@ -369,7 +397,7 @@ main(int argc, char *argv[])
                                                  i));
         }
         n += receive();
-        if (does("floods")) {
+        if (does("floods") || does("flickers")) {
             send_to_switch();
         }
         usleep(500);
