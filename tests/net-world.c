@@ -19,6 +19,8 @@
 
 #define ETH_TYPE 0x88b5
 
+#define SECOND_LINK_ID 6
+
 VPCI_STATIC_ASSERT(WORLD_LINK_ID == 5);
 
 const struct vpci_shape world_base_shape = {
@@ -99,30 +101,35 @@ world_serve(struct world *w, int i)
     return net_server_start(&p->server);
 }
 
+static void
+begin_peer(struct vpci_channel *peer, const struct vpci_layout *layout,
+           void *memory, uint64_t features, uint32_t epoch)
+{
+    struct vpci_channel_config config = {
+        .layout = *layout,
+        .base = memory,
+        .side = 1,
+        .features = features,
+        .n_queues = layout->shape.n_queues,
+    };
+
+    vpci_channel_begin(peer, &config, epoch);
+}
+
 void
 world_begin_peer(struct world *w)
 {
-    struct vpci_channel_config config = {
-        .layout = w->layout,
-        .base = w->link,
-        .side = 1,
-        .features = w->peer_features,
-        .n_queues = w->layout.shape.n_queues,
-    };
-
-    vpci_channel_begin(w->peer, &config, ++w->peer_epoch);
+    begin_peer(w->peer, &w->layout, w->link, w->peer_features,
+               ++w->peer_epoch);
 }
 
-static bool
-make_peer(struct world *w)
+static struct vpci_channel *
+make_peer(const struct vpci_layout *layout)
 {
-    size_t size = vpci_channel_bytes(&w->layout);
+    size_t size = vpci_channel_bytes(layout);
 
-    size = (size + VPCI_ABI_LINE - 1) & -(size_t) VPCI_ABI_LINE;
-    w->peer = aligned_alloc(VPCI_ABI_LINE, size);
-    CHECK(w->peer);
-    world_begin_peer(w);
-    return true;
+    return aligned_alloc(VPCI_ABI_LINE,
+                         (size + VPCI_ABI_LINE - 1) & -(size_t) VPCI_ABI_LINE);
 }
 
 bool
@@ -141,7 +148,11 @@ world_init(struct world *w, const struct vpci_shape *base,
     for (int i = 0; i < 2; i++) {
         CHECK(world_serve(w, i));
     }
-    CHECK(two_guests || make_peer(w));
+    if (!two_guests) {
+        w->peer = make_peer(&w->layout);
+        CHECK(w->peer);
+        world_begin_peer(w);
+    }
     world_offer(w);
     return world_reach(w, true);
 }
@@ -166,6 +177,12 @@ world_uninit(struct world *w)
     munmap(w->link, w->layout.size);
     close(w->memory_fd);
     free(w->peer);
+    if (w->second.peer) {
+        net_server_stop(&w->second.server);
+        munmap(w->second.memory, w->second.layout.size);
+        close(w->second.memory_fd);
+        free(w->second.peer);
+    }
 }
 
 void
@@ -175,6 +192,9 @@ world_run(struct world *w)
 
     if (w->peer) {
         vpci_channel_run(w->peer, now);
+    }
+    if (w->second.peer) {
+        vpci_channel_run(w->second.peer, now);
     }
     for (int i = 0; i < 2; i++) {
         struct world_port *p = &w->ports[i];
@@ -241,6 +261,60 @@ tell(struct world *w, int i)
     struct net_switch *s = &w->ports[i].s;
 
     eventfd_write(s->guests[vpci_layout_control_vector(&s->port.layout)], 1);
+}
+
+static bool
+make_second(struct world_second *second, struct world_port *p,
+            const struct vpci_shape *shape)
+{
+    struct vpci_layout_report report;
+
+    CHECK(vpci_layout_init(&second->layout, shape, &report));
+    second->memory_fd = net_make_memory(second->layout.size, &second->memory);
+    CHECK(second->memory_fd >= 0);
+    vpci_layout_write(&second->layout, second->memory, SECOND_LINK_ID);
+    second->server = (struct net_server) {
+        .memory_fd = second->memory_fd,
+        .id = 31,
+        .peer_id = 32,
+        .fds = p->fds,
+        .peer_fds = p->fds,
+        .n_fds = shape->n_vectors,
+    };
+    strcpy(second->server.path, p->s.path);
+    strcat(second->server.path, ".link6");
+    second->peer = make_peer(&second->layout);
+    CHECK(second->peer && net_server_start(&second->server));
+    begin_peer(second->peer, &second->layout, second->memory, UINT64_MAX, 1);
+    return true;
+}
+
+bool
+world_add_link(struct world *w, const struct vpci_shape *shape)
+{
+    struct world_port *p = &w->ports[0];
+    const struct vpci_layout *layout = &p->s.port.layout;
+    struct vpci_abi_link *e = vpci_layout_link(layout, p->s.base,
+                                               w->slot + 1);
+    int64_t deadline = net_now_ms() + WORLD_TIMEOUT_MS;
+    struct vpci_net_link_info infos[VPCI_ABI_MAX_LINKS];
+    uint32_t generation = 0;
+
+    CHECK(make_second(&w->second, p, shape));
+    vpci_projection_publish(p->acceptances,
+                            vpci_layout_acceptances(layout, p->s.base,
+                                                    w->slot + 1),
+                            &generation);
+    vpci_store32(&e->port, 3);
+    vpci_layout_put_shape(shape, &e->shape);
+    vpci_store32_release(&e->id, SECOND_LINK_ID);
+    tell(w, 0);
+    do {
+        world_run(w);
+        CHECK(net_now_ms() < deadline);
+    } while (vpci_net_get_links(p->net, infos, VPCI_ABI_MAX_LINKS) < 2
+             || !infos[1].sends);
+    return true;
 }
 
 void
@@ -402,21 +476,36 @@ world_receive(struct world *w, int i, uint32_t queue, uint8_t flow)
             ? world_number(data, buf.len, flow) : -1);
 }
 
-bool
-world_peer_send(struct world *w, uint32_t ring, uint8_t flow, uint32_t number)
+static bool
+send_by(const struct world *w, struct vpci_channel *peer,
+        const struct vpci_layout *layout, uint32_t ring, uint8_t flow,
+        uint32_t number)
 {
-    struct vpci_ring_tx *tx = vpci_channel_tx(w->peer, ring);
+    struct vpci_ring_tx *tx = vpci_channel_tx(peer, ring);
     void *p = vpci_ring_reserve(tx, WORLD_LEN);
 
     if (p) {
         world_make(p, WORLD_LEN, flow, number);
         vpci_ring_submit(tx, WORLD_LEN, NULL);
         if (vpci_ring_publish(tx)) {
-            eventfd_write(w->ports[0].fds[vpci_layout_vector(&w->layout,
-                                                             ring)], 1);
+            eventfd_write(w->ports[0].fds[vpci_layout_vector(layout, ring)],
+                          1);
         }
     }
     return p != NULL;
+}
+
+bool
+world_peer_send(struct world *w, uint32_t ring, uint8_t flow, uint32_t number)
+{
+    return send_by(w, w->peer, &w->layout, ring, flow, number);
+}
+
+bool
+world_second_send(struct world *w, uint32_t ring, uint8_t flow,
+                  uint32_t number)
+{
+    return send_by(w, w->second.peer, &w->second.layout, ring, flow, number);
 }
 
 int64_t

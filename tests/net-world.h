@@ -34,6 +34,15 @@ struct world_port {
     int fds[VPCI_ABI_MAX_VECTORS];
 };
 
+/* Another link of guest 0, whose peer is made by hand. */
+struct world_second {
+    struct vpci_layout layout;
+    struct net_server server;
+    int memory_fd;
+    void *memory;               /* Mapped. */
+    struct vpci_channel *peer;  /* Side 1, or null: there is no such link. */
+};
+
 struct world {
     struct world_port ports[2];
     uint32_t slot;              /* Of the link, in both ports. */
@@ -44,6 +53,7 @@ struct world {
     uint64_t peer_features;
     uint32_t peer_epoch;
     int64_t ahead_ms;           /* How much later it is for guests. */
+    struct world_second second;
 };
 
 /* What links and bases have in most tests. */
@@ -73,6 +83,14 @@ bool world_serve(struct world *w, int i);
 
 /* The peer by hand begins anew. */
 void world_begin_peer(struct world *w);
+
+/* Gives guest 0 a second link, where what it accepts already is accepted as
+ * well, and waits until it is there. */
+bool world_add_link(struct world *w, const struct vpci_shape *shape);
+
+/* The peer of that sends a packet. */
+bool world_second_send(struct world *w, uint32_t ring, uint8_t flow,
+                       uint32_t number);
 
 /* Adds an entry for packets of 'flow', or changes its verdict. 
  * world_publish() follows. */

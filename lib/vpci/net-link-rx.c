@@ -458,22 +458,35 @@ limit(const struct net_link_worker *lw, const struct net_link_ring *r,
     return n < left ? n : left;
 }
 
-/* Receives up to 'n' packets from rings of links of 'class_'.  If one fills
- * that, however fast its producer is, it is the turn of the one behind it next
+static inline uint32_t
+take_turn(struct net_link_turns *t)
+{
+    uint32_t turn = t->next;
+
+    t->next = turn + 1 < t->end ? turn + 1 : t->begin;
+    return turn;
+}
+
+/* Receives up to 'n' packets from rings of links of 'class_'.  If one has as
+ * many, however fast its producer is, it is the turn of another link next
  * time. */
 static unsigned int
 receive_class(struct vpci_net *net, struct net_worker *w, uint32_t class_,
               struct vpci_ring_buf bufs[], unsigned int n)
 {
     struct net_link_worker *lw = w->links;
-    struct net_link_class *c = &lw->classes[class_];
+    struct net_link_turns *c = &lw->classes[class_];
     unsigned int got = 0;
 
     for (uint32_t i = c->begin; i < c->end && got < n; i++) {
-        struct net_link_ring *r = &lw->rings[c->next];
+        struct net_link_turns *s = &lw->sharers[take_turn(c)];
 
-        c->next = c->next + 1 < c->end ? c->next + 1 : c->begin;
-        got += receive_link(net, w, r, &bufs[got], limit(lw, r, n - got));
+        for (uint32_t j = s->begin; j < s->end && got < n; j++) {
+            struct net_link_ring *r = &lw->rings[take_turn(s)];
+
+            got += receive_link(net, w, r, &bufs[got],
+                                limit(lw, r, n - got));
+        }
     }
     return got;
 }

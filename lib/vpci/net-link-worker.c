@@ -9,6 +9,7 @@
 #include "net-link.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Rings of all links that one receiver may have: those of all queues. */
 static size_t
@@ -93,6 +94,7 @@ destroy(struct net_worker *w)
             destroy_look(&lw->looks[i]);
         }
         free(lw->rings);
+        free(lw->sharers);
         free(lw->flows);
         free(lw->edits);
         free(lw);
@@ -171,27 +173,46 @@ add_rings(const struct vpci_net *net, struct net_link_worker *lw,
     }
 }
 
+/* Adds all rings that are the receiver's of 'queue'. */
+static void
+add_links(const struct vpci_net *net, struct net_link_worker *lw,
+          uint32_t queue)
+{
+    for (uint32_t i = VPCI_ABI_MAX_CLASSES; i-- > 0; ) {
+        struct net_link_turns *class_ = &lw->classes[i];
+
+        class_->begin = class_->next = lw->n_sharers;
+        for (uint32_t j = 0; j < VPCI_ABI_MAX_LINKS; j++) {
+            struct net_link *link = net->links->slots[j];
+            uint32_t n = lw->n_rings;
+
+            if (link && link->receives
+                && i < link->region.layout.shape.n_classes) {
+                add_rings(net, lw, link, queue, i);
+            }
+            if (lw->n_rings > n) {
+                lw->sharers[lw->n_sharers++] = (struct net_link_turns) {
+                    .begin = n, .end = lw->n_rings, .next = n,
+                };
+            }
+        }
+        class_->end = lw->n_sharers;
+    }
+}
+
 static void
 update(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
 {
     size_t n = count_rings(net);
 
     free(lw->rings);
-    lw->n_rings = 0;
+    free(lw->sharers);
+    lw->n_rings = lw->n_sharers = 0;
+    memset(lw->classes, 0, sizeof lw->classes);
     lw->rings = n ? calloc(n, sizeof *lw->rings) : NULL;
-    for (uint32_t i = VPCI_ABI_MAX_CLASSES; i-- > 0; ) {
-        struct net_link_class *class_ = &lw->classes[i];
-
-        class_->begin = class_->next = lw->n_rings;
-        for (uint32_t j = 0; lw->rings && j < VPCI_ABI_MAX_LINKS; j++) {
-            struct net_link *link = net->links->slots[j];
-
-            if (link && link->receives
-                && i < link->region.layout.shape.n_classes) {
-                add_rings(net, lw, link, queue, i);
-            }
-        }
-        class_->end = lw->n_rings;
+    lw->sharers = n ? calloc(n, sizeof *lw->sharers) : NULL;
+    if (lw->rings && lw->sharers) {
+        add_links(net, lw, queue);
     }
 
     lw->n_classes = net->policy.classes.n;

@@ -689,7 +689,12 @@ get_info(const struct vpci_net *net, const struct net_link *link,
         .rx_packets = rx.packets - link->rx.packets,
         .refused = rx.refused - link->rx.refused,
     };
-    if (r->state == VPCI_NET_RUNNING && !link->sends) {
+    if (r->state == VPCI_NET_RUNNING && link->is_stuck) {
+        snprintf(info->reason, sizeof info->reason,
+                 "the other guest, or one before it, has taken too little of "
+                 "what was sent: nothing is, for up to %d s",
+                 MAX_REST_MS / 1000);
+    } else if (r->state == VPCI_NET_RUNNING && !link->sends) {
         snprintf(info->reason, sizeof info->reason,
                  "the other guest is not there any more, or hangs");
     } else {

@@ -72,11 +72,10 @@ struct net_link_ring {
     uint32_t waits_generation;
 };
 
-/* Rings of one class, next to each other: they take turns. */
-struct net_link_class {
-    uint32_t begin, end;        /* Indexes in the array of rings: none if they
-                                 * are the same. */
-    uint32_t next;              /* That of the ring whose turn it is. */
+/* Those next to each other in an array that take turns. */
+struct net_link_turns {
+    uint32_t begin, end;        /* Indexes: none if they are the same. */
+    uint32_t next;              /* Whose turn it is. */
 };
 
 /* What a receiver has received of an acceptance. */
@@ -106,8 +105,10 @@ struct net_link_worker {
     struct net_look *looks[VPCI_ABI_MAX_LINKS]; /* At acceptances, or null. */
     struct net_link_ring *rings;    /* The highest class first. */
     uint32_t n_rings;
-    struct net_link_class classes[VPCI_ABI_MAX_CLASSES];
-    uint32_t n_classes;         /* Of them, or of the base, if it has more. */
+    struct net_link_turns *sharers; /* Rings of a link, of one class. */
+    uint32_t n_sharers;
+    struct net_link_turns classes[VPCI_ABI_MAX_CLASSES];    /* Sharers. */
+    uint32_t n_classes;         /* Of rings, or of the base, if it has more. */
     struct net_flow *flows;
     struct net_edits *edits;        /* Of each flow. */
     uint32_t n_flows;
