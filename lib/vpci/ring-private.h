@@ -54,6 +54,7 @@ struct vpci_ring_rx {
 
     uint32_t next;              /* Packets that were released, */
     uint32_t told;              /* of which the producer knows so many. */
+    uint32_t found;             /* Packets that were there the last time. */
 };
 
 /* What packets of a burst that was copied have in common. */
@@ -101,6 +102,18 @@ RING_INLINE bool
 ring_rx_is_ready(const struct vpci_ring_rx *rx)
 {
     return !rx->fault && ring_rx_has(rx, rx->next);
+}
+
+/* Asks for the cache line at 'p', to write to it. */
+RING_INLINE void
+ring_fetch_to_write(const void *p)
+{
+#ifdef __x86_64__
+    /* The compiler would fetch it to read on processors of before 2014. */
+    __asm__ volatile ("prefetchw %0" : : "m" (*(const char *) p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
 }
 
 /* A process may end at any moment, and another one go on with what it has

@@ -4,6 +4,11 @@
 
 #include "ring-private.h"
 
+/* Each slot is in the producer's cache when the consumer reads it first: so
+ * slots are asked for that many packets before, but only while there are as many
+ * each time.  Where there are fewer, the producer has yet to write them. */
+#define RX_AHEAD 8
+
 size_t
 vpci_ring_rx_bytes(void)
 {
@@ -109,11 +114,21 @@ rx_read(struct vpci_ring_rx *rx, uint32_t number, uint64_t word,
     return rx_find_data(rx, number, pkt);
 }
 
+/* Asks for slot 'number'. */
+RING_INLINE void
+rx_fetch(const struct vpci_ring_rx *rx, uint32_t number)
+{
+    const struct vpci_abi_slot *slot = ring_rx_slot(rx, number);
+
+    __builtin_prefetch(slot);
+    __builtin_prefetch((const uint8_t *) slot + VPCI_ABI_LINE);
+}
+
 unsigned int
 vpci_ring_peek(struct vpci_ring_rx *rx, struct vpci_ring_pkt pkts[],
                unsigned int max)
 {
-    unsigned int n = 0;
+    unsigned int n = 0, ahead;
     uint64_t word;
 
     if (RING_UNLIKELY(rx->fault)) {
@@ -122,10 +137,15 @@ vpci_ring_peek(struct vpci_ring_rx *rx, struct vpci_ring_pkt pkts[],
     if (max > rx->memory.n_slots) {
         max = rx->memory.n_slots;
     }
+    ahead = max < rx->found ? max : rx->found;
     while (n < max && ring_rx_load(rx, rx->next + n, &word)
            && rx_read(rx, rx->next + n, word, &pkts[n])) {
+        if (n + RX_AHEAD < ahead) {
+            rx_fetch(rx, rx->next + n + RX_AHEAD);
+        }
         n++;
     }
+    rx->found = n;
     return n;
 }
 
@@ -165,18 +185,22 @@ rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n,
 {
     uint64_t word, bytes = 0, odd = 0;
     uint32_t longest = 0;
-    unsigned int i = 0;
+    unsigned int i = 0, ahead;
 
     /* A producer that laps the ring meanwhile may show more than that has. */
     if (n > rx->memory.n_slots) {
         n = rx->memory.n_slots;
     }
+    ahead = n < rx->found ? n : rx->found;
     while (i < n && RING_LIKELY(!rx->fault)
            && ring_rx_load(rx, rx->next + i, &word)) {
         struct vpci_ring_buf *buf = &bufs[i];
         struct vpci_ring_pkt pkt;
         uint32_t some;
 
+        if (i + RX_AHEAD < ahead) {
+            rx_fetch(rx, rx->next + i + RX_AHEAD);
+        }
         if (!rx_read(rx, rx->next + i, word, &pkt)) {
             break;
         }
@@ -193,6 +217,7 @@ rx_copy(struct vpci_ring_rx *rx, struct vpci_ring_buf bufs[], unsigned int n,
         odd |= ring_offload_to_word(&pkt.offload) | (pkt.len < RING_ODD_BYTES);
         i++;
     }
+    rx->found = i;
     *sum = (struct ring_sum) {
         .bytes = bytes, .longest = longest, .odd = odd != 0,
     };
