@@ -120,6 +120,17 @@ add_orphan(uint32_t region, const char *path, long long int delete_at)
     orphans = o;
 }
 
+static bool
+is_orphan(uint32_t region)
+{
+    const struct orphan *o = orphans;
+
+    while (o && o->region != region) {
+        o = o->next;
+    }
+    return o != NULL;
+}
+
 /* Somebody uses 'path' again. */
 static void
 adopt_orphan(const char *path)
@@ -269,9 +280,6 @@ list_regions(void)
 {
     struct vpci_keeper_msg msg;
 
-    while (orphans) {
-        free_orphan(&orphans);
-    }
     vpci_keeper_msg_init(&msg, VPCI_KEEPER_LIST, next_xid());
     if (send_msg(&msg)) {
         state = LISTING;
@@ -289,7 +297,7 @@ is_listed(const struct vpci_keeper_region *r)
 
     if (link) {
         link->listed = true;
-    } else {
+    } else if (!is_orphan(r->id)) {
         add_orphan(r->id, r->path[0], time_msec() + linger);
     }
     for (struct vpci_region_user *u = users; u; u = u->next) {
@@ -321,8 +329,9 @@ handle_base(struct vpci_region_user *u, struct vpci_keeper_msg *msg)
     }
     u->ask_at = time_msec() + RETRY_MS;
     if (msg->header.error == EEXIST && state == READY) {
-        VLOG_INFO("%s: the keeper has a region of another shape there: its "
-                  "guest, if there is one, has to connect again", u->path);
+        VLOG_INFO_RL(&rl, "%s: the keeper has a region of another shape there: "
+                     "its guest, if there is one, has to connect again",
+                     u->path);
         list_regions();
     } else {
         u->class->refused(u, msg->body.error.text);

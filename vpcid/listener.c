@@ -75,7 +75,7 @@ check_file(int type, const char *path, char **textp)
     } else if (!S_ISSOCK(s.st_mode)) {
         *textp = xasprintf("%s is there and is not a socket: remove it, or "
                            "choose another path", path);
-        return EEXIST;
+        return ENOTSOCK;
     }
 
     other = find_listener(&s);
