@@ -180,3 +180,49 @@ vpci_way_count(struct vpci_way *way, long long int now)
         vpci_link_flow_count(lf, o, now);
     }
 }
+
+/* What the receiver says it has refused at its place for 'way', ever. */
+static uint64_t
+read_refused(const struct vpci_way *way)
+{
+    const struct vpci_link_end *end = &way->link->ends[!way->from];
+    const struct vpci_linker_guest *guest = &end->linker->guest;
+    uint64_t n = 0;
+
+    for (uint32_t q = 0; q < guest->layout->shape.n_queues; q++) {
+        n += vpci_load64(&vpci_layout_link_count(guest->layout, guest->memory,
+                                                 q, end->place)->refused);
+    }
+    return n;
+}
+
+void
+vpci_way_forget_refused(struct vpci_way *way, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    if (vpci_way_receiver(way)->runs) {
+        way->said_refused = read_refused(way);
+    }
+    way->said_refused_at = now;
+}
+
+uint64_t
+vpci_way_count_refused(struct vpci_way *way, long long int now,
+                       uint64_t *most)
+    OVS_REQUIRES(links_mutex)
+{
+    uint64_t said, n;
+
+    *most = 0;
+    if (!way->link->n_meetings || !vpci_way_receiver(way)->runs) {
+        return 0;
+    }
+    said = read_refused(way);
+    n = growth(way->said_refused, said);
+    *most = ((now - way->said_refused_at + MAX_LATE_MS)
+             * MAX_PACKETS_PER_MS);
+    way->said_refused = said;
+    way->said_refused_at = now;
+    way->n_refused += MIN(n, *most);
+    return n;
+}

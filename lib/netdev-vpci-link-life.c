@@ -440,7 +440,10 @@ run_offered(struct vpci_link *link, long long int now)
         VLOG_INFO("link of %s and %s: up, region %"PRIu32, end_name(link, 0),
                   end_name(link, 1), link->user.region);
         set_state(link, VPCI_LINK_UP);
-        link->n_meetings++;
+        if (!link->n_meetings++) {
+            vpci_way_forget_refused(&link->ways[0], now);
+            vpci_way_forget_refused(&link->ways[1], now);
+        }
     } else if (now - link->since > MEET_MS) {
         char *why = why_not_met(link);
 

@@ -98,7 +98,14 @@ struct vpci_way {
     bool is_stuck;              /* It does not go on in one of them, */
     bool holds_up;              /* for that reason or since it hangs. */
 
-    /* What the receiver had refused when it was counted, in ms; 0: never. */
+    /* Packets that the receiver says it has refused: ever, at this place of
+     * its, when it was asked last, in ms; and since its guests have met here, as
+     * far as that is possible. */
+    uint64_t said_refused;
+    long long int said_refused_at;
+    uint64_t n_refused;
+
+    /* The last of these, in ms when; 0: never. */
     uint64_t refused;
     long long int refused_at;
     bool is_flooded;            /* It has had to refuse too many. */
@@ -326,6 +333,16 @@ void vpci_link_flow_count(struct vpci_link_flow *lf, struct vpci_offload *o,
 void vpci_way_count(struct vpci_way *, long long int now)
     OVS_REQUIRES(links_mutex);
 
+/* Forgets what the receiver has refused until 'now', in ms. */
+void vpci_way_forget_refused(struct vpci_way *, long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* Counts what it has refused since.  Returns how many packets it says that these
+ * are, and in '*most' how many there can be. */
+uint64_t vpci_way_count_refused(struct vpci_way *, long long int now,
+                                uint64_t *most)
+    OVS_REQUIRES(links_mutex);
+
 /* netdev-vpci-link-wait.c
  *
  * What is marked replaces what was marked before. */
@@ -359,10 +376,6 @@ bool vpci_way_link_is_taken(const struct vpci_way *)
 /* Finds out whether the receiver takes what is in the link, and whether it has
  * to refuse much of that. */
 void vpci_way_watch(struct vpci_way *, long long int now)
-    OVS_REQUIRES(links_mutex);
-
-/* Packets that the receiver says that it has refused. */
-uint64_t vpci_way_count_refused(const struct vpci_way *)
     OVS_REQUIRES(links_mutex);
 
 /* Megaflows of the pair, both ways, do without a link for a while. */

@@ -113,24 +113,6 @@ watch_receiver(struct vpci_way *way, long long int now)
     }
 }
 
-uint64_t
-vpci_way_count_refused(const struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_link_end *end = &way->link->ends[!way->from];
-    const struct vpci_linker_guest *guest = &end->linker->guest;
-    uint64_t n = 0;
-
-    if (!end->linker->runs) {
-        return 0;
-    }
-    for (uint32_t q = 0; q < guest->layout->shape.n_queues; q++) {
-        n += vpci_load64(&vpci_layout_link_count(guest->layout, guest->memory,
-                                                 q, end->place)->refused);
-    }
-    return n;
-}
-
 /* The receiver has refused 'n' packets lately, which are too many. */
 static void
 end_flood(struct vpci_way *way, uint64_t n, long long int now)
@@ -142,6 +124,22 @@ end_flood(struct vpci_way *way, uint64_t n, long long int now)
                           vpci_name(vpci_way_sender(way)->dev),
                           vpci_name(vpci_way_receiver(way)->dev), n,
                           now - way->refused_at);
+
+    vpci_link_end(way->link, why);
+    free(why);
+    vpci_pair_rest(way->link->pair, now);
+}
+
+/* The receiver says that it has refused 'n' packets since it was asked last,
+ * which are more than 'most'. */
+static void
+end_lie(struct vpci_way *way, uint64_t n, uint64_t most, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    char *why = xasprintf("the guest of %s says that it has refused %"PRIu64
+                          " packets at once, and cannot have received more "
+                          "than %"PRIu64, vpci_name(vpci_way_receiver(way)->dev),
+                          n, most);
 
     vpci_link_end(way->link, why);
     free(why);
@@ -170,21 +168,23 @@ watch_refused(struct vpci_way *way, long long int now)
     const struct vpci_layout *layout = &way->link->layout;
     uint64_t most = (MAX_REFUSED + 2 * ((uint64_t) layout->n_rings
                                         << layout->shape.slots_log2));
-    uint64_t refused;
+    uint64_t possible, said = vpci_way_count_refused(way, now, &possible);
 
     if (may_refuse(way)) {
         way->refused_at = 0;
         return;
     }
-    refused = vpci_way_count_refused(way);
-    if (way->refused_at && !way->is_flooded && refused > way->refused
-        && refused - way->refused > most
-        && now - way->refused_at <= 2 * REFUSED_MS) {
+    if (said > possible && !way->is_flooded) {
         way->is_flooded = true;
-        end_flood(way, refused - way->refused, now);
+        end_lie(way, said, possible, now);
+    } else if (way->refused_at && !way->is_flooded
+               && way->n_refused - way->refused > most
+               && now - way->refused_at <= 2 * REFUSED_MS) {
+        way->is_flooded = true;
+        end_flood(way, way->n_refused - way->refused, now);
     }
     if (now - way->refused_at >= REFUSED_MS) {
-        way->refused = refused;
+        way->refused = way->n_refused;
         way->refused_at = now;
     }
 }

@@ -66,18 +66,20 @@ show_rests(const struct vpci_pair *pair, struct ds *s)
 }
 
 static void
-show_way(const struct vpci_way *way, struct ds *s)
+show_way(struct vpci_way *way, struct ds *s)
     OVS_REQUIRES(links_mutex)
 {
     const struct vpci_linker *from = vpci_way_sender(way);
     const struct vpci_linker *to = vpci_way_receiver(way);
     const char *move = move_name(way);
+    uint64_t most;
 
+    vpci_way_count_refused(way, time_msec(), &most);
     ds_put_format(s, "  %s to %s: flows:%"PRIuSIZE", packets:%"PRIu64
                   ", bytes:%"PRIu64", refused:%"PRIu64", moves:%"PRIu64
                   ", late:%"PRIu64, vpci_name(from->dev), vpci_name(to->dev),
                   way->n_flows, way->packets, way->bytes,
-                  vpci_way_count_refused(way), way->n_moves, way->n_late);
+                  way->n_refused, way->n_moves, way->n_late);
     if (from->runs) {
         ds_put_format(s, ", generation:%"PRIu32, from->guest.past->hints);
     }
@@ -90,7 +92,7 @@ static void
 show_pair(const struct vpci_pair *pair, struct ds *s)
     OVS_REQUIRES(links_mutex)
 {
-    const struct vpci_link *link = pair->link;
+    struct vpci_link *link = pair->link;
 
     ds_put_format(s, "%s, %s: ", vpci_name(pair->linkers[0]->dev),
                   vpci_name(pair->linkers[1]->dev));

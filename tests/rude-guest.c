@@ -22,6 +22,8 @@
  *                  makes wait
  *     boasts       meets the other guest, and says that it has taken more than
  *                  can be
+ *     complains    meets the other guest, and says that it has refused more than
+ *                  can be
  *
  * Prints what it was told of each, and how many packets it has received from
  * the switch. */
@@ -162,7 +164,8 @@ meet_link(struct rude_link *link)
 
         h->version = h->version_min = VPCI_LE16(VPCI_ABI_VERSION + 1);
     } else if (does("takes-nothing") || does("naps") || does("floods")
-               || does("flickers") || does("blocks") || does("boasts")) {
+               || does("flickers") || does("blocks") || does("boasts")
+               || does("complains")) {
         begin_channel(link);
     }
 }
@@ -225,6 +228,20 @@ boast(void)
             = vpci_layout_flow_count(&base->layout, base->base, 0, i);
 
         vpci_store64(&c->packets, vpci_load64(&c->packets) + (1 << 30));
+    }
+}
+
+/* Says that we have refused so much. */
+static void
+complain(void)
+{
+    const struct net_region *base = &net->base;
+
+    for (uint32_t i = 0; i < base->layout.shape.n_links; i++) {
+        struct vpci_abi_link_count *c
+            = vpci_layout_link_count(&base->layout, base->base, 0, i);
+
+        vpci_store64(&c->refused, vpci_load64(&c->refused) + (1ULL << 40));
     }
 }
 
@@ -340,6 +357,8 @@ run_link(struct rude_link *link, const struct vpci_abi_link *abi)
             block();
         } else if (does("boasts")) {
             boast();
+        } else if (does("complains")) {
+            complain();
         } else if (does("naps")) {
             nap(link);
         } else if (does("floods")) {
