@@ -189,6 +189,8 @@ struct vpci_pair {
     uint64_t packets;           /* Between them, by megaflows that could take a
                                  * link, since it was looked last. */
     unsigned int n_busy;        /* Looks in a row that found enough of them. */
+    uint64_t rate;              /* Of these, at the last look: packets a */
+    uint64_t worth;             /* second; and how many a link is worth. */
     long long int used_at;      /* When there were any. */
     long long int not_before;   /* No link before. */
     struct vpci_rest rests[2];  /* From linker 0, from linker 1. */
@@ -219,6 +221,17 @@ void vpci_linker_clear(struct vpci_linker *, uint32_t place)
 
 /* Returns the linkers' pair, which is made if need be. */
 struct vpci_pair *vpci_pair_get(struct vpci_linker *, struct vpci_linker *)
+    OVS_REQUIRES(links_mutex);
+
+/* Returns null, or why the options of 'linker' keep it from links with 'other',
+ * which the caller is to free. */
+char *vpci_linker_objection(const struct vpci_linker *linker,
+                            const struct vpci_linker *other)
+    OVS_REQUIRES(links_mutex);
+
+/* Returns null, or the first port that its options name, which there is not,
+ * and which the caller is to free. */
+char *vpci_linker_names_nobody(const struct vpci_linker *)
     OVS_REQUIRES(links_mutex);
 
 /* True while guests are to go by what another switch has told them. */

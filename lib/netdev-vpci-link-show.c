@@ -88,6 +88,19 @@ show_way(struct vpci_way *way, struct ds *s)
                   : way->is_stuck ? ", the receiver takes nothing" : "");
 }
 
+/* Says why there is none, as far as that can be told. */
+static void
+show_no_link(const struct vpci_pair *pair, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    ds_put_cstr(s, "no link");
+    if (pair->worth && pair->rate < pair->worth) {
+        ds_put_format(s, ": %"PRIu64" packets a second that could take one, "
+                      "and %"PRIu64" are worth it", pair->rate, pair->worth);
+    }
+    ds_put_char(s, '\n');
+}
+
 static void
 show_pair(const struct vpci_pair *pair, struct ds *s)
     OVS_REQUIRES(links_mutex)
@@ -103,7 +116,7 @@ show_pair(const struct vpci_pair *pair, struct ds *s)
         show_way(&link->ways[0], s);
         show_way(&link->ways[1], s);
     } else {
-        ds_put_cstr(s, "no link\n");
+        show_no_link(pair, s);
     }
     show_rests(pair, s);
     ds_put_format(s, "  so far: links:%"PRIu64", late:%"PRIu64"\n",
@@ -128,18 +141,47 @@ show_pairs(const char *name, struct ds *s)
     }
 }
 
-static bool
-has_port(const char *name)
+static const struct vpci_linker *
+find_port(const char *name)
     OVS_REQUIRES(links_mutex)
 {
     const struct vpci_linker *linker;
 
     LIST_FOR_EACH (linker, node, &linkers) {
         if (!strcmp(vpci_name(linker->dev), name)) {
-            return true;
+            return linker;
         }
     }
-    return false;
+    return NULL;
+}
+
+/* Says with whom options keep 'linker' from links. */
+static void
+show_objections(const struct vpci_linker *linker, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    char *nobody = vpci_linker_names_nobody(linker);
+    const struct vpci_linker *other;
+
+    if (nobody) {
+        ds_put_format(s, "%s: options:links names %s, which is no port of type "
+                      "vpci with options:ivshmem-path\n",
+                      vpci_name(linker->dev), nobody);
+        free(nobody);
+    }
+    LIST_FOR_EACH (other, node, &linkers) {
+        char *ours = vpci_linker_objection(linker, other);
+        char *theirs = vpci_linker_objection(other, linker);
+
+        if (other != linker && (ours || theirs)) {
+            ds_put_format(s, "%s, %s: no link: %s%s%s\n",
+                          vpci_name(linker->dev), vpci_name(other->dev),
+                          ours ? ours : "", ours && theirs ? ", and " : "",
+                          theirs ? theirs : "");
+        }
+        free(ours);
+        free(theirs);
+    }
 }
 
 static void
@@ -148,7 +190,7 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     struct ds s = DS_EMPTY_INITIALIZER;
-    bool found;
+    const struct vpci_linker *port = NULL;
 
     if (!netdev_is_flow_api_enabled()) {
         ds_put_cstr(&s, "no flows take links: to let them, \"ovs-vsctl set "
@@ -156,10 +198,12 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
                     "restart ovs-vswitchd\n");
     }
     ovs_mutex_lock(&links_mutex);
-    found = !name || has_port(name);
     show_pairs(name, &s);
+    if (name && (port = find_port(name)) != NULL) {
+        show_objections(port, &s);
+    }
     ovs_mutex_unlock(&links_mutex);
-    if (found) {
+    if (port || !name) {
         unixctl_command_reply(conn, ds_cstr(&s));
     } else {
         ds_clear(&s);

@@ -127,6 +127,51 @@ consents(const struct vpci_linker *linker, const struct vpci_linker *other)
                 || is_listed(linker->consent, vpci_name(other->dev))));
 }
 
+char *
+vpci_linker_objection(const struct vpci_linker *linker,
+                      const struct vpci_linker *other)
+    OVS_REQUIRES(links_mutex)
+{
+    return (consents(linker, other) ? NULL
+            : linker->consent
+            ? xasprintf("options:links of %s does not name %s",
+                        vpci_name(linker->dev), vpci_name(other->dev))
+            : xasprintf("%s has options:links=off", vpci_name(linker->dev)));
+}
+
+static bool
+is_linker(const char *name)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *linker;
+
+    LIST_FOR_EACH (linker, node, &linkers) {
+        if (!strcmp(vpci_name(linker->dev), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+char *
+vpci_linker_names_nobody(const struct vpci_linker *linker)
+    OVS_REQUIRES(links_mutex)
+{
+    char *names, *next, *name, *nobody = NULL;
+
+    if (!linker->consent || !strcmp(linker->consent, "auto")) {
+        return NULL;
+    }
+    names = next = xstrdup(linker->consent);
+    while (!nobody && (name = strsep(&next, ", "))) {
+        if (*name && !is_linker(name)) {
+            nobody = xstrdup(name);
+        }
+    }
+    free(names);
+    return nobody;
+}
+
 static bool
 is_auto(const struct vpci_linker *linker)
 {
@@ -410,6 +455,8 @@ look_at_pair(struct vpci_pair *pair, long long int now)
 
     pair->n_busy = pair->packets && pair->packets >= enough
                    ? pair->n_busy + 1 : 0;
+    pair->rate = pair->packets * 1000 / LOOK_MS;
+    pair->worth = chosen ? 1 : MAX(a->min_rate, b->min_rate);
     if (pair->packets) {
         pair->used_at = now;
     }

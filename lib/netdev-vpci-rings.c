@@ -29,9 +29,11 @@ ring_set_fault(struct vpci_ring *ring, char *fault)
 {
     struct netdev_vpci *dev = ring->dev;
 
-    VLOG_WARN_RL(&dev->rl, "%s: ring %u stopped: %s; it comes back when the "
-                 "guest resets its network device", vpci_name(dev),
-                 (unsigned int) ring->index, fault);
+    VLOG_WARN_RL(&dev->rl, "%s: ring %u stopped: %s; it comes back when %s",
+                 vpci_name(dev), (unsigned int) ring->index, fault,
+                 dev->config.mode == VPCI_MODE_IVSHMEM
+                 ? "the guest's program begins anew"
+                 : "the guest resets its network device");
     ovs_mutex_lock(&dev->fault_mutex);
     free(ring->fault);
     ring->fault = fault;

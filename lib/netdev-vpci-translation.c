@@ -48,7 +48,8 @@ find_targets(struct netdev *netdev, struct vpci_program *program,
         to = netdev_ports_get(op->port, netdev_get_dpif_type(netdev));
         if (!to) {
             *passing = true;
-            return xasprintf("output to port %"PRIu32", which is not there",
+            return xasprintf("output to port %"PRIu32" of the datapath: a "
+                             "bridge's own, or one that has gone",
                              odp_to_u32(op->port));
         }
         refusal = set_target(op, to, passing);
