@@ -43,6 +43,19 @@ client(const struct net_server *s)
     return __atomic_load_n(&s->client_fd, __ATOMIC_ACQUIRE);
 }
 
+/* Returns the client, also when it has been greeted only just now and knows
+ * more than 's' does. */
+static int
+greeted_client(struct net_server *s)
+{
+    int fd;
+
+    pthread_mutex_lock(&s->greeting);
+    fd = client(s);
+    pthread_mutex_unlock(&s->greeting);
+    return fd;
+}
+
 static void *
 serve(void *s_)
 {
@@ -62,8 +75,10 @@ serve(void *s_)
             }
         } else if (poll(&pfd, 1, 5) > 0) {
             fd = accept(s->listen_fd, NULL, NULL);
+            pthread_mutex_lock(&s->greeting);
             greet(s, fd);
             __atomic_store_n(&s->client_fd, fd, __ATOMIC_RELEASE);
+            pthread_mutex_unlock(&s->greeting);
         }
     }
     return NULL;
@@ -75,6 +90,7 @@ net_server_start(struct net_server *s)
     struct sockaddr_un sun = { .sun_family = AF_UNIX };
 
     s->client_fd = -1;
+    pthread_mutex_init(&s->greeting, NULL);
     s->exiting = s->held = false;
     strcpy(sun.sun_path, s->path);
     s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -93,13 +109,14 @@ net_server_stop(struct net_server *s)
         close(s->client_fd);
     }
     close(s->listen_fd);
+    pthread_mutex_destroy(&s->greeting);
     unlink(s->path);
 }
 
 void
 net_server_disconnect(struct net_server *s, bool held)
 {
-    int fd = client(s);
+    int fd = greeted_client(s);
 
     __atomic_store_n(&s->held, held, __ATOMIC_RELEASE);
     if (fd >= 0) {
@@ -123,8 +140,9 @@ void
 net_server_tell(struct net_server *s, bool peer_is_there)
 {
     if (peer_is_there) {
-        ivshmem_send_vectors(client(s), s->peer_id, s->peer_fds, s->n_fds);
+        ivshmem_send_vectors(greeted_client(s), s->peer_id, s->peer_fds,
+                             s->n_fds);
     } else {
-        ivshmem_send(client(s), s->peer_id, -1);
+        ivshmem_send(greeted_client(s), s->peer_id, -1);
     }
 }

@@ -24,6 +24,7 @@ struct net_server {
     pthread_t thread;
     bool exiting;               /* Atomic. */
     bool held;                  /* Does not accept; atomic. */
+    pthread_mutex_t greeting;   /* Held until a client is 'client_fd'. */
 };
 
 /* Begins to serve, with the first members set. */
