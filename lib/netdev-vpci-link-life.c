@@ -53,6 +53,34 @@ set_state(struct vpci_link *link, enum vpci_link_state state)
     vpci_links_wake_main();
 }
 
+/* Writes which ivshmem ids there are at the link, for guest 'end'. */
+static void
+put_ids(const struct vpci_link *link, unsigned int end,
+        struct vpci_abi_link *abi)
+{
+    const struct vpci_link_end *own = &link->ends[end];
+    const struct vpci_link_end *other = &link->ends[!end];
+
+    vpci_store32(&abi->guest_id, own->connected ? own->peer : 0);
+    vpci_store32(&abi->peer_id, other->connected ? other->peer : 0);
+}
+
+/* Tells guest 'end', if it knows of the link, that ids have changed. */
+static void
+tell_ids(const struct vpci_link *link, unsigned int end)
+    OVS_REQUIRES(links_mutex)
+{
+    uint32_t place = link->ends[end].place;
+    struct vpci_linker *linker = link->ends[end].linker;
+
+    if (linker->runs
+        && linker->guest.past->links[place].id == link->user.region) {
+        put_ids(link, end, vpci_layout_link(linker->guest.layout,
+                                            linker->guest.memory, place));
+        vpci_linker_ring(linker);
+    }
+}
+
 /* Makes what guest 'end' is told of its links agree with 'link', or with that
  * there is none if 'id' is 0. */
 static void
@@ -83,6 +111,7 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
         vpci_store32(&abi->side, end);
         vpci_store32(&abi->port, link->user.base[!end]);
         vpci_layout_put_shape(s, &abi->shape);
+        put_ids(link, end, abi);
         vpci_store32_release(&abi->id, id);
     }
     vpci_linker_ring(linker);
@@ -143,6 +172,8 @@ link_guest_came(struct vpci_link_user *user,
     if (up->end < 2) {
         link->ends[up->end].connected = true;
         link->ends[up->end].peer = up->peer;
+        tell_ids(link, 0);
+        tell_ids(link, 1);
     }
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();

@@ -352,7 +352,13 @@ struct vpci_abi_link {
     vpci_le32 port;             /* The id of the base region of the other
                                  * guest's port, below 2^31: the same for all
                                  * links with it.  0: unknown. */
-    uint8_t reserved[84];
+
+    /* ivshmem ids at the link, 0 while nobody is there: the guest's own, and the
+     * other guest's.  Change.  For guests that the keeper does not tell, since
+     * they have a PCI function; others need not look. */
+    vpci_le32 guest_id;
+    vpci_le32 peer_id;
+    uint8_t reserved[76];
 };
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_link) == 128);
 
