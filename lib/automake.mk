@@ -16,6 +16,7 @@ VPCI_SOURCES = \
 	lib/vpci/connector-loop.c \
 	lib/vpci/connector-unix.c \
 	lib/vpci/connector-unix.h \
+	lib/vpci/device-fds.c \
 	lib/vpci/device-private.h \
 	lib/vpci/device.c \
 	lib/vpci/doorbell.c \
@@ -36,6 +37,7 @@ VPCI_SOURCES = \
 	lib/vpci/net-look.h \
 	lib/vpci/net-policy.c \
 	lib/vpci/net-private.h \
+	lib/vpci/net-process.c \
 	lib/vpci/net-region.c \
 	lib/vpci/net-region.h \
 	lib/vpci/net-rx.c \
@@ -50,7 +52,9 @@ VPCI_SOURCES = \
 	lib/vpci/ring-rx.c \
 	lib/vpci/ring-tx.c \
 	lib/vpci/signal.c \
+	lib/vpci/steer-copy.c \
 	lib/vpci/steer-lookup.c \
+	lib/vpci/steer-memory.c \
 	lib/vpci/steer-private.h \
 	lib/vpci/steer.c \
 	lib/vpci/storm.c \

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_DEVICE_H
 #define VPCI_DEVICE_H 1
@@ -94,10 +94,12 @@ void vpci_device_set_answer(struct vpci_device *, vpci_device_answer *answer,
 enum vpci_device_event {
     VPCI_DEVICE_PEER_CAME = 1 << 0, /* Also: has new ends of signals. */
     VPCI_DEVICE_PEER_LEFT = 1 << 1,
-    VPCI_DEVICE_GONE = 1 << 2       /* Nobody serves it any more: close it.
+    VPCI_DEVICE_GONE = 1 << 2,      /* Nobody serves it any more: close it.
                                      * Its memory and signals are what they
                                      * were until then, and the other side may
                                      * be there still. */
+    VPCI_DEVICE_UNPLUGGED = 1 << 3  /* It is taken away: close it soon.  Its
+                                     * memory may hold anything already. */
 };
 unsigned int vpci_device_run(struct vpci_device *);
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_DEVICE_PRIVATE_H
 #define VPCI_DEVICE_PRIVATE_H 1
@@ -40,6 +40,14 @@ struct device_ops {
 
     /* As vpci_device_again(); or null. */
     struct vpci_device *(*again)(const struct vpci_device *);
+
+    /* As vpci_signal_inject(), of connectors that do without 'inject_fd'; or
+     * null. */
+    int (*inject)(struct vpci_signal *);
+
+    /* Of connectors that nobody tells who the other side is, or null.  It is
+     * 'peer', or nobody if that is 0. */
+    void (*set_peer)(struct vpci_device *, uint32_t peer);
 };
 
 struct vpci_device {
@@ -72,6 +80,9 @@ int device_fail(struct vpci_device *, int error, const char *format, ...)
  * with the reason said. */
 int device_map(struct vpci_device *, int fd);
 
+/* Undoes device_map() and device_add_signal(), as far as they were called. */
+void device_unmap(struct vpci_device *);
+
 /* The device has one more signal, which the other side injects by 'fd'.  That
  * belongs to the device now, also after an error.  Returns 0 or a positive errno,
  * with the reason said. */
@@ -80,6 +91,11 @@ int device_add_signal(struct vpci_device *, int fd);
 /* The other side's end of signal 'number' is what 'fd' refers to; or nobody's, if
  * that is -1.  'fd' itself stays the caller's. */
 void device_set_inject_fd(struct vpci_device *, unsigned int number, int fd);
+
+/* Whoever has read it in a base region says that the other side of the device,
+ * which is open, has the ivshmem id 'peer', 0 if it is not there.  Connectors
+ * that know that by themselves do not listen. */
+void device_set_peer(struct vpci_device *, uint32_t peer);
 
 /* For those who listen to a signal by its descriptor: adds to its counters.
  * Any thread. */

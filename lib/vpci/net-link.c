@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* Links of a port, and their housekeeping: see net-link.h. */
 
@@ -89,14 +89,21 @@ has_room(const struct vpci_net *net)
             && base->layout.shape.n_links && base->layout.shape.n_entries);
 }
 
+/* Finds the device of link 'id', at which the switch knows us as 'guest_id', or
+ * does not if that is 0.  Buses that cannot tell what link a device is name it
+ * by the latter: the keeper gives no other guest, and no other link, the same
+ * one, while the header of a link's memory may be forged. */
 static struct vpci_device *
-find_device(const struct net_links *links, uint32_t id)
+find_device(const struct net_links *links, uint32_t id, uint32_t guest_id)
 {
-    char name[32];
+    char link[32], ivshmem[32];
 
-    snprintf(name, sizeof name, "link%"PRIu32, id);
+    snprintf(link, sizeof link, "link%"PRIu32, id);
+    snprintf(ivshmem, sizeof ivshmem, "ivshmem%"PRIu32, guest_id);
     for (struct net_link_device *d = links->devices; d; d = d->next) {
-        if (!strcmp(vpci_device_name(d->device), name)) {
+        const char *name = vpci_device_name(d->device);
+
+        if (!strcmp(name, link) || (guest_id && !strcmp(name, ivshmem))) {
             return d->device;
         }
     }
@@ -392,6 +399,33 @@ follow_taken(struct net_links *links, struct net_link *link, bool runs,
     }
 }
 
+/* Gives the link its device, and that the other guest, as the switch says. */
+static void
+follow_ids(const struct vpci_net *net, struct net_link *link)
+{
+    const struct net_region *base = &net->base;
+    const struct vpci_abi_link *l = vpci_layout_link(&base->layout,
+                                                     base->base, link->slot);
+    uint32_t guest_id = vpci_load32(&l->guest_id);
+    uint32_t peer_id = vpci_load32(&l->peer_id);
+
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (vpci_load32(&l->id) != link->id) {
+        return;
+    }
+    if (!link->region.device) {
+        struct vpci_device *device = find_device(net->links, link->id,
+                                                 guest_id);
+
+        if (device) {
+            net_region_set_device(&link->region, vpci_device_ref(device));
+        }
+    }
+    if (link->region.device && vpci_device_is_open(link->region.device)) {
+        device_set_peer(link->region.device, peer_id);
+    }
+}
+
 /* Runs the region of a link that no worker uses, or that need not stop. */
 static void
 run_link(struct vpci_net *net, struct net_link *link, int64_t now_ms)
@@ -399,13 +433,7 @@ run_link(struct vpci_net *net, struct net_link *link, int64_t now_ms)
     struct net_region *r = &link->region;
     bool runs;
 
-    if (!r->device) {
-        struct vpci_device *device = find_device(net->links, link->id);
-
-        if (device) {
-            net_region_set_device(r, vpci_device_ref(device));
-        }
-    }
+    follow_ids(net, link);
     runs = net_region_run(r, now_ms) == VPCI_NET_RUNNING;
     follow_taken(net->links, link, runs, now_ms);
     link->wants_receive = runs && net->n_queues;

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* What a projection says of packets: see net-look.h. */
 
@@ -26,13 +26,6 @@ net_look_uninit(struct net_look *look)
     vpci_projection_close(look->projection);
     look->projection = NULL;
 }
-
-/* Keys of those packets that can have one and need one. */
-struct keys {
-    unsigned int n;
-    uint8_t packets[VPCI_STEER_BURST];
-    union vpci_key keys[VPCI_STEER_BURST];
-};
 
 /* True if packet 'i', of which 'n' bytes of 'len' are at 'data', belongs to
  * the plain entry, as it says then. */
@@ -92,8 +85,9 @@ set_plain(struct net_look *look, const struct vpci_steer_plain *plain)
 }
 
 static void
-look_up_keys(struct net_look *look, const struct keys *k)
+look_up_keys(struct net_look *look)
 {
+    const struct net_look_keys *k = &look->keys;
     uint32_t entries[VPCI_STEER_BURST];
     uint64_t verdicts[VPCI_STEER_BURST];
     struct vpci_steer_plain plain;
@@ -142,9 +136,9 @@ net_look_up(struct net_look *look, const struct vpci_ring_buf bufs[],
             unsigned int first, unsigned int n, bool cut)
 {
     unsigned int n_vlans = net_look_max_vlans(look);
-    struct keys k;
+    struct net_look_keys *k = &look->keys;
 
-    k.n = 0;
+    k->n = 0;
     for (unsigned int i = first; i < n; i++) {
         const struct vpci_ring_buf *b = &bufs[i];
         uint32_t n_bytes = cut && b->size < b->len ? b->size : b->len;
@@ -156,13 +150,13 @@ net_look_up(struct net_look *look, const struct vpci_ring_buf bufs[],
             continue;
         } else if (vpci_key_parse(b->data, n_bytes, b->len, n_vlans,
                                   (enum vpci_key_depth) look->depth,
-                                  &k.keys[k.n])) {
-            k.packets[k.n++] = i;
+                                  &k->keys[k->n])) {
+            k->packets[k->n++] = i;
         } else {
             look_up_shallow(look, i, b->data, n_bytes, b->len);
         }
     }
-    if (k.n) {
-        look_up_keys(look, &k);
+    if (k->n) {
+        look_up_keys(look);
     }
 }

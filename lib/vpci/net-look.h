@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_NET_LOOK_H
 #define VPCI_NET_LOOK_H 1
@@ -18,6 +18,14 @@
  *
  * Threads: one at a time. */
 
+/* Keys of those packets of a burst that can have one and need one.  Not on the
+ * stack, of which a kernel has little. */
+struct net_look_keys {
+    unsigned int n;
+    uint8_t packets[VPCI_STEER_BURST];
+    union vpci_key keys[VPCI_STEER_BURST];
+};
+
 struct net_look {
     struct vpci_projection *projection;
     const vpci_le32 *max_vlans;  /* What the switch says. */
@@ -36,6 +44,8 @@ struct net_look {
     /* Of packets of 'plain': its mask and value; and, of bytes 8 to 23, bits
      * that none of them has, and where none has 6, TCP. */
     uint8_t plain_bytes[4][16];
+
+    struct net_look_keys keys;
 };
 
 /* Makes '*look' one at the projection of 'bytes' at 'memory', in the base

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_NET_PRIVATE_H
 #define VPCI_NET_PRIVATE_H 1
@@ -221,6 +221,17 @@ bool net_policy_is_max_len(uint32_t max_len);
 void net_policy_limit(struct net_policy *policy, uint32_t n_classes,
                       uint64_t features);
 
+/* Makes a port without a bus, links or workers of what is at 'net'. */
+void net_init(struct vpci_net *, const struct vpci_net_config *);
+
+/* Of the controller: sends all workers away, until vpci_net_run() finds
+ * that the region can be used. */
+void net_stop(struct vpci_net *);
+
+/* Of the controller: tells others how it stands.  'reason' is not empty if the
+ * switch makes no sense. */
+void net_update_info(struct vpci_net *, int64_t now_ms, const char *reason);
+
 /* Of the controller: no worker is inside from the first one to the second
  * one, and none notices.  Some are enough: senders of the queues in
  * 'senders'.  With NET_ALL_QUEUES, receivers as well, and rings may be others
@@ -244,14 +255,23 @@ struct net_waiting {
     void (*awake)(struct vpci_net *, uint32_t queue, bool never);
 };
 
-bool net_wait(struct vpci_net *, struct net_worker *, uint32_t queue,
-              const struct net_waiting *, int64_t timeout_us);
-void net_set_polling(struct vpci_net *, struct net_worker *, uint32_t queue,
-                     const struct net_waiting *, bool polling);
+/* For packets; for room for what stopped the last burst; and until the other
+ * side has taken everything. */
+extern const struct net_waiting net_rx_waiting;
+extern const struct net_waiting net_tx_waiting;
+extern const struct net_waiting net_flush_waiting;
 
 /* The rings are others than those that this worker has last seen. */
-void net_see_rings(struct vpci_net *, struct net_worker *, uint32_t queue,
-                   const struct net_waiting *);
+static inline void
+net_see_rings(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+              const struct net_waiting *waiting)
+{
+    w->generation = net->generation;
+    w->stuck = false;
+    if (w->polling) {
+        waiting->awake(net, queue, true);
+    }
+}
 
 /* Makes a worker with a gate that is shut.  Returns 0 or a positive errno. */
 int net_worker_init(struct vpci_net *, struct net_worker *);

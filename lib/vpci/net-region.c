@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* A region with a channel over it: see net-region.h. */
 
@@ -75,7 +75,7 @@ disconnect(struct net_region *r)
     vpci_device_release(r->successor);
     r->successor = NULL;
     r->base = NULL;
-    r->gone = r->leaves = false;
+    r->gone = r->unplugged = r->leaves = false;
 }
 
 static void
@@ -155,6 +155,7 @@ run_device(struct net_region *r)
     unsigned int events = r->device ? vpci_device_run(r->device) : 0;
 
     r->gone |= (events & VPCI_DEVICE_GONE) != 0;
+    r->unplugged |= (events & VPCI_DEVICE_UNPLUGGED) != 0;
     r->peer_came |= (events & VPCI_DEVICE_PEER_CAME) != 0;
 }
 
@@ -162,10 +163,12 @@ run_device(struct net_region *r)
 static bool
 must_disconnect(const struct net_region *r)
 {
-    return (r->gone
-            && (!r->begun || r->state != VPCI_NET_RUNNING || r->silent
-                || !net_region_is_current(r)
-                || (r->successor && vpci_device_is_open(r->successor))));
+    return (r->unplugged
+            || (r->gone
+                && (!r->begun || r->state != VPCI_NET_RUNNING || r->silent
+                    || !net_region_is_current(r)
+                    || (r->successor
+                        && vpci_device_is_open(r->successor)))));
 }
 
 void

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_NET_REGION_H
 #define VPCI_NET_REGION_H 1
@@ -56,6 +56,7 @@ struct net_region {
     struct vpci_device *device; /* Or null. */
     bool departed;              /* Its bus does not have it any more. */
     bool gone;                  /* Nobody serves it any more. */
+    bool unplugged;             /* It is taken away. */
     bool leaves;                /* It is to be closed. */
     struct vpci_device *successor;  /* What may be served in its place. */
     bool peer_came;             /* Since net_region_run() was called last. */

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* Receiving: see vpci/net.h. */
 
@@ -112,7 +112,7 @@ rx_awake(struct vpci_net *net, uint32_t queue, bool never)
     }
 }
 
-static const struct net_waiting rx_waiting = {
+const struct net_waiting net_rx_waiting = {
     .is_ready = rx_is_ready,
     .ask = rx_ask,
     .awake = rx_awake,
@@ -127,7 +127,7 @@ vpci_net_rx_burst(struct vpci_net *net, uint32_t queue,
 
     if (NET_LIKELY(net_enter(net, w))) {
         if (NET_UNLIKELY(w->generation != net->generation)) {
-            net_see_rings(net, w, queue, &rx_waiting);
+            net_see_rings(net, w, queue, &net_rx_waiting);
         }
         got = (w->links && w->links->n_rings
                ? net_links_receive(net, w, queue, bufs, n)
@@ -135,16 +135,4 @@ vpci_net_rx_burst(struct vpci_net *net, uint32_t queue,
         net_leave(w);
     }
     return got;
-}
-
-bool
-vpci_net_rx_wait(struct vpci_net *net, uint32_t queue, int64_t timeout_us)
-{
-    return net_wait(net, &net->rx[queue], queue, &rx_waiting, timeout_us);
-}
-
-void
-vpci_net_rx_set_polling(struct vpci_net *net, uint32_t queue, bool polling)
-{
-    net_set_polling(net, &net->rx[queue], queue, &rx_waiting, polling);
 }

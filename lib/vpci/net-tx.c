@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* Sending: see vpci/net.h. */
 
@@ -261,7 +261,7 @@ tx_awake(struct vpci_net *net, uint32_t queue, bool never)
     find_ring(net, queue, awake_ring, &never);
 }
 
-static const struct net_waiting tx_waiting = {
+const struct net_waiting net_tx_waiting = {
     .is_ready = tx_is_ready,
     .ask = tx_ask,
     .awake = tx_awake,
@@ -301,7 +301,7 @@ flush_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     return false;
 }
 
-static const struct net_waiting flush_waiting = {
+const struct net_waiting net_flush_waiting = {
     .is_ready = flush_is_ready,
     .ask = flush_ask,
     .awake = tx_awake,
@@ -316,7 +316,7 @@ vpci_net_tx_burst(struct vpci_net *net, uint32_t queue,
 
     if (NET_LIKELY(net_enter(net, w))) {
         if (NET_UNLIKELY(w->generation != net->generation)) {
-            net_see_rings(net, w, queue, &tx_waiting);
+            net_see_rings(net, w, queue, &net_tx_waiting);
         }
         w->stuck = false;
         sent = (w->links ? net_links_send(net, w, queue, bufs, n)
@@ -328,22 +328,4 @@ vpci_net_tx_burst(struct vpci_net *net, uint32_t queue,
         sent = n;
     }
     return sent;
-}
-
-bool
-vpci_net_tx_wait(struct vpci_net *net, uint32_t queue, int64_t timeout_us)
-{
-    return net_wait(net, &net->tx[queue], queue, &tx_waiting, timeout_us);
-}
-
-bool
-vpci_net_tx_flush(struct vpci_net *net, uint32_t queue, int64_t timeout_us)
-{
-    return net_wait(net, &net->tx[queue], queue, &flush_waiting, timeout_us);
-}
-
-void
-vpci_net_tx_set_polling(struct vpci_net *net, uint32_t queue, bool polling)
-{
-    net_set_polling(net, &net->tx[queue], queue, &tx_waiting, polling);
 }

@@ -38,17 +38,6 @@ was_woken(struct vpci_net *net, struct net_worker *w)
     return true;
 }
 
-void
-net_see_rings(struct vpci_net *net, struct net_worker *w, uint32_t queue,
-              const struct net_waiting *waiting)
-{
-    w->generation = net->generation;
-    w->stuck = false;
-    if (w->polling) {
-        waiting->awake(net, queue, true);
-    }
-}
-
 /* What look() has to say of a worker that may sleep. */
 struct rest {
     bool asked;                 /* To be woken. */
@@ -98,7 +87,7 @@ stay_awake(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     }
 }
 
-bool
+static bool
 net_wait(struct vpci_net *net, struct net_worker *w, uint32_t queue,
          const struct net_waiting *waiting, int64_t timeout_us)
 {
@@ -134,7 +123,7 @@ net_wait(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     }
 }
 
-void
+static void
 net_set_polling(struct vpci_net *net, struct net_worker *w, uint32_t queue,
                 const struct net_waiting *waiting, bool polling)
 {
@@ -151,4 +140,34 @@ net_set_polling(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         waiting->awake(net, queue, polling);
         net_leave(w);
     }
+}
+
+bool
+vpci_net_rx_wait(struct vpci_net *net, uint32_t queue, int64_t timeout_us)
+{
+    return net_wait(net, &net->rx[queue], queue, &net_rx_waiting, timeout_us);
+}
+
+void
+vpci_net_rx_set_polling(struct vpci_net *net, uint32_t queue, bool polling)
+{
+    net_set_polling(net, &net->rx[queue], queue, &net_rx_waiting, polling);
+}
+
+bool
+vpci_net_tx_wait(struct vpci_net *net, uint32_t queue, int64_t timeout_us)
+{
+    return net_wait(net, &net->tx[queue], queue, &net_tx_waiting, timeout_us);
+}
+
+bool
+vpci_net_tx_flush(struct vpci_net *net, uint32_t queue, int64_t timeout_us)
+{
+    return net_wait(net, &net->tx[queue], queue, &net_flush_waiting, timeout_us);
+}
+
+void
+vpci_net_tx_set_polling(struct vpci_net *net, uint32_t queue, bool polling)
+{
+    net_set_polling(net, &net->tx[queue], queue, &net_tx_waiting, polling);
 }

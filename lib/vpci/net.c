@@ -1,6 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
-/* A port of vpci-net, and its housekeeping: see vpci/net.h. */
+/* The housekeeping of a port of vpci-net: see vpci/net.h.  How it is opened,
+ * and by whom this is called, is in net-process.c, or in the kernel's driver. */
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -9,19 +10,10 @@
 #include "net-link.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "backoff.h"
 #include "bus-private.h"
-
-/* What our own thread allows itself. */
-#define THREAD_RUN_MS (VPCI_NET_RUN_MS / 2)
 
 const char *
 vpci_net_state_name(enum vpci_net_state state)
@@ -38,12 +30,6 @@ vpci_net_state_name(enum vpci_net_state state)
     return names[state];
 }
 
-void
-net_wake_workers(struct vpci_net *net)
-{
-    eventfd_write(net->wake_fd, 1);
-}
-
 static void
 read_mac(struct vpci_net *net)
 {
@@ -53,18 +39,6 @@ read_mac(struct vpci_net *net)
     memcpy(net->mac, (is_set ? net->config.mac
                       : vpci_layout_port(net->base.base)->mac),
            sizeof net->mac);
-}
-
-bool
-net_enter_later(const struct vpci_net *net, struct net_worker *w)
-{
-    struct vpci_backoff backoff = VPCI_BACKOFF_INIT;
-
-    /* (K) pairs with (L) in net_resume(): the gates were opened before. */
-    while (__atomic_load_n(&net->paused, __ATOMIC_ACQUIRE)) {
-        vpci_backoff(&backoff);
-    }
-    return vpci_gate_enter(&w->gate);
 }
 
 /* Calls 'cb' for the gates of those workers. */
@@ -137,9 +111,8 @@ start(struct vpci_net *net, const struct net_policy *policy)
     vpci_gate_open(&net->caller.gate);
 }
 
-/* Waits until no worker is inside any more. */
-static void
-stop(struct vpci_net *net)
+void
+net_stop(struct vpci_net *net)
 {
     vpci_gate_shut(&net->caller.gate);
     shut_gates(net, NET_ALL_QUEUES);
@@ -253,15 +226,11 @@ explain_absence(const struct vpci_net *net, struct vpci_net_info *info)
     info->error = error ? error : info->error;
 }
 
-/* Tells others how it stands.  'reason' is not empty if the switch makes no
- * sense. */
-static void
-update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
+void
+net_update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
 {
     const struct net_region *r = &net->base;
     struct vpci_net_info info = { .state = r->state, .error = r->error };
-    struct vpci_net_link_info links[VPCI_ABI_MAX_LINKS];
-    uint32_t n_links = net_links_get_infos(net, links);
     struct vpci_device *old = net->device;
 
     snprintf(info.reason, sizeof info.reason, "%s", r->reason);
@@ -279,8 +248,7 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
         net->device = r->device ? vpci_device_ref(r->device) : NULL;
     }
     net->info = info;
-    memcpy(net->link_infos, links, n_links * sizeof links[0]);
-    net->n_link_infos = n_links;
+    net->n_link_infos = net_links_get_infos(net, net->link_infos);
     net->n_resets = r->n_resets;
     /* Not later: who has seen 'info' doesn't see an older carrier. */
     __atomic_store_n(&net->carrier, info.carrier, __ATOMIC_RELEASE);
@@ -291,141 +259,8 @@ update_info(struct vpci_net *net, int64_t now_ms, const char *reason)
 }
 
 void
-vpci_net_run(struct vpci_net *net, int64_t now_ms)
+net_init(struct vpci_net *net, const struct vpci_net_config *config)
 {
-    struct net_region *base = &net->base;
-    bool had_workers = net->n_queues > 0;
-    char reason[160] = "";
-
-    run_bus(net);
-    if (net_region_must_stop(base) && had_workers) {
-        stop(net);
-    }
-    if (net_region_run(base, now_ms) != VPCI_NET_RUNNING && had_workers) {
-        /* It may begin anew now that no workers are inside. */
-        stop(net);
-        net_region_run(base, now_ms);
-    }
-    follow_region(net, reason, sizeof reason);
-    if (net->n_queues) {
-        follow_max_len(net);
-    }
-    net_links_run(net, now_ms);
-    update_info(net, now_ms, reason);
-}
-
-static int64_t
-clock_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
-}
-
-/* The signal that says that links, hints or acceptances are others, or null:
- * it may be that of a ring, which belongs to workers. */
-static struct vpci_signal *
-control_signal(const struct vpci_net *net)
-{
-    const struct vpci_layout *layout = &net->base.layout;
-
-    return (net->n_queues && vpci_layout_has_control(layout)
-            ? vpci_device_signal(net->base.device,
-                                 vpci_layout_control_vector(layout))
-            : NULL);
-}
-
-/* What becomes readable if the device of 'r' has something to say. */
-static int
-region_fd(const struct net_region *r)
-{
-    return r->device && !r->gone ? vpci_device_fd(r->device) : -1;
-}
-
-/* The control signal has come.  If it comes too often for nothing, it is not
- * listened to for a while. */
-static void
-note_control(struct vpci_net *net, struct vpci_signal *control)
-{
-    const struct vpci_abi_port *port = vpci_layout_port(net->base.base);
-    uint32_t generation = vpci_load32(&port->generation);
-    bool useful = generation != net->control_generation;
-    bool masked = vpci_storm_note(&net->control_storm, net_now_us(), useful);
-
-    net->control_generation = generation;
-    vpci_signal_clear(control);
-    signal_count(control, 0, !useful, masked);
-}
-
-/* Waits until there may be something to do, for at most THREAD_RUN_MS. */
-static void
-wait_for_events(struct vpci_net *net)
-{
-    struct vpci_signal *control
-        = net_now_us() < net->control_storm.until ? NULL : control_signal(net);
-    struct pollfd pfds[4 + VPCI_ABI_MAX_LINKS] = {
-        { .fd = net->exit_fd, .events = POLLIN },
-        { .fd = vpci_bus_fd(net->bus), .events = POLLIN },
-        { .fd = region_fd(&net->base), .events = POLLIN },
-        { .fd = control ? vpci_signal_fd(control) : -1, .events = POLLIN },
-    };
-    nfds_t n = 4;
-
-    for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
-        if (net->links->slots[i]) {
-            pfds[n].fd = region_fd(&net->links->slots[i]->region);
-            pfds[n++].events = POLLIN;
-        }
-    }
-    poll(pfds, n, THREAD_RUN_MS);
-    if (control && pfds[3].revents) {
-        note_control(net, control);
-    }
-}
-
-static void *
-thread_main(void *net_)
-{
-    struct vpci_net *net = net_;
-
-    while (!__atomic_load_n(&net->exiting, __ATOMIC_ACQUIRE)) {
-        vpci_net_run(net, clock_ms());
-        wait_for_events(net);
-    }
-    return NULL;
-}
-
-static int
-fail(char *reason, size_t size, int error, const char *what)
-{
-    snprintf(reason, size, "%s: %s", what, strerror(error));
-    return error;
-}
-
-static int
-make_workers(struct vpci_net *net)
-{
-    int error = 0;
-
-    net->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    net->exit_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (net->wake_fd < 0 || net->exit_fd < 0) {
-        return errno;
-    }
-    error = net_worker_init(net, &net->caller);
-    for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES && !error; i++) {
-        error = net_worker_init(net, &net->tx[i]);
-        error = error ? error : net_worker_init(net, &net->rx[i]);
-    }
-    return error;
-}
-
-/* Allocates a port without anything. */
-static struct vpci_net *
-create(const struct vpci_net_config *config)
-{
-    struct vpci_net *net = aligned_alloc(VPCI_ABI_LINE, sizeof *net);
     struct net_region_config base = {
         .kind = VPCI_ABI_BASE,
         .side = 1,
@@ -437,124 +272,45 @@ create(const struct vpci_net_config *config)
         .aux = net,
     };
 
-    if (net) {
-        memset(net, 0, sizeof *net);
-        net->config = *config;
-        memcpy(base.mac, config->mac, sizeof base.mac);
-        net_region_init(&net->base, &base);
-        pthread_mutex_init(&net->mutex, NULL);
-        pthread_mutex_init(&net->call_mutex, NULL);
-        net->wake_fd = net->exit_fd = net->caller.epoll_fd = -1;
-        for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
-            net->tx[i].epoll_fd = net->rx[i].epoll_fd = -1;
-        }
-        vpci_gate_global_init();
+    memset(net, 0, sizeof *net);
+    net->config = *config;
+    memcpy(base.mac, config->mac, sizeof base.mac);
+    net_region_init(&net->base, &base);
+    pthread_mutex_init(&net->mutex, NULL);
+    pthread_mutex_init(&net->call_mutex, NULL);
+    net->wake_fd = net->exit_fd = net->caller.epoll_fd = -1;
+    for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
+        net->tx[i].epoll_fd = net->rx[i].epoll_fd = -1;
     }
-    return net;
-}
-
-static int
-check_config(const struct vpci_net_config *config, char *reason, size_t size)
-{
-    static const uint8_t zeros[sizeof config->reserved];
-
-    if (config->n_queues > VPCI_ABI_MAX_QUEUES) {
-        snprintf(reason, size,
-                 "%u queues are wanted, but 1 to %d are possible",
-                 config->n_queues, VPCI_ABI_MAX_QUEUES);
-        return EINVAL;
-    }
-    if (memcmp(config->reserved, zeros, sizeof zeros)) {
-        snprintf(reason, size,
-                 "reserved bytes of struct vpci_net_config are not 0: begin "
-                 "with all of it 0, and use no fields that this version of "
-                 "libvpci does not have");
-        return EINVAL;
-    }
-    return 0;
-}
-
-int
-vpci_net_open(const char *address, const struct vpci_net_config *config,
-              struct vpci_net **netp, char *reason, size_t size)
-{
-    static const struct vpci_net_config none;
-    struct vpci_net *net;
-    int error;
-
-    *netp = NULL;
-    config = config ? config : &none;
-    error = check_config(config, reason, size);
-    if (error) {
-        return error;
-    }
-    net = create(config);
-    if (!net) {
-        return fail(reason, size, ENOMEM, "cannot open a port");
-    }
-    error = vpci_bus_open(address, &net->bus, reason, size);
-    if (!error) {
-        error = net_links_init(net);
-        error = error ? error : make_workers(net);
-        if (error) {
-            fail(reason, size, error, "cannot make workers");
-        }
-    }
-    if (!error) {
-        update_info(net, 0, "");
-    }
-    if (!error && config->own_thread) {
-        error = pthread_create(&net->thread, NULL, thread_main, net);
-        net->has_thread = !error;
-        if (error) {
-            fail(reason, size, error, "cannot make a thread");
-        }
-    }
-    if (error) {
-        vpci_net_close(net);
-        return error;
-    }
-    *netp = net;
-    return 0;
-}
-
-static void
-close_fd(int fd)
-{
-    if (fd >= 0) {
-        close(fd);
-    }
+    vpci_gate_global_init();
 }
 
 void
-vpci_net_close(struct vpci_net *net)
+vpci_net_run(struct vpci_net *net, int64_t now_ms)
 {
-    if (!net) {
-        return;
+    struct net_region *base = &net->base;
+    bool had_workers = net->n_queues > 0;
+    char reason[160] = "";
+
+    run_bus(net);
+    if (base->channel) {
+        device_set_peer(base->device, vpci_load32(
+            &vpci_layout_port(base->base)->switch_id));
     }
-    if (net->has_thread) {
-        __atomic_store_n(&net->exiting, true, __ATOMIC_RELEASE);
-        eventfd_write(net->exit_fd, 1);
-        pthread_join(net->thread, NULL);
+    if (net_region_must_stop(base) && had_workers) {
+        net_stop(net);
     }
+    if (net_region_run(base, now_ms) != VPCI_NET_RUNNING && had_workers) {
+        /* It may begin anew now that no workers are inside. */
+        net_stop(net);
+        net_region_run(base, now_ms);
+    }
+    follow_region(net, reason, sizeof reason);
     if (net->n_queues) {
-        stop(net);
+        follow_max_len(net);
     }
-    net_links_uninit(net);
-    net_region_uninit(&net->base);
-    vpci_device_release(net->device);
-    vpci_device_release(net->next);
-    vpci_bus_close(net->bus);
-    for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
-        net_worker_uninit(&net->tx[i]);
-        net_worker_uninit(&net->rx[i]);
-    }
-    net_worker_uninit(&net->caller);
-    close_fd(net->wake_fd);
-    close_fd(net->exit_fd);
-    pthread_mutex_destroy(&net->call_mutex);
-    pthread_mutex_destroy(&net->mutex);
-    free(net);
+    net_links_run(net, now_ms);
+    net_update_info(net, now_ms, reason);
 }
 
 void
@@ -657,11 +413,4 @@ vpci_net_get_class_stats(const struct vpci_net *net, uint32_t queue,
             stats->rx_packets += load(&net->rx[i].class_packets[class_]);
         }
     }
-}
-
-void
-vpci_net_wake(struct vpci_net *net)
-{
-    __atomic_add_fetch(&net->n_wakes, 1, __ATOMIC_RELEASE);
-    net_wake_workers(net);
 }

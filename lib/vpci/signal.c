@@ -71,7 +71,8 @@ vpci_signal_inject(struct vpci_signal *s)
         return ETIMEDOUT;
     }
     __atomic_add_fetch(&s->stats.injected, 1, __ATOMIC_RELAXED);
-    error = vpci_doorbell_ring(s->inject_fd);
+    error = (d->ops->inject ? d->ops->inject(s)
+             : vpci_doorbell_ring(s->inject_fd));
     if (error == ETIMEDOUT) {
         __atomic_store_n(&d->deaf_peer, peer, __ATOMIC_RELAXED);
     }

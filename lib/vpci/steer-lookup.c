@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* The readers' side of steering tables.  See steer-private.h.
  *
@@ -10,7 +10,6 @@
 #include "vpci/steer.h"
 
 #include <arpa/inet.h>
-#include <sys/mman.h>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -91,7 +90,7 @@ void
 vpci_steer_reader_destroy(struct vpci_steer_reader *r)
 {
     if (r) {
-        munmap(r, READER_SIZE);
+        steer_unmap_memory(r, READER_SIZE);
     }
 }
 

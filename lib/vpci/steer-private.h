@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_STEER_PRIVATE_H
 #define VPCI_STEER_PRIVATE_H 1
@@ -25,6 +25,9 @@
 #define STEER_MAGIC 0x69637076u         /* "vpci" */
 #define STEER_VERSION 1
 #define STEER_SLOTS 8
+/* Entries that one bucket may have on average before the array grows. */
+#define STEER_MAX_LOAD 5
+
 #define STEER_MIN_LOG2 2                /* Buckets of the smallest array. */
 
 #define STEER_ALIGNED(N) __attribute__((aligned(N)))
@@ -122,6 +125,20 @@ struct vpci_steer {
 /* Returns 'size' bytes of zeros, a multiple of the page size, which take memory
  * as they are touched, or null. */
 void *steer_map_memory(uint64_t size);
+void steer_unmap_memory(void *, uint64_t size);
+
+/* Where parts of a table are.  Sizes are multiples of a page. */
+static inline uint64_t
+steer_page_align(uint64_t n)
+{
+    return (n + 4095) & ~UINT64_C(4095);
+}
+
+#define STEER_BUCKETS_OFS steer_page_align(sizeof(struct steer_hdr))
+uint64_t steer_entries_ofs(uint32_t max_entries);
+
+/* Of the largest array of buckets of a table. */
+uint32_t steer_max_log2(uint32_t max_entries);
 
 /* Copies of tables, for those who read them elsewhere: header, buckets and
  * entries, without counters. */

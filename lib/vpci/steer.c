@@ -22,135 +22,21 @@
  * any: lookups in all of it would miss the TLB each time. */
 #define HUGE_LOG2 13
 
-/* Entries that one bucket may have on average before the array grows. */
-#define MAX_LOAD 5
-
 /* How many buckets are looked at for a chain of moves. */
 #define MAX_SEARCH 512
 
 /* Memory. */
 
-static uint32_t
-max_log2(uint32_t max_entries)
-{
-    uint32_t log2 = STEER_MIN_LOG2;
-
-    while (((uint64_t) MAX_LOAD << log2) < max_entries) {
-        log2++;
-    }
-    return log2;
-}
-
-static uint64_t
-page_align(uint64_t n)
-{
-    return (n + 4095) & ~UINT64_C(4095);
-}
-
-void *
-steer_map_memory(uint64_t size)
-{
-    void *p = mmap(NULL, size, PROT_NONE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    if (p == MAP_FAILED) {
-        return NULL;
-    }
-    /* In a process that called mlockall() all of it would become resident as
-     * soon as it can be accessed. */
-    mlock2(p, size, MLOCK_ONFAULT);
-    if (mprotect(p, size, PROT_READ | PROT_WRITE)) {
-        munmap(p, size);
-        return NULL;
-    }
-    return p;
-}
-
-#define BUCKETS_OFS page_align(sizeof(struct steer_hdr))
-
-static uint64_t
-get_entries_ofs(uint32_t max_entries)
-{
-    return page_align(BUCKETS_OFS
-                      + (sizeof(struct steer_bucket)
-                         << (max_log2(max_entries) + 1)));
-}
-
-uint64_t
-steer_copy_bytes(uint32_t max_entries)
-{
-    return page_align(get_entries_ofs(max_entries)
-                      + (uint64_t) max_entries * sizeof(struct steer_entry));
-}
-
-/* Buckets of the array in use lie apart from entries, and few of either may be
- * in use. */
-void
-steer_copy(const struct vpci_steer *t, void *memory_)
-{
-    const struct steer_hdr *hdr = t->hdr;
-    const uint8_t *buckets = (const void *) steer_buckets(hdr, hdr->log2);
-    uint64_t ofs = buckets - (const uint8_t *) hdr;
-    uint8_t *memory = memory_;
-
-    memcpy(memory, hdr, sizeof *hdr);
-    memcpy(memory + ofs, buckets,
-           sizeof(struct steer_bucket) << hdr->log2);
-    memcpy(memory + hdr->entries_ofs, steer_at(hdr, hdr->entries_ofs),
-           (uint64_t) t->n_used * sizeof(struct steer_entry));
-}
-
-/* True if all words of a key that the mask names are some. */
-static bool
-mask_is_valid(const struct steer_mask *mask)
-{
-    bool ok = mask->n_words <= VPCI_KEY_WORDS;
-
-    for (unsigned int i = 0; i < VPCI_KEY_WORDS; i++) {
-        ok &= mask->words[i] < VPCI_KEY_WORDS;
-    }
-    return ok;
-}
-
-bool
-steer_copy_header(const void *memory, uint64_t bytes, struct steer_hdr *hdr)
-{
-    const struct steer_hdr *shared = memory;
-
-    if (bytes < sizeof *hdr) {
-        return false;
-    }
-    memcpy(hdr, shared, offsetof(struct steer_hdr, masks));
-    if (hdr->magic != STEER_MAGIC || hdr->version != STEER_VERSION
-        || !hdr->max_entries || hdr->max_entries > VPCI_STEER_MAX_ENTRIES
-        || steer_copy_bytes(hdr->max_entries) > bytes
-        || hdr->log2 < STEER_MIN_LOG2
-        || hdr->log2 > max_log2(hdr->max_entries)
-        || hdr->n_masks > VPCI_STEER_MAX_MASKS
-        || hdr->depth > VPCI_DEPTH_L4) {
-        return false;
-    }
-    memcpy(hdr->masks, shared->masks, hdr->n_masks * sizeof hdr->masks[0]);
-    hdr->buckets_ofs = BUCKETS_OFS;
-    hdr->entries_ofs = get_entries_ofs(hdr->max_entries);
-    for (uint32_t i = 0; i < hdr->n_masks; i++) {
-        if (!mask_is_valid(&hdr->masks[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static struct steer_hdr *
 create_hdr(uint32_t max_entries, uint32_t n_readers)
 {
-    uint32_t log2 = max_log2(max_entries);
-    uint64_t buckets_ofs = BUCKETS_OFS;
-    uint64_t entries_ofs = get_entries_ofs(max_entries);
+    uint32_t log2 = steer_max_log2(max_entries);
+    uint64_t buckets_ofs = STEER_BUCKETS_OFS;
+    uint64_t entries_ofs = steer_entries_ofs(max_entries);
     uint64_t counters_ofs = steer_copy_bytes(max_entries);
     uint64_t size
-        = page_align(counters_ofs + (uint64_t) max_entries * n_readers
-                     * sizeof(struct steer_counters));
+        = steer_page_align(counters_ofs + (uint64_t) max_entries * n_readers
+                           * sizeof(struct steer_counters));
     struct steer_hdr *hdr = steer_map_memory(size);
 
     if (hdr) {
@@ -184,7 +70,7 @@ vpci_steer_create(uint32_t max_entries, uint32_t n_readers)
         return NULL;
     }
     memset(t, 0, sizeof *t);
-    t->lists_size = page_align(sizeof *t->free * max_entries);
+    t->lists_size = steer_page_align(sizeof *t->free * max_entries);
     t->hdr = create_hdr(max_entries, n_readers);
     t->free = steer_map_memory(t->lists_size);
     t->limbo = steer_map_memory(t->lists_size);
@@ -201,13 +87,13 @@ vpci_steer_destroy(struct vpci_steer *t)
 {
     if (t) {
         if (t->hdr) {
-            munmap(t->hdr, t->hdr->size);
+            steer_unmap_memory(t->hdr, t->hdr->size);
         }
         if (t->free) {
-            munmap(t->free, t->lists_size);
+            steer_unmap_memory(t->free, t->lists_size);
         }
         if (t->limbo) {
-            munmap(t->limbo, t->lists_size);
+            steer_unmap_memory(t->limbo, t->lists_size);
         }
         free(t);
     }
@@ -627,7 +513,7 @@ insert_entry(struct vpci_steer *t, uint32_t entry)
     struct steer_hdr *hdr = t->hdr;
     uint64_t hash = entry_hash(hdr, steer_entry(hdr, entry));
 
-    if (t->n_entries >= (uint32_t) MAX_LOAD << hdr->log2 && grow(t)) {
+    if (t->n_entries >= (uint32_t) STEER_MAX_LOAD << hdr->log2 && grow(t)) {
         /* It is among those that grow() has placed. */
         return true;
     }
