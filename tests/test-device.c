@@ -514,6 +514,9 @@ run_ivshmem_nonsense(void)
     CHECK(server_start(&s));
     d = find_base(&s);
     CHECK(is_refused(&s, d, "x", EBUSY, "another process has this device"));
+    CHECK(is_refused(&s, d, "-16", EBUSY, "another process has this device"));
+    CHECK(is_refused(&s, d, "-108", ESHUTDOWN, "this link is over"));
+    CHECK(is_refused(&s, d, "-4096", EPROTO, "it sent -4096, but version 0"));
     CHECK(is_refused(&s, d, "1", EPROTO, "it sent 1, but version 0 is due"));
     CHECK(is_refused(&s, d, "0m", EPROTO, "0 with a descriptor"));
     CHECK(is_refused(&s, d, "0 0", EPROTO, "it sent 0, but our id"));

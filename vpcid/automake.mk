@@ -28,6 +28,8 @@ vpcid_vpcid_SOURCES = \
 	vpcid/listener.h \
 	vpcid/peer-id.c \
 	vpcid/peer-id.h \
+	vpcid/refused.c \
+	vpcid/refused.h \
 	vpcid/region.c \
 	vpcid/region.h \
 	vpcid/request.c \

@@ -16,6 +16,7 @@
 #include "ivshmem.h"
 #include "openvswitch/vlog.h"
 #include "peer-id.h"
+#include "refused.h"
 #include "region.h"
 #include "timeval.h"
 #include "util.h"
@@ -220,6 +221,7 @@ connect_client(struct end *end, int sock, const struct ucred *who)
     client->since = time_wall_msec();
     if (!provide(client, &refusal)) {
         count_refusal(end, refusal, client->pid);
+        ivshmem_refuse(sock, ENOSPC);
         client_destroy(client);
         return;
     }
@@ -268,9 +270,9 @@ client_accept(struct end *end)
         watch_pause(&end->listener.watch);
     } else if (!error && is_busy(end)) {
         count_refusal(end, REFUSAL_BUSY, who.pid);
-        close(sock);
+        refused_add(sock, EBUSY);
     } else if (!error && end->over) {
-        close(sock);
+        refused_add(sock, ESHUTDOWN);
     } else if (!error) {
         connect_client(end, sock, &who);
     }

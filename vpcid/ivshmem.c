@@ -36,6 +36,12 @@ ivshmem_send(int sock, int64_t message, int fd)
     return n < 0 ? errno : n < sizeof wire ? EAGAIN : 0;
 }
 
+void
+ivshmem_refuse(int sock, int error)
+{
+    ivshmem_send(sock, -error, -1);
+}
+
 int
 ivshmem_send_vectors(int sock, uint32_t id, const int fds[], uint32_t n)
 {

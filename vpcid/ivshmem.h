@@ -20,7 +20,11 @@
  *     PEER, eventfd        once per vector
  *     PEER                 has gone
  *
- * Clients send nothing. */
+ * Clients send nothing.
+ *
+ * Who is refused gets one message, a negative errno by the numbers of Linux, in
+ * place of the version.  QEMU says then that it is no version, and gives up; it
+ * would wait for ever for one that does not come. */
 
 #define IVSHMEM_VERSION 0
 #define IVSHMEM_MEMORY (-1)
@@ -31,6 +35,9 @@
 /* Sends 'message' with 'fd', or without if 'fd' is -1, without blocking.
  * Returns 0, EAGAIN if the client does not read, or another positive errno. */
 int ivshmem_send(int sock, int64_t message, int fd);
+
+/* Tells the client that it is refused with the positive errno 'error'. */
+void ivshmem_refuse(int sock, int error);
 
 /* Sends (id, fd) for each of the 'n' descriptors in 'fds'.  Returns 0 or a
  * positive errno. */

@@ -18,6 +18,7 @@
 #include "fatal-signal.h"
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
+#include "refused.h"
 #include "region.h"
 #include "show.h"
 #include "state.h"
@@ -252,11 +253,13 @@ main_loop(struct unixctl_server *unixctl, const bool *exiting)
         watch_run();
         control_run();
         upgrade_run();
+        refused_run();
         run_unixctl(unixctl, &unixctl_pause);
 
         watch_wait();
         control_wait();
         upgrade_wait();
+        refused_wait();
         if (unixctl_pause) {
             poll_timer_wait_until(unixctl_pause);
         } else {

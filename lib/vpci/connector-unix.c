@@ -140,11 +140,26 @@ handle_signals(struct unix_device *u, int64_t number, int *fd)
     return add_peer_signal(u, number, *fd);
 }
 
+/* The keeper has said so: see vpcid/ivshmem.h. */
+static int
+refused(struct unix_device *u, int error)
+{
+    return device_fail(&u->device, error, "%s is refused: %s", u->path,
+                       error == EBUSY ? "another process has this device"
+                       : error == ESHUTDOWN ? "this link is over"
+                       : error == ENOSPC ? "vpcid has no descriptors or ids "
+                                           "left: see its log"
+                       : strerror(error));
+}
+
 static int
 handle_number(struct unix_device *u, int64_t number, int *fd)
 {
     switch (u->stage) {
     case WANT_VERSION:
+        if (number < 0 && number >= -VPCI_ABI_CALL_MAX_ERRNO) {
+            return refused(u, -number);
+        }
         if (number != IVSHMEM_VERSION || *fd >= 0) {
             return protocol_error(u, *fd >= 0 ? " with a descriptor" : "",
                                   number, "version 0");
