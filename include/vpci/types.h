@@ -7,7 +7,17 @@
  * userspace C and in C++. */
 
 #ifdef __KERNEL__
+#include <linux/limits.h>
+#include <linux/string.h>
 #include <linux/types.h>
+
+#define INT64_C(X) X ## LL
+#define UINT64_C(X) X ## ULL
+#define INT64_MIN S64_MIN
+#define INT64_MAX S64_MAX
+#define UINT16_MAX U16_MAX
+#define UINT32_MAX U32_MAX
+#define UINT64_MAX U64_MAX
 #else
 #include <stdbool.h>
 #include <stddef.h>

@@ -240,11 +240,12 @@ void
 vpci_layout_write(const struct vpci_layout *layout, void *base,
                   uint32_t region_id)
 {
+    const size_t ofs = offsetof(struct vpci_abi_header, version);
     struct vpci_abi_header h, *shared = base;
 
     make_header(layout, region_id, &h);
-    memcpy(&shared->version, &h.version,
-           sizeof h - offsetof(struct vpci_abi_header, version));
+    memcpy((uint8_t *) shared + ofs, (const uint8_t *) &h + ofs,
+           sizeof h - ofs);
 
     /* (G) pairs with (H) in read_header(). */
     vpci_store64_release(&shared->magic, VPCI_ABI_MAGIC);

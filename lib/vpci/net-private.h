@@ -44,6 +44,7 @@ struct net_holds {
 struct net_worker {
     struct vpci_gate gate;      /* Open while there is something to do. */
 
+    struct vpci_net *net;       /* Whose it is. */
     uint32_t generation;        /* Of the rings that are as 'polling' says. */
     uint32_t n_wakes;           /* As net->n_wakes: those noticed. */
     bool polling;

@@ -279,8 +279,10 @@ net_init(struct vpci_net *net, const struct vpci_net_config *config)
     pthread_mutex_init(&net->mutex, NULL);
     pthread_mutex_init(&net->call_mutex, NULL);
     net->wake_fd = net->exit_fd = net->caller.epoll_fd = -1;
+    net->caller.net = net;
     for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
         net->tx[i].epoll_fd = net->rx[i].epoll_fd = -1;
+        net->tx[i].net = net->rx[i].net = net;
     }
     vpci_gate_global_init();
 }

@@ -8,6 +8,8 @@
 #include "vpci/projection.h"
 #include "vpci/types.h"
 
+#define PROJECTION_PAGE 4096u
+
 /* At the beginning of a projection.  Copies follow, each at a page. */
 struct projection_hdr {
     vpci_le32 generation;       /* Copy 0 counts if it is even, 1 if odd; none

@@ -7,19 +7,12 @@
 
 #include "steer-private.h"
 
-#define PAGE 4096u
 #define REVOKED (1u << 31)
-
-size_t
-vpci_projection_bytes(uint32_t max_entries)
-{
-    return PAGE + 2 * steer_copy_bytes(max_entries);
-}
 
 static void *
 copy_at(const void *memory, size_t copy_bytes, uint32_t generation)
 {
-    return (uint8_t *) (uintptr_t) memory + PAGE
+    return (uint8_t *) (uintptr_t) memory + PROJECTION_PAGE
            + (generation & 1) * copy_bytes;
 }
 
@@ -126,8 +119,8 @@ vpci_projection_begin(struct vpci_projection *p)
     copy_bytes = vpci_load32(&p->hdr->copy_bytes);
     p->generation = generation;
     p->depth = -1;
-    if (!generation || generation & REVOKED || copy_bytes % PAGE
-        || p->bytes < PAGE || copy_bytes > (p->bytes - PAGE) / 2) {
+    if (!generation || generation & REVOKED || copy_bytes % PROJECTION_PAGE
+        || p->bytes < PROJECTION_PAGE || copy_bytes > (p->bytes - PROJECTION_PAGE) / 2) {
         return -1;
     }
     p->depth = steer_reader_move(p->reader,

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
-/* Where everything in a steering table is, and copies of tables.  See
- * steer-private.h. */
+/* Where everything in a steering table is, and copies of tables, also in
+ * projections.  See steer-private.h. */
 
 #include <string.h>
 
+#include "projection-private.h"
 #include "steer-private.h"
 
 uint32_t
@@ -89,4 +90,10 @@ steer_copy_header(const void *memory, uint64_t bytes, struct steer_hdr *hdr)
         }
     }
     return true;
+}
+
+size_t
+vpci_projection_bytes(uint32_t max_entries)
+{
+    return PROJECTION_PAGE + 2 * steer_copy_bytes(max_entries);
 }

@@ -67,7 +67,7 @@ put_32(uint8_t *p, uint32_t v)
  * bytes does not matter as long as it is the same all the way. */
 
 static uint64_t
-csum_add(uint64_t sum, const uint8_t *p, uint32_t n)
+sum_bytes(uint64_t sum, const uint8_t *p, uint32_t n)
 {
     for (; n >= 4; p += 4, n -= 4) {
         uint32_t v;
@@ -109,7 +109,7 @@ csum_pseudo(const uint8_t *ip, bool ipv6, uint8_t proto, uint32_t len)
 {
     const uint8_t tail[4] = { 0, proto, len >> 8, len };
 
-    return csum_add(ipv6 ? csum_add(0, ip + 8, 32) : csum_add(0, ip + 12, 8),
+    return sum_bytes(ipv6 ? sum_bytes(0, ip + 8, 32) : sum_bytes(0, ip + 12, 8),
                     tail, sizeof tail);
 }
 
@@ -117,7 +117,7 @@ static void
 set_ipv4_csum(uint8_t *ip)
 {
     memset(ip + 10, 0, 2);
-    csum_finish(csum_add(0, ip, (ip[0] & 0xf) * 4), ip + 10, true);
+    csum_finish(sum_bytes(0, ip, (ip[0] & 0xf) * 4), ip + 10, true);
 }
 
 /* Checks. */
@@ -533,7 +533,7 @@ vpci_segments_init(struct vpci_segments *s, const struct vpci_wire *wire,
 
         put_16(l4 + 4, n);
         memset(l4 + UDP_CSUM, 0, 2);
-        csum_finish(csum_add(sum, l4, n), l4 + UDP_CSUM, false);
+        csum_finish(sum_bytes(sum, l4, n), l4 + UDP_CSUM, false);
     }
 }
 
@@ -577,7 +577,7 @@ set_l4(const struct vpci_wire *w, uint8_t *dst, uint32_t len, uint32_t i)
     memset(csum, 0, 2);
     sum = csum_pseudo(dst + w->l3_ofs, is_ipv6(w->kind),
                       tcp ? IPPROTO_TCP : IPPROTO_UDP, n);
-    csum_finish(csum_add(sum, l4, n), csum, tcp);
+    csum_finish(sum_bytes(sum, l4, n), csum, tcp);
 }
 
 /* Says in the headers at 'dst' which part of the payload a fragment has. */
@@ -608,7 +608,7 @@ vpci_wire_finish_csum(const struct vpci_wire *w, uint8_t *frame, uint32_t len)
     if (w->needs_csum) {
         uint8_t *start = frame + w->csum_start;
 
-        csum_finish(csum_add(0, start, len - w->csum_start),
+        csum_finish(sum_bytes(0, start, len - w->csum_start),
                     start + w->csum_offset, false);
     }
 }
