@@ -124,7 +124,9 @@ run_sandbox () {
 run_check () {
     machine_ready check
     download_kernel
-    step "Making the guests' file systems" "guests_prepare uml qemu testpmd"
+    install_headers
+    long_step "Making the guests' file systems and driver" \
+        "guests_prepare uml qemu testpmd vpci"
     check
 }
 

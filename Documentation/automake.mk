@@ -2,6 +2,7 @@
 
 EXTRA_DIST += \
 	Documentation/guests.rst \
+	Documentation/linux-driver.rst \
 	Documentation/perf.rst \
 	Documentation/quickstart.rst
 

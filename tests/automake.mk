@@ -405,6 +405,7 @@ TESTSUITE_AT = \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
 	tests/vpci-link.at \
+	tests/vpci-vm.at \
 	tests/vpci-net.at \
 	tests/vpci-priority.at \
 	tests/vpci-perf.at \
@@ -475,6 +476,11 @@ check-fidelity: $(check_PROGRAMS) $(sbin_PROGRAMS)
 	    --schema $(ovs_srcdir)/vswitchd/vswitch.ovsschema $(FIDELITY_FLAGS)
 .PHONY: check-fidelity
 
+## Virtual machines alone; "make check" has these, too.
+check-vm:
+	$(MAKE) check TESTSUITEFLAGS="-k vm $(TESTSUITEFLAGS)"
+.PHONY: check-vm
+
 ## Real guests for the test suite.
 EXTRA_DIST += \
 	tests/guests/guests.sh \
@@ -483,6 +489,7 @@ EXTRA_DIST += \
 	tests/guests/make-initramfs.sh \
 	tests/guests/old-ptrace.py \
 	tests/guests/qemu-guest.sh \
+	tests/guests/qmp.py \
 	tests/guests/supervise.py \
 	tests/guests/testpmd-guest.sh \
 	tests/guests/uml-guest.sh

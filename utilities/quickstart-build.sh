@@ -16,7 +16,7 @@ packages_for_guests=(
 )
 packages_to_check=(
     qemu-system-x86 dpdk-dev clang python3-scapy socat xz-utils iproute2
-    tcpdump shellcheck gnuplot-nox
+    tcpdump shellcheck gnuplot-nox sparse
 )
 
 # The switch's memory, in huge pages of 2 MB: what we ask for, and what is
@@ -159,6 +159,21 @@ download_kernel () {
     long_step "Downloading a kernel for guests" guests_download_kernel \
         "If it was not found, the list of packages is old: 'apt-get update'." \
         "If the download failed: is there a network?"
+}
+
+# Installs what the guest driver is built with for that kernel.  One that was
+# downloaded long ago may be of a version that Debian has no more.
+install_headers () {
+    local package
+
+    test -n "$(guests__lacks_headers)" || return 0
+    package=$(guests__lacks_headers)
+    if ! apt-cache show "$package" > /dev/null 2>&1; then
+        rm -rf "$GUESTS_CACHE/vmlinuz" "$GUESTS_CACHE/kernel"
+        download_kernel
+        package=$(guests__lacks_headers)
+    fi
+    test -z "$package" || install_packages "$package"
 }
 
 # Two runs must not install or build at the same time.

@@ -18,6 +18,13 @@
 # qemu_start NAME SOCKET client|server MAC ADDRESS/BITS [QEMU-OPTION...]
 #     starts a QEMU guest, which connects to SOCKET (client) or listens on it
 #     (server: a port with options:vhost-server-path).
+# vm_start NAME SOCKET ADDRESS/BITS [QEMU-OPTION...]
+#     starts a QEMU guest with the driver of guest/linux, and a device at
+#     SOCKET (a port with options:ivshmem-path), vpci0.
+# vm_plug NAME SLOT SOCKET     plugs another such device, of a link for
+#                              instance, into slot 2, 3 or 4 of a guest; slot 9
+#                              has no room for its memory.
+# vm_unplug NAME SLOT          unplugs it.
 # testpmd_start NAME SOCKET MAC [TESTPMD-OPTION...]
 #     starts dpdk-testpmd on a virtio-user device that listens on SOCKET.  By
 #     default it answers every ARP request and every ping.
@@ -29,9 +36,11 @@
 # guest_stop NAME              shuts the guest down; kills it if that fails.
 # guest_kill NAME              kills the guest.
 # guests_stop_all              shuts all guests of $GUESTS_DIR down.
-# guests_missing KIND...       prints what KIND (uml, qemu, testpmd) lacks on
+# guests_missing KIND...       prints what KIND (uml, qemu, vpci: a QEMU guest
+#                              with the driver; testpmd) lacks on
 #                              this machine, nothing if it can run.
 # guests_prepare KIND...       builds the images that KIND needs.
+# guests_kernel_version        prints the version of QEMU guests' kernel.
 # guests_processors            prints the processor for a switch's polling
 #                              thread, and the list of those left for guests.
 #
@@ -285,9 +294,10 @@ guests_stop_all () {
 
 if test "${BASH_SOURCE[0]}" = "$0"; then
     case ${1-} in
-        uml_start | qemu_start | testpmd_start | guest_wait | guest_run | \
+        uml_start | qemu_start | testpmd_start | vm_start | vm_plug | \
+        vm_unplug | guest_wait | guest_run | \
         guest_log | guest_stop | guest_kill | guests_stop_all | \
-        guests_missing | guests_prepare | guests_processors) "$@" ;;
+        guests_kernel_version | guests_missing | guests_prepare | guests_processors) "$@" ;;
         *)
             sed -n '5,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p;}' "$0"
             test "${1-}" = --help

@@ -21,11 +21,32 @@ guests__lacks_kernel () {
         echo linux-image-cloud-amd64
 }
 
+# Prints the version of the kernel that QEMU's guests boot.
+guests_kernel_version () {
+    guests__unpack_kernel && ls "$GUESTS_CACHE/kernel/lib/modules"
+}
+
+# Prints what it takes to build the driver of guest/linux for that kernel.
+guests__lacks_headers () {
+    local version
+
+    test -z "$(guests__lacks_kernel)" || return 0
+    version=$(guests_kernel_version)
+    test -e "/lib/modules/$version/build/Makefile" ||
+        echo "linux-headers-$version"
+}
+
 guests_missing () {
     local kind
 
     for kind; do
         case $kind in
+            vpci)
+                guests__lacks_program qemu-system-x86 qemu-system-x86_64
+                guests__lacks_kernel
+                guests__lacks_headers
+                guests__lacks_program make make
+                ;;
             uml)
                 guests__lacks_program user-mode-linux linux.uml
                 ;;
@@ -77,7 +98,11 @@ guests__image () {
 
     shift 2
     # An image is made anew after an upgrade of its kernel, too.
-    for source in "$here/init.sh" "$here/make-initramfs.sh"; do
+    for source in "$here/init.sh" "$here/make-initramfs.sh" "$@"; do
+        case $source in
+            */*) ;;
+            *) continue ;;
+        esac
         if test ! -e "$image" || test "$source" -nt "$image" ||
            test "$(cat "$image.kernel")" != "$tree"; then
             bash "$here/make-initramfs.sh" "$tree" "$image" "$@" || return 1
@@ -86,8 +111,28 @@ guests__image () {
     done
 }
 
+# Builds the driver of guest/linux.  Prints nothing unless that fails.
+guests__build_driver () {
+    local log=$GUESTS_CACHE/driver.log
+
+    make -C "${guests__here:?}/../../guest/linux" \
+        KVER="$(guests_kernel_version)" TREE="$GUESTS_CACHE/driver" \
+        JOBS="$(nproc)" > "$log" 2>&1 && return 0
+    tail -n 20 "$log" >&2
+    guests__error "the driver of guest/linux cannot be built: see $log"
+}
+
 guests__prepare_one () {
     case $1 in
+        vpci)
+            guests__unpack_kernel && guests__build_driver || return 1
+            guests__image vpci \
+                "$(guests__module_tree "$GUESTS_CACHE/kernel")" \
+                failover net_failover virtio_ring virtio \
+                virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci \
+                virtio_net "$GUESTS_CACHE/driver/vpci.ko" \
+                "$GUESTS_CACHE/driver/vpci_net.ko"
+            ;;
         uml)
             guests__image uml "$(guests__module_tree /usr/lib/uml/modules)" \
                 failover net_failover virtio_net

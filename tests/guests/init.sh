@@ -8,11 +8,12 @@
 #
 # Kernel command line:
 #     guest.mac=MAC  guest.ip=ADDRESS/BITS  guest.mtu=BYTES
+#     guest.interface=NAME the interface that this is for; eth0
 #     guest.control=TTY    the serial line that carries commands
 #
 # A request is one line, "ID SECONDS COMMAND"; its answer is one line, "ID
 # STATUS OUTPUT".  COMMAND and OUTPUT are in base64, so that any bytes can
-# travel in a line.  The first line to the host is "ready" if eth0 is there.
+# travel in a line.  The first line to the host is "ready" if the interface is there.
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run
 /bin/busybox --install -s /bin
@@ -46,8 +47,10 @@ option () {
 # Each value is optional; what is not given keeps the kernel's default.
 configure_network () {
     ip link set lo up
-    if test ! -d /sys/class/net/eth0; then
-        say "no eth0: there is no virtio-net device"
+    interface=$(option interface)
+    : "${interface:=eth0}"
+    if test ! -d "/sys/class/net/$interface"; then
+        say "no $interface: there is no such device"
         return 1
     fi
     mac=$(option mac)
@@ -55,12 +58,12 @@ configure_network () {
     address=$(option ip)
     # Without router solicitations the packet counters of a test are its own.
     if test -e /proc/sys/net/ipv6; then
-        echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6
+        echo 1 > "/proc/sys/net/ipv6/conf/$interface/disable_ipv6"
     fi
-    test -z "$mac" || ip link set eth0 address "$mac"
-    test -z "$mtu" || ip link set eth0 mtu "$mtu"
-    test -z "$address" || ip addr add "$address" dev eth0
-    ip link set eth0 up
+    test -z "$mac" || ip link set "$interface" address "$mac"
+    test -z "$mtu" || ip link set "$interface" mtu "$mtu"
+    test -z "$address" || ip addr add "$address" dev "$interface"
+    ip link set "$interface" up
 } 2> /dev/kmsg
 
 serve () {

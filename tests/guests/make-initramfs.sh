@@ -6,7 +6,8 @@
 # Packs a small root file system for a test guest into the cpio archive
 # OUTPUT: a static busybox, iperf3 with its libraries (ethtool too, if there
 # is one), init.sh, and the kernel modules MODULE... of the module tree MODULES
-# in the order in which the guest is to load them.
+# in the order in which the guest is to load them.  A
+# MODULE with a slash is a file.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,14 +28,19 @@ add_program () {
     done
 }
 
-# Copies module "$1" and notes it down, to be loaded after those before it.
+# Copies module "$1", a name or a file, and notes it down, to be loaded after
+# those before it.
 add_module () {
-    local file
+    local file=$1 name
 
-    file=$(find "$modules" -name "$1.ko" -print -quit)
+    name=$(basename "$1" .ko)
+    case $1 in
+        */*) ;;
+        *) file=$(find "$modules" -name "$1.ko" -print -quit) ;;
+    esac
     test -n "$file" || die "there is no module '$1' below $modules"
-    cp "$file" "$root/modules/$1.ko"
-    echo "$1.ko" >> "$root/modules/order"
+    strip --strip-debug -o "$root/modules/$name.ko" "$file"
+    echo "$name.ko" >> "$root/modules/order"
 }
 
 test $# -ge 2 || die "usage: make-initramfs.sh MODULES OUTPUT [MODULE...]"

@@ -4,6 +4,32 @@
 # QEMU guests that need no KVM: Debian's cloud kernel, translated.  Part of
 # guests.sh.
 
+# qemu__launch NAME IMAGE INTERFACE MAC ADDRESS QEMU-OPTION...
+#
+# Boots image IMAGE, which gives INTERFACE the addresses.  Guests may have
+# devices plugged in later: see vm_plug.
+qemu__launch () {
+    local name=$1 image=$2 interface=$3 mac=$4 address=$5
+
+    shift 5
+    guests__create "$name" qemu || return 1
+    ln -s control.in "$GUESTS_DIR/$name/line.in"
+    ln -s control.out "$GUESTS_DIR/$name/line.out"
+    guests__launch "$name" \
+        qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
+        -display none -machine q35,accel=tcg,memory-backend=memory \
+        -m "$GUEST_MEMORY" -object \
+        "memory-backend-memfd,id=memory,size=${GUEST_MEMORY}M,share=on" \
+        -kernel "$GUESTS_CACHE/vmlinuz" -initrd "$GUESTS_CACHE/$image.cpio" \
+        -append "console=ttyS0 quiet panic=-1 rdinit=/init \
+guest.control=ttyS1 guest.interface=$interface guest.mac=$mac \
+guest.ip=$address guest.mtu=$GUEST_MTU" \
+        -chardev stdio,id=console,signal=off -serial chardev:console \
+        -chardev pipe,id=control,path=line -serial chardev:control \
+        -qmp unix:qmp,server=on,wait=off \
+        "$@"
+}
+
 # See guests.sh.  In server mode QEMU waits for the switch before it boots.
 qemu_start () {
     local name=$1 socket=$2 mode=$3 mac=$4 address=$5 server=off
@@ -25,24 +51,57 @@ qemu_start () {
             return 1
             ;;
     esac
-    guests__create "$name" qemu || return 1
-    ln -s control.in "$GUESTS_DIR/$name/line.in"
-    ln -s control.out "$GUESTS_DIR/$name/line.out"
 
     # With MSI-X on a vhost-user device QEMU 7.2 crashes under tcg: vectors=0.
-    guests__launch "$name" \
-        qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
-        -display none -machine q35,accel=tcg,memory-backend=memory \
-        -m "$GUEST_MEMORY" -object \
-        "memory-backend-memfd,id=memory,size=${GUEST_MEMORY}M,share=on" \
-        -kernel "$GUESTS_CACHE/vmlinuz" -initrd "$GUESTS_CACHE/qemu.cpio" \
-        -append "console=ttyS0 quiet panic=-1 rdinit=/init \
-guest.control=ttyS1 guest.mac=$mac guest.ip=$address guest.mtu=$GUEST_MTU" \
-        -chardev stdio,id=console,signal=off -serial chardev:console \
-        -chardev pipe,id=control,path=line -serial chardev:control \
+    qemu__launch "$name" qemu eth0 "$mac" "$address" \
         -chardev "socket,id=net,path=$socket,server=$server" \
         -netdev vhost-user,id=net,chardev=net \
         -device "virtio-net-pci,netdev=net,mac=$mac,vectors=0\
 ${QEMU_NIC:+,$QEMU_NIC}" \
         "$@"
+}
+
+# A device at a port may have so many vectors, or fewer.
+vm_vectors=8
+
+# See guests.sh.
+vm_start () {
+    local name=$1 socket=$2 address=$3 slots=()
+
+    shift 3
+    guests__check_socket "$socket" || return 1
+    guests_prepare vpci || return 1
+    if ! guests__wait_until 10 test -S "$socket"; then
+        guests__error "nothing listens on '$socket': add a port with" \
+                      "options:ivshmem-path first, and is vpcid running?"
+        return 1
+    fi
+    # Slot 9 has no room for the memory of a device.
+    for slot in 1 2 3 4; do
+        slots+=(-device "pcie-root-port,id=slot$slot,slot=$slot,chassis=1\
+,pref64-reserve=64M")
+    done
+    slots+=(-device "pcie-root-port,id=slot9,slot=9,chassis=1\
+,pref64-reserve=0,mem-reserve=2M")
+    qemu__launch "$name" vpci vpci0 "" "$address" "${slots[@]}" \
+        -chardev "socket,id=base,path=$socket" -device \
+        "ivshmem-doorbell,id=base,chardev=base,vectors=$vm_vectors,bus=slot1" \
+        "$@"
+}
+
+vm__qmp () {
+    local name=$1
+
+    shift
+    timeout -s KILL 40 python3 "${guests__here:?}/qmp.py" \
+        "$GUESTS_DIR/$name/qmp" "$@"
+}
+
+# See guests.sh.
+vm_plug () {
+    vm__qmp "$1" plug "slot$2" "$3" "$vm_vectors"
+}
+
+vm_unplug () {
+    vm__qmp "$1" unplug "slot$2"
 }

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+
+#ifndef VPCI_COMPAT_STDINT_H
+#define VPCI_COMPAT_STDINT_H 1
+
+#include "vpci/types.h"
+
+#define UINT32_C(X) X ## U
+
+#endif

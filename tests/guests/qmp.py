@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""usage: qmp.py SOCKET plug BUS PATH VECTORS
+       qmp.py SOCKET unplug BUS
+
+Plugs an ivshmem-doorbell device, served at the UNIX socket PATH, into the bus
+BUS of the QEMU guest whose monitor is at SOCKET, or unplugs it again and
+waits until the guest has let go of it.
+"""
+
+import json
+import os
+import socket
+import sys
+
+TIMEOUT = 30
+
+# Of the vectors of a device, of both sides.
+MAX_DESCRIPTORS = 40
+
+
+class Monitor:
+    """A connection to QEMU's monitor, by its Machine Protocol."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(TIMEOUT)
+        # The directory may have a longer path than a socket may.
+        os.chdir(os.path.dirname(path))
+        self.socket.connect(os.path.basename(path))
+        self.file = self.socket.makefile("r")
+        self.events = []
+        self.read()
+        self.execute("qmp_capabilities")
+
+    def read(self):
+        line = self.file.readline()
+        if not line:
+            sys.exit("qmp.py: the guest has gone")
+        return json.loads(line)
+
+    def execute(self, command, fd=None, **arguments):
+        """Executes 'command', with descriptor 'fd', and exits if that
+        fails."""
+        request = {"execute": command, "arguments": arguments}
+        socket.send_fds(self.socket, [json.dumps(request).encode() + b"\n"],
+                        [] if fd is None else [fd])
+        while True:
+            answer = self.read()
+            if "error" in answer:
+                sys.exit(f"qmp.py: {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+            self.events.append(answer)
+
+    def await_event(self, name, **data):
+        """Waits until 'name' has happened, with 'data'."""
+        while True:
+            event = self.events.pop(0) if self.events else self.read()
+            if (event.get("event") == name
+                    and data.items() <= event["data"].items()):
+                return
+
+
+def plug(monitor, bus, path, vectors):
+    address = {"type": "unix", "data": {"path": path}}
+    monitor.execute("chardev-add", id=f"{bus}-socket",
+                    backend={"type": "socket",
+                             "data": {"addr": address, "server": False}})
+    monitor.execute("device_add", driver="ivshmem-doorbell",
+                    id=f"{bus}-device", bus=bus, chardev=f"{bus}-socket",
+                    vectors=int(vectors))
+
+
+def occupy_descriptors(monitor, bus):
+    """Gives the guest descriptors that nothing ever happens to.
+
+    Without KVM, QEMU 7.2 goes on listening to the descriptors that the vectors
+    of an ivshmem device had, which it has closed, by their numbers, and ends
+    when something happens to others with these numbers.
+    """
+    for i in range(MAX_DESCRIPTORS):
+        fd = os.eventfd(0)
+        monitor.execute("getfd", fd=fd, fdname=f"{bus}-{os.getpid()}-{i}")
+        os.close(fd)
+
+
+def unplug(monitor, bus):
+    device = f"{bus}-device"
+    monitor.execute("device_del", id=device)
+    monitor.await_event("DEVICE_DELETED", device=device)
+    occupy_descriptors(monitor, bus)
+    monitor.execute("chardev-remove", id=f"{bus}-socket")
+
+
+def main():
+    path, command, *arguments = sys.argv[1:]
+    try:
+        {"plug": plug, "unplug": unplug}[command](Monitor(path), *arguments)
+    except socket.timeout:
+        sys.exit(f"qmp.py: no answer in {TIMEOUT} s")
+
+
+if __name__ == "__main__":
+    main()
