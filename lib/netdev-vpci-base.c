@@ -121,7 +121,7 @@ forget_guest(struct netdev_vpci *dev)
 {
     struct vpci_base *base = dev->base;
 
-    vpci_linker_stop(base->linker);
+    vpci_linker_stop(base->linker, false);
     vpci_calls_forget(dev);
     close_doorbells(base);
     base->has_guest = false;
@@ -473,7 +473,7 @@ update_linker(struct netdev_vpci *dev)
     if (base->state == VPCI_CHANNEL_RUNNING && !base->shut) {
         vpci_linker_start(base->linker, &guest);
     } else {
-        vpci_linker_stop(base->linker);
+        vpci_linker_stop(base->linker, !base->shut);
     }
 }
 

@@ -515,8 +515,30 @@ run_draining(struct vpci_link *link, long long int now)
         for (unsigned int i = 0; i < 2; i++) {
             tell_guest(link, i, 0);
         }
-        set_state(link, VPCI_LINK_DOWN);
+        set_state(link, link->why ? VPCI_LINK_DOWN : VPCI_LINK_WAITING);
     }
+}
+
+/* Waits for guests to begin anew, which may take for ever: so long, it costs
+ * its memory. */
+static void
+run_waiting(struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    for (unsigned int i = 0; i < 2; i++) {
+        const struct vpci_link_end *e = &link->ends[i];
+
+        if (!e->linker->runs) {
+            return;
+        } else if (e->place >= e->linker->n_links) {
+            vpci_link_end(link, "a guest has begun anew, and wants fewer "
+                                "links");
+            return;
+        }
+    }
+    link->waits = link->guest_left = false;
+    link->n_meetings = 0;
+    offer(link);
 }
 
 bool
@@ -539,6 +561,9 @@ vpci_link_run(struct vpci_link *link, long long int now)
         break;
     case VPCI_LINK_DRAINING:
         run_draining(link, now);
+        break;
+    case VPCI_LINK_WAITING:
+        run_waiting(link);
         break;
     case VPCI_LINK_ASKED:
     case VPCI_LINK_DOWN:
@@ -586,19 +611,42 @@ vpci_link_run_main(struct vpci_link *link)
     }
 }
 
-void
-vpci_link_lose(struct vpci_link *link, struct vpci_linker *linker)
+/* The guest of 'linker', which is connected to the link still, has ended. */
+static void
+wait_for_guest(struct vpci_link *link, const struct vpci_linker *linker)
     OVS_REQUIRES(links_mutex)
 {
-    char *why = xasprintf("the guest of %s is not there any more",
-                          vpci_name(linker->dev));
+    if (!link->waits) {
+        VLOG_INFO("link of %s and %s: waits for the guest of %s to begin anew",
+                  end_name(link, 0), end_name(link, 1),
+                  vpci_name(linker->dev));
+        vpci_way_leave(&link->ways[0]);
+        vpci_way_leave(&link->ways[1]);
+        link->waits = true;
+        set_state(link, VPCI_LINK_DRAINING);
+    }
+}
+
+void
+vpci_link_lose(struct vpci_link *link, struct vpci_linker *linker,
+               bool may_return)
+    OVS_REQUIRES(links_mutex)
+{
+    unsigned int end = link->ends[1].linker == linker;
 
     for (int i = 0; i < 2; i++) {
         vpci_way_count(&link->ways[i], time_msec());
     }
     link->guest_left |= !link->why;
-    vpci_link_end(link, why);
-    free(why);
+    if (may_return && link->ends[end].connected && !link->why) {
+        wait_for_guest(link, linker);
+    } else {
+        char *why = xasprintf("the guest of %s is not there any more",
+                              vpci_name(linker->dev));
+
+        vpci_link_end(link, why);
+        free(why);
+    }
 }
 
 void

@@ -149,6 +149,7 @@ enum vpci_link_state {
     VPCI_LINK_OFFERED,          /* Both guests know of it. */
     VPCI_LINK_UP,               /* Both use it. */
     VPCI_LINK_DRAINING,         /* Megaflows leave it. */
+    VPCI_LINK_WAITING,          /* For a guest that has begun anew. */
     VPCI_LINK_DOWN,             /* The keeper is to delete its region. */
 };
 
@@ -170,7 +171,10 @@ struct vpci_link {
     void *memory;               /* Or null. */
     struct vpci_link_user user;
     bool registered;            /* 'user' is.  Main thread. */
-    bool guest_left;            /* That is why it ends. */
+    bool waits;                 /* A guest has ended, and is connected to it
+                                 * still, as a virtual machine is that boots:
+                                 * it drains, and is offered again. */
+    bool guest_left;            /* That is why it ends, or waits. */
     unsigned int n_meetings;    /* Of its guests. */
     char *why;                  /* It ends, or null. */
 };
@@ -284,7 +288,8 @@ void vpci_link_keep(struct vpci_link *) OVS_REQUIRES(links_mutex);
 
 /* The guest of one of its ports, 'linker', is not there from now on.  Main
  * thread. */
-void vpci_link_lose(struct vpci_link *, struct vpci_linker *linker)
+void vpci_link_lose(struct vpci_link *, struct vpci_linker *linker,
+                    bool may_return)
     OVS_REQUIRES(links_mutex);
 
 /* Ends and frees it at once, since one of its ports goes.  Main thread. */

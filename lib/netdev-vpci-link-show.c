@@ -6,6 +6,7 @@
 
 #include "netdev-offload.h"
 #include "openvswitch/dynamic-string.h"
+#include "openvswitch/json.h"
 #include "timeval.h"
 #include "unixctl.h"
 
@@ -22,6 +23,8 @@ state_name(const struct vpci_link *link)
                : "ready";
     case VPCI_LINK_DRAINING:
         return "draining";
+    case VPCI_LINK_WAITING:
+        return "waiting for a guest";
     case VPCI_LINK_DOWN:
     default:
         return "down";
@@ -184,22 +187,93 @@ show_objections(const struct vpci_linker *linker, struct ds *s)
     }
 }
 
+/* One end of a link, for programs. */
+static struct json *
+end_to_json(const struct vpci_link *link, unsigned int end)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_link_end *e = &link->ends[end];
+    const struct vpci_way *way = &link->ways[end];
+    struct json *json = json_object_create();
+
+    json_object_put_string(json, "port", vpci_name(e->linker->dev));
+    json_object_put_format(json, "socket", "%s.link%"PRIu32,
+                           e->linker->dev->config.path, link->user.region);
+    json_object_put(json, "connected", json_boolean_create(e->connected));
+    json_object_put(json, "flows", json_integer_create(way->n_flows));
+    json_object_put(json, "tx_packets", json_integer_create(way->packets));
+    json_object_put(json, "tx_bytes", json_integer_create(way->bytes));
+    return json;
+}
+
+static struct json *
+link_to_json(const struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    struct json *json = json_object_create();
+
+    json_object_put_string(json, "state", state_name(link));
+    json_object_put(json, "region", json_integer_create(link->user.region));
+    json_object_put(json, "size", json_integer_create(link->layout.size));
+    json_object_put(json, "vectors",
+                    json_integer_create(link->layout.shape.n_vectors));
+    json_object_put(json, "ends", json_array_create_2(end_to_json(link, 0),
+                                                      end_to_json(link, 1)));
+    return json;
+}
+
+/* Returns the links of port 'name', or all if that is null, for programs. */
+static char *
+links_to_json(const char *name)
+    OVS_REQUIRES(links_mutex)
+{
+    struct json *array = json_array_create_empty(), *json;
+    const struct vpci_link *link;
+    char *text;
+
+    LIST_FOR_EACH (link, node, &links) {
+        bool wanted = !name;
+
+        for (int i = 0; i < 2; i++) {
+            wanted |= name && !strcmp(vpci_name(link->ends[i].linker->dev),
+                                      name);
+        }
+        if (wanted && link->user.region) {
+            json_array_add(array, link_to_json(link));
+        }
+    }
+    json = json_object_create();
+    json_object_put(json, "links", array);
+    text = json_to_string(json, JSSF_SORT);
+    json_destroy(json);
+    return text;
+}
+
 static void
 vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
                    void *aux OVS_UNUSED)
 {
-    const char *name = argc > 1 ? argv[1] : NULL;
+    bool json = argc > 1 && !strcmp(argv[1], "--json");
+    const char *name = argc > 1 + json ? argv[1 + json] : NULL;
     struct ds s = DS_EMPTY_INITIALIZER;
     const struct vpci_linker *port = NULL;
 
-    if (!netdev_is_flow_api_enabled()) {
+    if (!json && !netdev_is_flow_api_enabled()) {
         ds_put_cstr(&s, "no flows take links: to let them, \"ovs-vsctl set "
                     "Open_vSwitch . other_config:hw-offload=true\" and "
                     "restart ovs-vswitchd\n");
     }
     ovs_mutex_lock(&links_mutex);
-    show_pairs(name, &s);
-    if (name && (port = find_port(name)) != NULL) {
+    port = name ? find_port(name) : NULL;
+    if (json) {
+        char *text = links_to_json(name);
+
+        ds_put_cstr(&s, text);
+        free(text);
+    } else {
+        show_pairs(name, &s);
+    }
+    if (port && !json) {
         show_objections(port, &s);
     }
     ovs_mutex_unlock(&links_mutex);
@@ -217,6 +291,6 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
 void
 vpci_links_show_init(void)
 {
-    unixctl_command_register("vpci/links", "[port]", 0, 1, vpci_unixctl_links,
-                             NULL);
+    unixctl_command_register("vpci/links", "[--json] [port]", 0, 2,
+                             vpci_unixctl_links, NULL);
 }

@@ -466,7 +466,8 @@ look_at_pair(struct vpci_pair *pair, long long int now)
             && now >= pair->not_before && pair_is_possible(a, b)) {
             vpci_link_begin(pair);
         }
-    } else if (!pair_is_possible(a, b)) {
+    } else if (!(pair->link->waits ? pair_is_allowed(a, b)
+                 : pair_is_possible(a, b))) {
         vpci_link_end(pair->link, "the ports' options or states do not allow "
                                   "it any more");
     } else if (!chosen && now - pair->used_at > IDLE_MS) {
@@ -672,7 +673,7 @@ vpci_linker_destroy(struct vpci_linker *linker)
 {
     struct vpci_pair *pair;
 
-    vpci_linker_stop(linker);
+    vpci_linker_stop(linker, false);
     ovs_mutex_lock(&links_mutex);
     ovs_list_remove(&linker->node);
     LIST_FOR_EACH_SAFE (pair, node, &pairs) {
@@ -717,13 +718,13 @@ vpci_linker_start(struct vpci_linker *linker,
 }
 
 void
-vpci_linker_stop(struct vpci_linker *linker)
+vpci_linker_stop(struct vpci_linker *linker, bool may_return)
 {
     ovs_mutex_lock(&links_mutex);
     if (linker->runs) {
         for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
             if (linker->links[i]) {
-                vpci_link_lose(linker->links[i], linker);
+                vpci_link_lose(linker->links[i], linker, may_return);
             }
         }
         linker->runs = false;

@@ -64,10 +64,10 @@ struct vpci_linker_guest {
 struct vpci_linker *vpci_linker_create(struct netdev_vpci *);
 void vpci_linker_destroy(struct vpci_linker *);
 
-/* Its guest is there, or is not any more.  Main thread, with the port's
- * mutex. */
+/* Its guest is there, or is not any more: links that it is connected to wait for
+ * it if it 'may_return'.  Main thread, with the port's mutex. */
 void vpci_linker_start(struct vpci_linker *, const struct vpci_linker_guest *);
-void vpci_linker_stop(struct vpci_linker *);
+void vpci_linker_stop(struct vpci_linker *, bool may_return);
 
 /* The guest has another doorbell.  Main thread, with the port's mutex. */
 void vpci_linker_set_doorbell(struct vpci_linker *, int control_fd);
