@@ -621,8 +621,10 @@ vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
     }
     if (base->memory) {
         smap_add_format(args, "region", "%"PRIu32, base->region);
-        smap_add_format(args, "region_size", "%"PRIu64, base->user.size);
     }
+    /* A virtual machine's device is configured before there is a keeper. */
+    smap_add_format(args, "region_size", "%"PRIu64, base->user.size);
+    smap_add_format(args, "vectors", "%"PRIu32, base->user.n_vectors);
     if (base->has_guest) {
         smap_add_format(args, "guest_id", "%"PRIu32, base->guest.peer);
         smap_add_format(args, "guest_pid", "%"PRIu32, base->guest.pid);
