@@ -16,6 +16,7 @@ MAN_RST = \
 	Documentation/vpci-perf.1.rst \
 	Documentation/vpci-sink.1.rst \
 	Documentation/vpci-tap.1.rst \
+	Documentation/vpci-xml.1.rst \
 	Documentation/vpci.7.rst \
 	Documentation/vpci_bus.3.rst \
 	Documentation/vpci_channel.3.rst \

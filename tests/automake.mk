@@ -425,13 +425,15 @@ TESTSUITE_AT = \
 	tests/vpci-traffic.at \
 	tests/vpci-unit.at \
 	tests/vpci-vswitchd.at \
+	tests/vpci-xml.at \
 	tests/vpcid.at
 OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
 	tests/perf-figures.py tests/perf-results.py tests/tap-traffic.py \
-	tests/wire-offloads.py tests/wire-record.py
+	tests/wire-offloads.py tests/wire-record.py \
+	tests/xml-problems.py
 
 ## What the shared library has to offer, and what it must keep.
 EXTRA_DIST += \

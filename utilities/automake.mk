@@ -92,6 +92,24 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/vpci_native.py \
 	utilities/vpci_perf/systems/vpci_splice.py
 
+# vpci-xml, and its package.
+dist_bin_SCRIPTS += utilities/vpci-xml
+vpcixmldir = $(pkgdatadir)/vpci_xml
+dist_vpcixml_DATA = \
+	utilities/vpci_xml/__init__.py \
+	utilities/vpci_xml/check.py \
+	utilities/vpci_xml/check_guest.py \
+	utilities/vpci_xml/check_host.py \
+	utilities/vpci_xml/check_shmem.py \
+	utilities/vpci_xml/check_switch.py \
+	utilities/vpci_xml/check_vhost.py \
+	utilities/vpci_xml/cli.py \
+	utilities/vpci_xml/domain.py \
+	utilities/vpci_xml/findings.py \
+	utilities/vpci_xml/source.py \
+	utilities/vpci_xml/switch.py \
+	utilities/vpci_xml/write.py
+
 # Tools that attach to ports of vpci-net.
 bin_PROGRAMS += \
 	utilities/vpci-dump \

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices of a domain beside the ports of the switch."""
+import re
+
+from .check_shmem import fits, needed_reserve
+from .domain import Interface
+from .findings import error, warning
+from .switch import IVSHMEM, LISTEN, MODES, SERVER, spell
+
+LINK = re.compile(r"(.*)\.link(\d+)")
+
+
+def devices(context):
+    """Each device has the port that it should have."""
+    if not context.switch:
+        return
+    for interface in context.domain.interfaces:
+        if interface.path:
+            yield from _interface(context.switch, interface)
+    for shmem in context.domain.doorbells():
+        if shmem.path:
+            yield from _shmem(context, shmem)
+
+
+def _no_port(switch, device, options):
+    known = sorted(p.path for p in switch.ports.values()
+                   if p.option in options)
+    return error(
+        "no-port", device.where(),
+        f"no port of the switch has the socket {device.path}",
+        "the path of " + " or ".join(f"options:{o}" for o in options)
+        + f" of a port; there are: {', '.join(known) or 'none'}",
+        "correct the path, or add a port: 'ovs-vsctl add-port BRIDGE PORT -- "
+        f"set Interface PORT type=vpci options:{options[0]}={device.path}'; "
+        "with --no-switch this is not looked at")
+
+
+def _port_error(device, port):
+    if port.error:
+        yield error("port-error", device.where(),
+                    f"port {port.name} has an error: {port.error}",
+                    "a port without an error",
+                    f"mend it: 'ovs-vsctl get Interface {port.name} options "
+                    "error'")
+
+
+def _interface(switch, interface):
+    port = switch.at(interface.path)
+    if not port:
+        yield _no_port(switch, interface, (SERVER, LISTEN))
+        return
+    yield from _port_error(interface, port)
+    wanted = MODES.get(port.option)
+    if not wanted:
+        yield error(
+            "mode", interface.where(),
+            f"{port.where()} is no port of vhost-user: its guest has a "
+            "<shmem> device", "what 'vpci-xml port "
+            f"{port.name}' prints", "replace the interface by that; or have "
+            f"the port options:{SERVER} instead of options:{IVSHMEM}")
+    elif interface.mode != wanted:
+        who = "connects" if port.option == SERVER else "listens"
+        yield error(
+            "mode", interface.where(),
+            f"mode='{interface.mode}', and {port.where()} {who} as well",
+            f"mode='{wanted}'", f"change mode to '{wanted}' in <source>; or "
+            f"the port's option to "
+            f"{LISTEN if port.option == SERVER else SERVER}")
+    queues = interface.queues() or 0
+    if wanted and queues > port.max_queues():
+        yield error(
+            "port-queues", interface.where(),
+            f"queues='{queues}', and {port.where()} takes "
+            f"{port.max_queues()}", f"at most {port.max_queues()}",
+            f"'ovs-vsctl set Interface {port.name} options:n_rxq={queues}', "
+            "or fewer queues in <driver>")
+
+
+def _link(context, shmem):
+    """A link's socket is there once, for one guest."""
+    match = LINK.fullmatch(shmem.path)
+    if not match:
+        return None
+    port = context.switch.at(match.group(1))
+    return port if port and port.option == IVSHMEM else None
+
+
+def _shmem(context, shmem):
+    if _link(context, shmem):
+        if not context.domain.is_running:
+            yield warning(
+                "link", shmem.where(),
+                "it is a link, which ends with the guest, and is never there "
+                "again: the domain would not start", "links plugged into "
+                "running domains only",
+                "remove the device; 'virsh attach-device --live' plugs it in "
+                "while the guest runs")
+        return
+    port = context.switch.at(shmem.path)
+    if not port:
+        yield _no_port(context.switch, shmem, (IVSHMEM,))
+        return
+    yield from _port_error(shmem, port)
+    if port.option != IVSHMEM:
+        yield error(
+            "mode", shmem.where(),
+            f"{port.where()} is one of vhost-user: its guest has an "
+            "<interface type='vhostuser'>",
+            f"what 'vpci-xml port {port.name}' prints",
+            "replace the shmem device by that; or have the port "
+            f"options:{IVSHMEM} instead of options:{port.option}")
+        return
+    yield from _port_vectors(shmem, port)
+
+
+def _port_vectors(shmem, port):
+    seen, wanted = shmem.vectors(), port.vectors()
+    if not wanted or not seen or seen == wanted or not shmem.has_msi:
+        return
+    text = f"vectors='{seen}', and the region of {port.where()} has {wanted}"
+    todo = f"<msi vectors='{wanted}' ioeventfd='on'/>"
+    if seen < wanted:
+        yield error("port-vectors", shmem.where(),
+                    f"{text}: the guest loses the signals for which there is "
+                    "no vector, which QEMU's log calls 'Too many eventfd "
+                    "received'", f"vectors='{wanted}'", todo)
+    else:
+        yield warning("port-vectors", shmem.where(),
+                      f"{text}: the rest are never signalled",
+                      f"vectors='{wanted}'", todo)
+
+
+def largest_region(switch, port):
+    """Bytes of the largest base region of 'port' and those that it may have
+    links with, which no link of theirs is larger than; None if that is not
+    known."""
+    sizes = [p.region_size() for p in switch.ports.values()
+             if p is port or (p.option == IVSHMEM and p.links() != "off")]
+    return max((s for s in sizes if s), default=None)
+
+
+def room_for_links(context):
+    """A link is one more device, plugged in while the guest runs."""
+    domain, switch = context.domain, context.switch
+    if not switch:
+        return
+    ports = [switch.at(s.path) for s in domain.doorbells() if s.path]
+    ports = [p for p in ports if p and p.links() != "off"]
+    if not ports:
+        return
+    port = ports[0]
+    size = max(filter(None, (largest_region(switch, p) for p in ports)),
+               default=None)
+    free = domain.free_root_ports()
+    if any(fits(domain, each, size) for each in free):
+        return
+    reserve = needed_reserve(size or 0)
+    seen = ("no root port is free" if not free else "no root port that is "
+            f"free ({', '.join(str(p.index) for p in free)}) has a "
+            "pref64-reserve that is large enough")
+    yield warning(
+        "no-room-for-links", domain.where(),
+        f"{port.where()} has options:links={port.links()}, and {seen}: the "
+        "guest can have no link", "a <controller type='pci' "
+        "model='pcie-root-port'> for each link, with nothing at it, and "
+        f"pref64-reserve={reserve}",
+        f"see what 'vpci-xml port {port.name}' prints; or 'ovs-vsctl set "
+        f"Interface {port.name} options:links=off'")
+
+
+def paths_used_twice(domains):
+    """Returns (domain, finding) for each socket that two devices have."""
+    users, found = {}, []
+    for domain in domains:
+        for device in domain.devices():
+            if not device.path:
+                continue
+            first = users.setdefault(spell(device.path), (domain, device))
+            if first[1] is not device:
+                found.append((domain, _used_twice(domain, device, *first)))
+    return found
+
+
+def _used_twice(domain, device, other_domain, other):
+    kind = "interface" if isinstance(other, Interface) else "shmem device"
+    place = ("this domain" if other_domain is domain
+             else other_domain.where())
+    return error(
+        "path-twice", device.where(),
+        f"another {kind}, of {place}, has the socket {device.path} as well",
+        "a socket, and a port, for each device",
+        "add a port with a socket of its own for one of them")

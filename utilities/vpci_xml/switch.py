@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Open vSwitch says of its ports of type vpci."""
+import json
+import os
+import subprocess
+
+TIMEOUT = 10
+MAX_PAIRS = 16
+# Who makes the socket, by the option that names it.
+SERVER, LISTEN, IVSHMEM = ("vhost-server-path", "vhost-listen-path",
+                           "ivshmem-path")
+KINDS = SERVER, LISTEN, IVSHMEM
+# The mode of libvirt's interface that goes with an option.
+MODES = {SERVER: "server", LISTEN: "client"}
+COLUMNS = "name,type,options,status,error,external_ids"
+
+
+class SwitchError(Exception):
+    """The switch does not answer, or not what is needed; the message says
+    what and how to mend it."""
+
+
+def spell(path):
+    """'path' in the one spelling that has neither symbolic links nor dots.  It
+    need not exist."""
+    return os.path.realpath(path)
+
+
+class Port:
+    """One interface of type vpci."""
+
+    def __init__(self, row):
+        self.name = row["name"]
+        self.options = row["options"]
+        self.status = row["status"]
+        self.error = row["error"]
+        self.mac = row["external_ids"].get("attached-mac")
+        self.option = next((k for k in KINDS if k in self.options), None)
+        self.path = self.options.get(self.option, "")
+
+    def max_queues(self):
+        """Queue pairs that the guest may have."""
+        wanted = self.options.get("n_rxq", "")
+        if wanted.isdigit() and 1 <= int(wanted) <= MAX_PAIRS:
+            return int(wanted)
+        return MAX_PAIRS if self.option == SERVER else 1
+
+    def default_queues(self):
+        """Queue pairs that the guest gets if nobody says how many."""
+        return self.max_queues() if "n_rxq" in self.options else 1
+
+    def vectors(self):
+        """Vectors of the region, or None if the switch does not say."""
+        return self._number("vectors")
+
+    def region_size(self):
+        """Bytes of the region, or None if the switch does not say."""
+        return self._number("region_size")
+
+    def links(self):
+        """With whom the guest may have links: "off", "auto" or a list."""
+        return self.options.get("links", "off")
+
+    def where(self):
+        """How texts call the port."""
+        return f"port {self.name} (options:{self.option}={self.path})"
+
+    def _number(self, key):
+        text = self.status.get(key, "")
+        return int(text) if text.isdigit() else None
+
+
+def _plain(value):
+    """A value of the database (RFC 7047, 5.1) as one of Python."""
+    if not isinstance(value, list) or len(value) != 2:
+        return value
+    kind, inner = value
+    if kind == "map":
+        return {_plain(k): _plain(v) for k, v in inner}
+    if kind == "set":
+        return [_plain(v) for v in inner]
+    return inner
+
+
+def _rows(text):
+    """The rows of a table as ovs-vsctl prints it."""
+    table = json.loads(text)
+    rows = [dict(zip(table["headings"], map(_plain, row)))
+            for row in table["data"]]
+    for row in rows:
+        # An empty set where there may be one value.
+        row["error"] = row["error"] if isinstance(row["error"], str) else ""
+    return rows
+
+
+def _ask(db):
+    command = ["ovs-vsctl", f"--timeout={TIMEOUT}", "--format=json"]
+    if db:
+        command.append("--db=" + db)
+    command += ["--", "--columns=" + COLUMNS, "list", "Interface"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False,
+                              timeout=2 * TIMEOUT)
+    except FileNotFoundError:
+        raise SwitchError("there is no program ovs-vsctl here, to ask the "
+                          "switch: install openvswitch-common, or put it in "
+                          "PATH") from None
+    except subprocess.TimeoutExpired:
+        raise SwitchError("ovs-vsctl does not end: is the database "
+                          "all right?") from None
+    if done.returncode:
+        text = " ".join(done.stderr.split())
+        raise SwitchError(f"the switch does not answer: {text or 'no reason'}"
+                          "; is it running, and do --db or OVS_RUNDIR say "
+                          "where?")
+    return done.stdout
+
+
+class Switch:
+    """All ports, as they are now."""
+
+    def __init__(self, db=None):
+        self.types = {}
+        self.ports = {}
+        try:
+            rows = _rows(_ask(db))
+        except (ValueError, KeyError, TypeError):
+            raise SwitchError("what ovs-vsctl has answered is not "
+                              "understood") from None
+        for row in rows:
+            self.types[row["name"]] = row["type"]
+            if row["type"] == "vpci":
+                self.ports[row["name"]] = Port(row)
+        self.by_path = {spell(port.path): port
+                        for port in self.ports.values() if port.path}
+
+    def port(self, name):
+        """Returns port 'name', which the switch must have made."""
+        if name not in self.types:
+            there = ", ".join(sorted(self.ports)) or "none"
+            raise SwitchError(f"there is no port {name}; ports of type vpci: "
+                              f"{there}")
+        if name not in self.ports:
+            kind = self.types[name] or "system"
+            raise SwitchError(f"port {name} is of type {kind}, wanted: vpci; "
+                              f"see 'ovs-vsctl set Interface {name} "
+                              "type=vpci' in vpci(7)")
+        port = self.ports[name]
+        if port.error:
+            raise SwitchError(f"port {name} has an error, mend that first: "
+                              f"{port.error}")
+        if not port.path:
+            raise SwitchError(f"port {name} has no socket; wanted: one of "
+                              + ", ".join("options:" + k for k in KINDS))
+        return port
+
+    def at(self, path):
+        """Returns the port whose socket 'path' is, or None."""
+        return self.by_path.get(spell(path))

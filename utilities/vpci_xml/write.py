@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""'vpci-xml port': the XML that a port's guest needs, with what it is for."""
+import re
+import textwrap
+from xml.sax.saxutils import escape
+
+from .check_shmem import needed_reserve
+from .check_switch import largest_region
+from .switch import IVSHMEM, LISTEN, MODES, SERVER, SwitchError
+
+QEMU_XMLNS = "http://libvirt.org/schemas/domain/qemu/1.0"
+# Of comments, without their end.
+WIDTH = 75
+# Where libvirt does not put anything by itself, as long as there is room.
+FIRST_SLOT = 0x10
+LAST_SLOT = 0x1e
+# Below, libvirt makes root ports for devices that have no address: a few in a
+# domain that is new, more than most domains have in one that is there.
+FIRST_INDEX = 8
+FIRST_TO_PASTE = 16
+MAX_INDEX = 255
+MAX_LINKS = 8
+DEFAULT_LINKS = 2
+
+
+class CannotWrite(Exception):
+    """What was asked for does not go with the port; the message says why."""
+
+
+class Places:
+    """Indices of PCI controllers, and slots of the root bus, that nothing has.
+
+    libvirt puts devices without an address at the free root port with the
+    lowest index, and makes those whose indices are left out.  So ours have the
+    highest ones, or nothing would stay free for links."""
+
+    def __init__(self, options):
+        into = options.into_domain
+        self.index = FIRST_INDEX if options.whole_domain else FIRST_TO_PASTE
+        if into:
+            self.index = 1 + max((i for i in into.controllers if i), default=0)
+        self.slots = set(into.slots_in_use) if into else set()
+
+    def take(self):
+        """Returns an index and a slot."""
+        slot = next((s for s in range(FIRST_SLOT, LAST_SLOT + 1)
+                     if s not in self.slots), None)
+        if slot is None or self.index > MAX_INDEX:
+            raise CannotWrite(
+                f"the domain has devices in all slots from {FIRST_SLOT:#x} to "
+                f"{LAST_SLOT:#x} of PCI bus 0, or a PCI controller with index "
+                f"{MAX_INDEX}; wanted: one that is free, for a root port; "
+                "move a device")
+        self.slots.add(slot)
+        self.index += 1
+        return self.index - 1, slot
+
+
+def _comment(text, indent):
+    """Lines of a comment; '--' may not be in one."""
+    while "--" in text:
+        text = text.replace("--", "- -")
+    lines = textwrap.wrap(text, WIDTH, initial_indent=indent + "<!-- ",
+                          subsequent_indent=indent + "     ",
+                          break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines) + " -->\n"
+
+
+def _quote(text):
+    """'text' as the value of an attribute, with its quotes."""
+    return "'" + escape(text, {"'": "&apos;", "\n": "&#10;"}) + "'"
+
+
+def _alias(name):
+    """An alias of our own, for properties that libvirt has no words for."""
+    return "ua-vpci-" + re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+
+def _address(bus, slot):
+    return (f"<address type='pci' domain='0x0000' bus='{bus:#04x}' "
+            f"slot='{slot:#04x}' function='0x0'/>")
+
+
+def _property(alias, name, value):
+    return f"""\
+    <qemu:device alias='{alias}'>
+      <qemu:frontend>
+        <qemu:property name='{name}' type='unsigned' value='{value}'/>
+      </qemu:frontend>
+    </qemu:device>
+"""
+
+
+class _Vhost:
+    """What a port of device virtio-net needs."""
+
+    def __init__(self, port, options, _places):
+        self.port = port
+        self.options = options
+        self.queues = options.queues or port.default_queues()
+        if self.queues > port.max_queues():
+            raise CannotWrite(
+                f"--queues={self.queues}: {port.where()} takes at most "
+                f"{port.max_queues()}; do 'ovs-vsctl set Interface "
+                f"{port.name} options:n_rxq={self.queues}', or ask for fewer")
+        self.mac = options.mac or port.mac
+
+    def machine(self):
+        """What it wants of <os>."""
+        return ""
+
+    def memory(self):
+        """What it wants of <memoryBacking>."""
+        return _comment(
+            "The switch reads and writes the guest's memory: it has to be a "
+            "file that QEMU can pass on.", "  ") + """\
+  <memoryBacking>
+    <source type='memfd'/>
+    <access mode='shared'/>
+  </memoryBacking>
+"""
+
+    def devices(self):
+        """The interface."""
+        if self.port.option == SERVER:
+            why = ("QEMU listens (mode='server') and waits for the switch "
+                   "before it starts the guest; the switch connects, and "
+                   "connects again after a restart.")
+        else:
+            why = ("The switch listens, and has to be there first; QEMU "
+                   "connects (mode='client'), and tries again every second "
+                   "when the switch has gone.")
+        return _comment(why, "    ") + self._interface()
+
+    def _interface(self):
+        mode = MODES[self.port.option]
+        path = _quote(self.port.path)
+        lines = ["    <interface type='vhostuser'>"]
+        if self.mac:
+            lines.append(f"      <mac address={_quote(self.mac)}/>")
+        if self.port.option == LISTEN:
+            lines += [
+                f"      <source type='unix' path={path} mode='{mode}'>",
+                "        <reconnect enabled='yes' timeout='1'/>",
+                "      </source>"]
+        else:
+            lines.append(f"      <source type='unix' path={path} "
+                         f"mode='{mode}'/>")
+        lines.append("      <model type='virtio'/>")
+        if self.queues > 1:
+            lines.append(f"      <driver queues='{self.queues}'/>")
+        if self.options.tcg:
+            lines.append(f"      <alias name='{_alias(self.port.name)}'/>")
+        return "\n".join(lines + ["    </interface>\n"])
+
+    def overrides(self):
+        """What libvirt has no words for."""
+        if not self.options.tcg:
+            return ""
+        return _comment(
+            "Without KVM (domain type 'qemu') QEMU 7.2 crashes when a "
+            "vhost-user device has MSI-X.  With KVM leave this out.",
+            "    ") + _property(_alias(self.port.name), "vectors", 0)
+
+
+class _Shmem:
+    """What a port of device vpci-net needs."""
+
+    def __init__(self, port, options, places):
+        self.port = port
+        for name, given in (("--mac", options.mac),
+                            ("--queues", options.queues)):
+            if given:
+                raise CannotWrite(
+                    f"{name}: {port.where()} has a guest with a shmem device, "
+                    "which has none in its XML; leave it out")
+        self.vectors = self._figure("vectors", port.vectors())
+        self.size = self._figure("region_size", port.region_size())
+        n_links = options.links
+        if n_links is None:
+            n_links = self._usual_links()
+        self.at = places.take()
+        self.spare = [places.take() for _ in range(n_links)]
+        self.reserve = needed_reserve(self.size)
+        self.link_reserve = needed_reserve(largest_region(options.switch,
+                                                          port))
+
+    def _figure(self, key, value):
+        if value:
+            return value
+        raise SwitchError(
+            f"{self.port.where()} has no status:{key}, so that it is not "
+            "known what the guest's device has to be like; it comes a second "
+            "after the port: 'ovs-vsctl get Interface "
+            f"{self.port.name} status error'")
+
+    def _usual_links(self):
+        """How many links the guest should have room for."""
+        links = self.port.links()
+        if links == "off":
+            return 0
+        if links == "auto":
+            return DEFAULT_LINKS
+        others = set(links.split(",")) - {self.port.name, ""}
+        return min(max(len(others), 1), MAX_LINKS)
+
+    def machine(self):
+        """What it wants of <os>."""
+        return _comment("Root ports, which shmem devices are plugged in at, "
+                        "are PCI Express: machine type q35.", "  ")
+
+    def memory(self):
+        """The guest's own memory stays its own."""
+        return ""
+
+    def _root_port(self, index, slot):
+        alias = _alias(f"port{index}")
+        return (f"    <controller type='pci' index='{index}' "
+                "model='pcie-root-port'>\n"
+                f"      <alias name='{alias}'/>\n"
+                f"      {_address(0, slot)}\n"
+                "    </controller>\n")
+
+    def devices(self):
+        """The device, at a root port of its own, and root ports for links."""
+        index, slot = self.at
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", self.port.name)
+        text = _comment(
+            "A root port of its own, so that the device can be unplugged and "
+            "plugged in while the guest runs.  Its index is the number of the "
+            f"device's bus: {index} has to be free in your domain, and so has "
+            f"slot {slot:#04x} (option 'into' of vpci-xml finds others).  "
+            "libvirt makes the root ports below it, for devices without an "
+            "address.",
+            "    ")
+        text += self._root_port(index, slot)
+        text += _comment(
+            "The keeper, vpcid, listens; it and the port have to be there "
+            "before the domain starts, since QEMU waits for the memory.  "
+            f"The region of this port has {self.size} bytes, which is BAR2, "
+            f"and {self.vectors} vectors; ioeventfd lets the kernel, not "
+            "QEMU, handle doorbells.", "    ")
+        text += f"""\
+    <shmem name='{name}'>
+      <model type='ivshmem-doorbell'/>
+      <server path={_quote(self.port.path)}/>
+      <msi vectors='{self.vectors}' ioeventfd='on'/>
+      {_address(index, 0)}
+    </shmem>
+"""
+        if self.spare:
+            text += _comment(
+                "Nothing is here yet: for links, which are devices that are "
+                "plugged in while the guest runs "
+                f"(options:links={self.port.links()}).", "    ")
+        return text + "".join(self._root_port(*each) for each in self.spare)
+
+    def overrides(self):
+        """What libvirt has no words for."""
+        text = _comment(
+            "Prefetchable memory that the firmware sets aside behind a root "
+            "port: twice what BAR2 has, since that lies at a multiple of its "
+            "size.  Without it a device that is plugged in later may have no "
+            "BAR2.", "    ")
+        text += _property(_alias(f"port{self.at[0]}"), "pref64-reserve",
+                          self.reserve)
+        for index, _ in self.spare:
+            text += _property(_alias(f"port{index}"), "pref64-reserve",
+                              self.link_reserve)
+        return text
+
+
+def _whole(options, name):
+    """The rest of a domain that can be defined as it is."""
+    memory = options.memory or 1024
+    cpu = "" if options.tcg else "  <cpu mode='host-passthrough'/>\n"
+    return f"""\
+  <name>{escape(name)}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>1</vcpu>
+{cpu}  <features>
+    <acpi/>
+  </features>
+"""
+
+
+def _console():
+    return _comment("Your disks come here.", "    ") + """\
+    <serial type='pty'/>
+    <console type='pty'/>
+"""
+
+
+def _introduction(port, whole):
+    text = (f"For port {port.name} of type vpci (options:{port.option}), by "
+            "vpci-xml.")
+    if not whole:
+        text += ("  Paste what is in here into the same elements of your "
+                 "domain ('virsh edit'), and the attribute xmlns:qemu, if "
+                 "there is one, into <domain> itself.")
+    return _comment(text, "")
+
+
+def domain(port, options):
+    """Returns the XML, as text, for 'port'.  'options' are those of the
+    command line, with the switch and, maybe, the domain that it is for."""
+    kind = _Shmem if port.option == IVSHMEM else _Vhost
+    part = kind(port, options, Places(options))
+    overrides = part.overrides()
+    xmlns = f" xmlns:qemu='{QEMU_XMLNS}'" if overrides else ""
+    whole = options.whole_domain
+    text = _introduction(port, whole)
+    text += f"<domain type='{'qemu' if options.tcg else 'kvm'}'{xmlns}>\n"
+    if whole:
+        text += _whole(options, port.name)
+    if whole or part.machine():
+        text += part.machine() + """\
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+  </os>
+"""
+    text += part.memory() + "  <devices>\n"
+    text += (_console() if whole else "") + part.devices()
+    text += "  </devices>\n"
+    if overrides:
+        text += f"  <qemu:override>\n{overrides}  </qemu:override>\n"
+    return text + "</domain>\n"
