@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 EXTRA_DIST += \
+	Documentation/examples/link.xml \
+	Documentation/examples/virtio-net.xml \
+	Documentation/examples/vpci-net.xml \
 	Documentation/guests.rst \
 	Documentation/linux-driver.rst \
+	Documentation/libvirt.rst \
 	Documentation/perf.rst \
 	Documentation/quickstart.rst
 

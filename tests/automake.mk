@@ -432,7 +432,7 @@ OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
 	tests/perf-figures.py tests/perf-results.py tests/tap-traffic.py \
-	tests/wire-offloads.py tests/wire-record.py \
+	tests/wire-offloads.py tests/wire-record.py tests/xml-guide.py \
 	tests/xml-problems.py
 
 ## What the shared library has to offer, and what it must keep.
