@@ -266,7 +266,7 @@ static int ivshmem_map(struct ivshmem *iv)
 
 	if (!pci_resource_len(pdev, IVSHMEM_MEMORY)) {
 		dev_err(&pdev->dev,
-			"BAR 2, its memory, is missing: the port that it is plugged into has no room for it; give its root port pref64-reserve=SIZE, at least the size of the region\n");
+			"BAR 2, its memory, is missing: the port that it is plugged into has no room for it; give its root port pref64-reserve=SIZE, at least twice the size of the region\n");
 		return -ENOSPC;
 	}
 	iv->size = pci_resource_len(pdev, IVSHMEM_MEMORY);
