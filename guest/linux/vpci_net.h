@@ -22,6 +22,7 @@
  * gate shut does nothing, and vpci_net_port.c schedules it later.
  */
 
+#include <linux/hrtimer.h>
 #include <linux/netdevice.h>
 #include <linux/workqueue.h>
 
@@ -39,6 +40,10 @@ struct vnet_queue {
 	u32 index;
 	struct napi_struct napi;
 	u32 n_useful;			/* Polls that had something to do. */
+
+	/* Ends the time that packets wait for others: see net-hold.c. */
+	struct hrtimer timer;
+	struct vpci_mitigation mitigation;
 
 	/* Received packets are copied here first: private memory. */
 	struct vpci_ring_buf rx[VNET_BURST];
@@ -126,6 +131,7 @@ void vnet_port_close(struct vnet *vnet);
 void vnet_run(struct work_struct *work);
 void vnet_get_stats(struct vnet *vnet, struct vpci_net_queue_stats *tx,
 		    struct vpci_net_queue_stats *rx);
+u64 vnet_get_class_stats(struct vnet *vnet, bool is_rx, u32 class);
 void vnet_interrupt(void *vector);
 
 /* vpci_net_queue.c */
@@ -133,6 +139,8 @@ int vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index);
 void vnet_queue_uninit(struct vnet_queue *q);
 int vnet_queue_open(struct vnet_queue *q);
 void vnet_queue_close(struct vnet_queue *q);
+int vnet_queue_set_mitigation(struct vnet_queue *q,
+			      const struct vpci_mitigation *m);
 netdev_tx_t vnet_start_xmit(struct sk_buff *skb, struct net_device *dev);
 
 /* vpci_net_links.c */

@@ -20,6 +20,9 @@ static const struct {
 	STAT(rx, injected), STAT(rx, linked), STAT(rx, rejected),
 };
 
+/* Behind these, packets of each class, each way. */
+#define N_STATS ((int)ARRAY_SIZE(port_stats) + 2 * VPCI_ABI_MAX_CLASSES)
+
 static void vnet_get_drvinfo(struct net_device *dev,
 			     struct ethtool_drvinfo *info)
 {
@@ -33,8 +36,7 @@ static void vnet_get_drvinfo(struct net_device *dev,
 
 static int vnet_get_sset_count(struct net_device *dev, int set)
 {
-	return set == ETH_SS_STATS ? (int)ARRAY_SIZE(port_stats)
-				   : -EOPNOTSUPP;
+	return set == ETH_SS_STATS ? N_STATS : -EOPNOTSUPP;
 }
 
 static void vnet_get_strings(struct net_device *dev, u32 set, u8 *data)
@@ -44,8 +46,11 @@ static void vnet_get_strings(struct net_device *dev, u32 set, u8 *data)
 	if (set != ETH_SS_STATS)
 		return;
 	for (i = 0; i < ARRAY_SIZE(port_stats); i++)
-		memcpy(data + i * ETH_GSTRING_LEN, port_stats[i].name,
-		       ETH_GSTRING_LEN);
+		ethtool_sprintf(&data, "%s", port_stats[i].name);
+	for (i = 0; i < VPCI_ABI_MAX_CLASSES; i++) {
+		ethtool_sprintf(&data, "tx_class%u_packets", i);
+		ethtool_sprintf(&data, "rx_class%u_packets", i);
+	}
 }
 
 static void vnet_get_ethtool_stats(struct net_device *dev,
@@ -58,7 +63,11 @@ static void vnet_get_ethtool_stats(struct net_device *dev,
 	for (i = 0; i < ARRAY_SIZE(port_stats); i++) {
 		const void *from = port_stats[i].is_rx ? &rx : &tx;
 
-		data[i] = *(const u64 *)(from + port_stats[i].offset);
+		*data++ = *(const u64 *)(from + port_stats[i].offset);
+	}
+	for (i = 0; i < VPCI_ABI_MAX_CLASSES; i++) {
+		*data++ = vnet_get_class_stats(netdev_priv(dev), false, i);
+		*data++ = vnet_get_class_stats(netdev_priv(dev), true, i);
 	}
 }
 
@@ -97,7 +106,54 @@ static void vnet_get_ringparam(struct net_device *dev,
 	kfree(info);
 }
 
+static int vnet_get_coalesce(struct net_device *dev,
+			     struct ethtool_coalesce *c,
+			     struct kernel_ethtool_coalesce *kernel_c,
+			     struct netlink_ext_ack *extack)
+{
+	struct vnet *vnet = netdev_priv(dev);
+
+	c->rx_coalesce_usecs = vnet->queues[0].mitigation.us;
+	c->rx_max_coalesced_frames = vnet->queues[0].mitigation.packets;
+	return 0;
+}
+
+static int vnet_set_coalesce(struct net_device *dev,
+			     struct ethtool_coalesce *c,
+			     struct kernel_ethtool_coalesce *kernel_c,
+			     struct netlink_ext_ack *extack)
+{
+	struct vnet *vnet = netdev_priv(dev);
+	const struct vpci_mitigation m = {
+		.packets = c->rx_max_coalesced_frames,
+		.us = c->rx_coalesce_usecs,
+	};
+	u32 i;
+
+	if (m.us > VPCI_NET_MAX_MITIGATION_US) {
+		NL_SET_ERR_MSG(extack, "rx-usecs are 1000000 at most");
+		return -EINVAL;
+	}
+	for (i = 0; i < dev->num_rx_queues; i++) {
+		struct vnet_queue *q = &vnet->queues[i];
+
+		q->mitigation = m;
+		if (!netif_running(dev))
+			continue;
+		napi_disable(&q->napi);
+		vnet_queue_set_mitigation(q, &m);
+		napi_enable(&q->napi);
+	}
+	if (netif_running(dev))
+		net_wake_workers(vnet_net(vnet));
+	return 0;
+}
+
 const struct ethtool_ops vnet_ethtool_ops = {
+	.supported_coalesce_params = ETHTOOL_COALESCE_RX_USECS |
+				     ETHTOOL_COALESCE_RX_MAX_FRAMES,
+	.get_coalesce = vnet_get_coalesce,
+	.set_coalesce = vnet_set_coalesce,
 	.get_drvinfo = vnet_get_drvinfo,
 	.get_link = ethtool_op_get_link,
 	.get_sset_count = vnet_get_sset_count,

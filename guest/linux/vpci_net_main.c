@@ -149,7 +149,8 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 {
 	u32 max_len = vpci_load32(&port->max_len);
 
-	SET_NETDEV_DEV(dev, &vdev->dev);
+	/* The PCI function: net_failover and names of interfaces go by that. */
+	SET_NETDEV_DEV(dev, vdev->dev.parent);
 	SET_NETDEV_DEVTYPE(dev, &vnet_type);
 	dev->netdev_ops = &vnet_ops;
 	dev->ethtool_ops = &vnet_ethtool_ops;

@@ -326,6 +326,23 @@ void vnet_get_stats(struct vnet *vnet, struct vpci_net_queue_stats *tx,
 	spin_unlock_bh(&vnet->past_lock);
 }
 
+/* Packets of 'class' since the interface is up.  Any context. */
+u64 vnet_get_class_stats(struct vnet *vnet, bool is_rx, u32 class)
+{
+	u64 n = 0;
+	u32 i;
+
+	spin_lock_bh(&vnet->past_lock);
+	for (i = 0; vnet->port && i < VPCI_ABI_MAX_QUEUES; i++) {
+		const struct vpci_net *net = &vnet->port->net;
+
+		n += READ_ONCE((is_rx ? &net->rx[i] : &net->tx[i])
+			       ->class_packets[class]);
+	}
+	spin_unlock_bh(&vnet->past_lock);
+	return n;
+}
+
 static int open_queues(struct vnet *vnet)
 {
 	int error = 0;
@@ -378,8 +395,12 @@ int vnet_port_open(struct vnet *vnet)
 	WRITE_ONCE(vnet->closing, false);
 	vnet->state = VPCI_NET_NO_DEVICE;
 	vnet->features = 0;
-	for (i = 0; i < vnet->dev->num_rx_queues; i++)
-		napi_enable(&vnet->queues[i].napi);
+	for (i = 0; i < vnet->dev->num_rx_queues; i++) {
+		struct vnet_queue *q = &vnet->queues[i];
+
+		vnet_queue_set_mitigation(q, &q->mitigation);
+		napi_enable(&q->napi);
+	}
 	mod_delayed_work(system_wq, &vnet->run, 0);
 	return 0;
 }

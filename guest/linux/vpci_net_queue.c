@@ -13,6 +13,9 @@
 #define LINEAR_BYTES 1600
 #define HEADER_BYTES 256
 
+/* How often a burst for which there was no room is tried again at once. */
+#define MAX_TRIES 4
+
 static struct net_worker *rx_worker(const struct vnet_queue *q)
 {
 	return &vnet_net(q->vnet)->rx[q->index];
@@ -50,6 +53,43 @@ static bool vnet_ask(const struct vnet_queue *q, struct net_worker *w,
 }
 
 /* Reception. */
+
+/* As vnet_ask().  Packets that are to wait for others do so for some time. */
+static bool vnet_ask_rx(struct vnet_queue *q)
+{
+	struct net_worker *w = rx_worker(q);
+	s64 until;
+
+	net_holds_begin(w);
+	if (vnet_ask(q, w, &net_rx_waiting))
+		return true;
+	until = net_holds_until(w);
+	if (until >= 0)
+		hrtimer_start(&q->timer, ns_to_ktime(until * NSEC_PER_USEC), HRTIMER_MODE_ABS);
+	return false;
+}
+
+static enum hrtimer_restart vnet_timer(struct hrtimer *timer)
+{
+	struct vnet_queue *q = container_of(timer, struct vnet_queue, timer);
+
+	napi_schedule(&q->napi);
+	return HRTIMER_NORESTART;
+}
+
+/* While NAPI does not run. */
+int vnet_queue_set_mitigation(struct vnet_queue *q,
+			      const struct vpci_mitigation *m)
+{
+	u32 i;
+	int error = 0;
+
+	q->mitigation = *m;
+	for (i = 0; i < VPCI_ABI_MAX_CLASSES && !error; i++)
+		error = vpci_net_rx_set_mitigation(vnet_net(q->vnet), q->index,
+						   i, m);
+	return -error;
+}
 
 static struct sk_buff *vnet_build_skb(struct vnet_queue *q, const void *data,
 				      u32 len)
@@ -147,15 +187,18 @@ static bool vnet_flush(struct vnet_queue *q)
 	return !q->n_pending;
 }
 
-/* Sends what is pending, and stops the queue if there is no room for all of
- * it.
+/* Sends what is pending, and stops the queue if there is no room for all of it.
+ * Whoever keeps making room for one packet does not keep us here: the
+ * housekeeping goes on.
  */
 static void vnet_flush_or_stop(struct vnet_queue *q)
 {
+	unsigned int tries = MAX_TRIES;
+
 	if (vnet_flush(q))
 		return;
 	netif_tx_stop_queue(txq_of(q));
-	while (vnet_ask(q, tx_worker(q), &net_tx_waiting)) {
+	while (tries-- > 0 && vnet_ask(q, tx_worker(q), &net_tx_waiting)) {
 		if (vnet_flush(q)) {
 			netif_tx_start_queue(txq_of(q));
 			return;
@@ -190,16 +233,20 @@ netdev_tx_t vnet_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct vnet *vnet = netdev_priv(dev);
 	struct vnet_queue *q = &vnet->queues[skb_get_queue_mapping(skb)];
 	bool scattered = skb_is_nonlinear(skb);
+	u32 priority = min_t(u32, skb->priority, 7);
 
 	if (unlikely(skb->len > BUFFER_BYTES)) {
 		WRITE_ONCE(q->tx_errors, q->tx_errors + 1);
 		dev_kfree_skb_any(skb);
 		return NETDEV_TX_OK;
 	}
-	if (q->n_pending == VNET_PENDING || (scattered && q->tx_memory_used))
+	if (q->n_pending == VNET_PENDING ||
+	    (scattered && q->tx_memory_used) ||
+	    (q->n_pending && tx_worker(q)->untagged != priority))
 		vnet_flush_or_stop(q);
 	if (unlikely(netif_tx_queue_stopped(txq_of(q))))
 		return NETDEV_TX_BUSY;
+	tx_worker(q)->untagged = priority;
 	skb_tx_timestamp(skb);
 	vnet_add(q, skb);
 	if (!netdev_xmit_more() || q->n_pending == VNET_PENDING || scattered)
@@ -243,7 +290,7 @@ static int vnet_poll(struct napi_struct *napi, int budget)
 	if (done)
 		WRITE_ONCE(q->n_useful, q->n_useful + 1);
 	if (done < budget && napi_complete_done(napi, done) &&
-	    vnet_ask(q, rx_worker(q), &net_rx_waiting))
+	    vnet_ask_rx(q))
 		napi_schedule(napi);
 	return done;
 }
@@ -252,7 +299,10 @@ int vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index)
 {
 	q->vnet = vnet;
 	q->index = index;
+	q->mitigation.packets = 1;
 	netif_napi_add(vnet->dev, &q->napi, vnet_poll);
+	hrtimer_init(&q->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
+	q->timer.function = vnet_timer;
 	return 0;
 }
 
@@ -280,6 +330,7 @@ int vnet_queue_open(struct vnet_queue *q)
 
 void vnet_queue_close(struct vnet_queue *q)
 {
+	hrtimer_cancel(&q->timer);
 	while (q->n_pending)
 		dev_kfree_skb_any(q->skbs[--q->n_pending]);
 	q->tx_memory_used = false;

@@ -52,6 +52,11 @@ void vpci_classes_limit(struct vpci_classes *classes, uint32_t n);
 uint32_t vpci_classes_choose(const struct vpci_classes *classes,
                              const uint8_t *data, uint32_t len);
 
+/* The same where packets without a tag have PCP 'untagged', 0 to 7. */
+uint32_t vpci_classes_choose_as(const struct vpci_classes *classes,
+                                uint32_t untagged, const uint8_t *data,
+                                uint32_t len);
+
 #ifdef __cplusplus
 }
 #endif

@@ -19,12 +19,12 @@ is_tag(uint16_t eth_type)
     return eth_type == 0x8100 || eth_type == 0x88a8;
 }
 
-/* PCP of the outermost tag. */
+/* PCP of the outermost tag, or 'untagged'. */
 static uint32_t
-pcp(const uint8_t *data, uint32_t len)
+pcp(const uint8_t *data, uint32_t len, uint32_t untagged)
 {
     return (len >= ETH_P_OFS + 4 && is_tag(be16(data + ETH_P_OFS))
-            ? data[ETH_P_OFS + 2] >> 5 : 0);
+            ? data[ETH_P_OFS + 2] >> 5 : untagged);
 }
 
 /* DSCP, or -1 if this is not IP. */
@@ -108,11 +108,18 @@ uint32_t
 vpci_classes_choose(const struct vpci_classes *classes, const uint8_t *data,
                     uint32_t len)
 {
+    return vpci_classes_choose_as(classes, 0, data, len);
+}
+
+uint32_t
+vpci_classes_choose_as(const struct vpci_classes *classes, uint32_t untagged,
+                       const uint8_t *data, uint32_t len)
+{
     int value;
 
     switch (classes->by) {
     case VPCI_ABI_CLASS_PCP:
-        return classes->of[pcp(data, len)];
+        return classes->of[pcp(data, len, untagged)];
     case VPCI_ABI_CLASS_DSCP:
         value = dscp(data, len);
         return value < 0 ? 0 : classes->of[value];

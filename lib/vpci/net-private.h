@@ -63,6 +63,7 @@ struct net_worker {
     uint32_t n_events;
 
     struct net_holds holds;     /* Of a receiver. */
+    uint32_t untagged;          /* Of a sender: PCP of what has no tag. */
 
     /* What stopped the last burst, if anything: that ring, when so many of its
      * packets had been consumed. */

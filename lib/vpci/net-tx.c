@@ -106,8 +106,8 @@ send_classes(struct net_worker *w, const struct net_region *region,
 
     for (i = 0; i < n; i++) {
         const struct vpci_ring_buf *buf = &bufs[i];
-        uint32_t class_ = vpci_classes_choose(&policy->classes, buf->data,
-                                              buf->len);
+        uint32_t class_ = vpci_classes_choose_as(&policy->classes, w->untagged,
+                                                 buf->data, buf->len);
         struct vpci_ring_tx *tx = tx_of(region, queue, class_);
         void *p = vpci_ring_reserve(tx, buf->len);
 
