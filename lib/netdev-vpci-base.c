@@ -156,6 +156,7 @@ write_port(struct netdev_vpci *dev)
 
     vpci_store32(&port->switch_id, base->guest.self);
     vpci_store32(&port->guest_id, base->guest.peer);
+    memcpy(port->mac, dev->config.guest_mac.ea, sizeof port->mac);
     vpci_store32(&port->max_len, dev->mtu + ETH_HEADER_LEN + VLAN_HEADER_LEN);
     vpci_store32(&port->calls, VPCI_ABI_CALLS_VERSION);
     vpci_classes_write(&dev->classes, port);

@@ -248,6 +248,17 @@ parse_class_by(const char *value, enum vpci_abi_class_by *by)
     return NULL;
 }
 
+static char *
+parse_guest_mac(const char *value, struct eth_addr *mac)
+{
+    if (!eth_addr_from_string(value, mac) || eth_addr_is_multicast(*mac)
+        || eth_addr_is_zero(*mac)) {
+        return xasprintf("options:guest-mac=%s: must be the Ethernet address "
+                         "of a guest, such as 02:00:00:00:00:01", value);
+    }
+    return NULL;
+}
+
 /* Checks options of 'config' that do not go with each other. */
 static char *
 check_classes(const struct vpci_config *config)
@@ -261,6 +272,11 @@ check_classes(const struct vpci_config *config)
                          "priority; remove it",
                          config->n_classes ? "priority-classes"
                          : "priority-by");
+    } else if (config->mode != VPCI_MODE_IVSHMEM
+               && !eth_addr_is_zero(config->guest_mac)) {
+        return xstrdup("options:guest-mac goes only with options:ivshmem-path:"
+                       " a guest with device virtio-net has the address that "
+                       "its front end gives it; remove it");
     } else if (n_rings > VPCI_ABI_MAX_RINGS) {
         return xasprintf("options:n_rxq=%"PRIu32" times "
                          "options:priority-classes=%"PRIu32" is %"PRIu32", "
@@ -293,6 +309,8 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
                             &config->n_classes);
     } else if (!strcmp(key, "priority-by")) {
         return parse_class_by(value, &config->class_by);
+    } else if (!strcmp(key, "guest-mac")) {
+        return parse_guest_mac(value, &config->guest_mac);
     } else if (!strcmp(key, "links")) {
         return parse_links(value, config);
     } else if (!strcmp(key, "links-min-rate")) {
@@ -302,7 +320,7 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
     return xasprintf("unknown option options:%s; type 'vpci' knows "
                      "vhost-server-path, vhost-listen-path, ivshmem-path, "
                      "vhost-features-off, n_rxq, tx-retries-max, "
-                     "priority-classes, priority-by, links and "
+                     "priority-classes, priority-by, guest-mac, links and "
                      "links-min-rate", key);
 }
 
@@ -602,7 +620,8 @@ config_needs_reconnect(const struct vpci_config *a,
            || a->features_off != b->features_off
            || a->max_pairs != b->max_pairs
            || a->n_classes != b->n_classes
-           || a->class_by != b->class_by;
+           || a->class_by != b->class_by
+           || !eth_addr_equals(a->guest_mac, b->guest_mac);
 }
 
 void
@@ -725,6 +744,10 @@ netdev_vpci_get_config(const struct netdev *netdev, struct smap *args)
     if (config->class_by) {
         smap_add(args, "priority-by",
                  config->class_by == VPCI_ABI_CLASS_DSCP ? "dscp" : "pcp");
+    }
+    if (!eth_addr_is_zero(config->guest_mac)) {
+        smap_add_format(args, "guest-mac", ETH_ADDR_FMT,
+                        ETH_ADDR_ARGS(config->guest_mac));
     }
     if (config->features_off) {
         struct ds s = DS_EMPTY_INITIALIZER;

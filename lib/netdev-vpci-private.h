@@ -118,6 +118,7 @@ struct vpci_config {
     uint32_t tx_retries_max;    /* options:tx-retries-max */
     uint32_t n_classes;         /* options:priority-classes, or 0 if not
                                  * given. */
+    struct eth_addr guest_mac;  /* options:guest-mac; all 0: none. */
     enum vpci_abi_class_by class_by; /* options:priority-by, or
                                  * VPCI_ABI_CLASS_NONE if not given. */
     char *links;                /* options:links, or null: off. */
