@@ -8,7 +8,9 @@ VPCI_CPPFLAGS = -I$(top_srcdir)/include
 # sources, in VPCI_SWITCH_SOURCES, are for the switch and the keeper.
 VPCI_SOURCES = \
 	lib/vpci/backoff.h \
+	lib/vpci/bus-ops.h \
 	lib/vpci/bus-private.h \
+	lib/vpci/bus-unix.c \
 	lib/vpci/bus.c \
 	lib/vpci/channel-private.h \
 	lib/vpci/channel.c \
