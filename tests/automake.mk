@@ -29,6 +29,7 @@ check_PROGRAMS += \
 	tests/test-net-call \
 	tests/test-net-edit \
 	tests/test-net-link \
+	tests/test-pci \
 	tests/test-ring \
 	tests/test-signal \
 	tests/test-spread \
@@ -137,6 +138,16 @@ tests_test_net_link_SOURCES = \
 	vpcid/ivshmem.h
 tests_test_net_link_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_link_LDADD = lib/libvpci.la
+
+tests_test_pci_SOURCES = \
+	tests/fake-pci.c \
+	tests/fake-pci.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-pci.c \
+	tests/unit-test.h
+tests_test_pci_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_pci_LDADD = lib/libvpci.la
 
 tests_test_signal_SOURCES = \
 	tests/net-server.c \

@@ -17,10 +17,12 @@ struct vpci_bus {
     const struct bus_ops *ops;
 };
 
-/* Opens the bus at 'address', of which what is behind the scheme is 'path'.  As
- * vpci_bus_open(). */
+/* Open the bus at 'address', of which what is behind the scheme is 'path' or
+ * 'function'.  As vpci_bus_open(). */
 int unix_bus_open(const char *address, const char *path,
                   struct vpci_bus **bus, char *reason, size_t size);
+int pci_bus_open(const char *address, const char *function,
+                 struct vpci_bus **bus, char *reason, size_t size);
 
 /* Says in the 'size' bytes at 'reason' that 'what' has failed with 'error'.
  * Returns 'error'. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Buses: see vpci/bus.h.  What each kind of them does is in a file of its
- * own. */
+/* Buses: see vpci/bus.h.  What each kind of them does is in bus-unix.c and
+ * bus-pci.c. */
 
 #include "bus-ops.h"
 
@@ -15,6 +15,7 @@ static const struct scheme {
                 char *reason, size_t size);
 } schemes[] = {
     { "unix:", unix_bus_open },
+    { "pci:", pci_bus_open },
 };
 
 int
@@ -40,7 +41,7 @@ vpci_bus_open(const char *address, struct vpci_bus **bus, char *reason,
     }
     if (strcspn(address, ":") < strcspn(address, "/")) {
         return bus_fail(reason, size, EINVAL,
-                        "only unix:PATH is known", address);
+                        "only unix:PATH and pci:ADDRESS are known", address);
     }
     return unix_bus_open(address, address, bus, reason, size);
 }
