@@ -418,6 +418,7 @@ TESTSUITE_AT = \
 	tests/vpci-link.at \
 	tests/vpci-net.at \
 	tests/vpci-priority.at \
+	tests/vpci-pci.at \
 	tests/vpci-perf.at \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \
@@ -493,6 +494,7 @@ EXTRA_DIST += \
 	tests/guests/init.sh \
 	tests/guests/make-initramfs.sh \
 	tests/guests/old-ptrace.py \
+	tests/guests/plug-links.py \
 	tests/guests/qemu-guest.sh \
 	tests/guests/supervise.py \
 	tests/guests/testpmd-guest.sh \
