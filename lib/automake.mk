@@ -8,12 +8,17 @@ VPCI_CPPFLAGS = -I$(top_srcdir)/include
 # sources, in VPCI_SWITCH_SOURCES, are for the switch and the keeper.
 VPCI_SOURCES = \
 	lib/vpci/backoff.h \
+	lib/vpci/bus-ops.h \
+	lib/vpci/bus-pci.c \
 	lib/vpci/bus-private.h \
+	lib/vpci/bus-unix.c \
 	lib/vpci/bus.c \
 	lib/vpci/channel-private.h \
 	lib/vpci/channel.c \
 	lib/vpci/classes.c \
 	lib/vpci/connector-loop.c \
+	lib/vpci/connector-pci.c \
+	lib/vpci/connector-pci.h \
 	lib/vpci/connector-unix.c \
 	lib/vpci/connector-unix.h \
 	lib/vpci/device-fds.c \
@@ -45,6 +50,11 @@ VPCI_SOURCES = \
 	lib/vpci/net-wait.c \
 	lib/vpci/net-watch.c \
 	lib/vpci/net.c \
+	lib/vpci/pci-access.c \
+	lib/vpci/pci-access.h \
+	lib/vpci/pci-function.c \
+	lib/vpci/pci-function.h \
+	lib/vpci/pci-vfio.c \
 	lib/vpci/peer.c \
 	lib/vpci/projection-private.h \
 	lib/vpci/projection.c \

@@ -29,6 +29,7 @@ check_PROGRAMS += \
 	tests/test-net-call \
 	tests/test-net-edit \
 	tests/test-net-link \
+	tests/test-pci \
 	tests/test-ring \
 	tests/test-signal \
 	tests/test-spread \
@@ -137,6 +138,16 @@ tests_test_net_link_SOURCES = \
 	vpcid/ivshmem.h
 tests_test_net_link_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_link_LDADD = lib/libvpci.la
+
+tests_test_pci_SOURCES = \
+	tests/fake-pci.c \
+	tests/fake-pci.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-pci.c \
+	tests/unit-test.h
+tests_test_pci_CPPFLAGS = $(TESTS_CPPFLAGS)
+tests_test_pci_LDADD = lib/libvpci.la
 
 tests_test_signal_SOURCES = \
 	tests/net-server.c \
@@ -408,6 +419,7 @@ TESTSUITE_AT = \
 	tests/vpci-vm.at \
 	tests/vpci-net.at \
 	tests/vpci-priority.at \
+	tests/vpci-pci.at \
 	tests/vpci-perf.at \
 	tests/vpci-port-macros.at \
 	tests/vpci-port.at \
@@ -490,6 +502,7 @@ EXTRA_DIST += \
 	tests/guests/init.sh \
 	tests/guests/make-initramfs.sh \
 	tests/guests/old-ptrace.py \
+	tests/guests/plug-links.py \
 	tests/guests/qemu-guest.sh \
 	tests/guests/qmp.py \
 	tests/guests/supervise.py \

@@ -304,7 +304,9 @@ print_help(const struct tool *t, const char *purpose,
            "\n", t->name, purpose, t->name,
            t->operands_name ? t->operands_name : "ADDRESS",
            t->operands_name ? t->operands_help
-           : "ADDRESS is unix:PATH, or PATH: the port's ivshmem-path.");
+           : "ADDRESS is unix:PATH, or PATH: the port's ivshmem-path; or, in a "
+             "virtual\nmachine, pci:DDDD:BB:DD.F: its PCI function for the "
+             "port (pci: for the only one).");
     for (unsigned int i = 0; i < options->n; i++) {
         print_option(options->all[i], letter_of(t, i));
     }
@@ -501,7 +503,7 @@ gives_up(struct tool *t, int64_t waited_ns)
     if (interrupted) {
         fprintf(stderr, "%s: %s: interrupted while waiting: %s\n", t->name,
                 t->address, info->reason);
-    } else if (info->error == ENOTSOCK) {
+    } else if (info->error == ENOTSOCK || info->error == ENODEV) {
         fprintf(stderr, "%s: %s: %s\n", t->name, t->address, info->reason);
     } else if (info->error == EBUSY && waited_ns > BUSY_NS) {
         fprintf(stderr, "%s: %s: another process has this port: stop it, or "

@@ -19,6 +19,12 @@ extern "C" {
  *                  containers: "base" is served at PATH, as in the port's
  *                  option ivshmem-path, and "linkN" at PATH.linkN.  "unix:" may
  *                  be left out.
+ *     pci:ADDRESS  in a virtual machine: the PCI function at ADDRESS, which
+ *                  is DDDD:BB:DD.F or BB:DD.F, is "base".  Each other one
+ *                  that is QEMU's ivshmem-doorbell, and that no driver of the
+ *                  kernel has but vfio-pci or uio_pci_generic, is "ivshmemN",
+ *                  where N is our ivshmem id there.  Without ADDRESS, the base
+ *                  is the only one that can be.
  *
  * Threads: one at a time for each bus. */
 
@@ -39,7 +45,9 @@ struct vpci_bus_event {
  *
  *     EINVAL        there is no such kind of address,
  *     ENAMETOOLONG  a path is too long for a socket,
- *     ENOENT        the directory is not there, ... */
+ *     ENOENT        the directory is not there,
+ *     ENODEV        no PCI function is ivshmem-doorbell,
+ *     ENOTUNIQ      any of several of them may be the base, ... */
 int vpci_bus_open(const char *address, struct vpci_bus **bus, char *reason,
                   size_t size);
 

@@ -34,7 +34,7 @@ struct vpci_region {
     uint64_t size;              /* In bytes. */
 };
 
-/* "base", or "link" and a number: unique on the device's bus. */
+/* "base", or "link" or "ivshmem" and a number: unique on the device's bus. */
 const char *vpci_device_name(const struct vpci_device *);
 
 /* Connects and maps the memory, within 'timeout_ms'.  Then the device has one
@@ -44,9 +44,11 @@ const char *vpci_device_name(const struct vpci_device *);
  * why in words:
  *
  *     ENOENT, ECONNREFUSED  nobody serves the device,
- *     EBUSY        another process has it,
+ *     EBUSY        another process has it, or a driver of the kernel,
  *     EPROTO       what is there does not speak ivshmem as we do,
  *     EPERM        its memory is not sealed,
+ *     EACCES       we may not have it,
+ *     ENODEV       what is there is not ivshmem-doorbell, or lacks memory,
  *     ETIMEDOUT    it says nothing,
  *     EALREADY     it is open,
  *     ENOMEM, EMFILE, ... */
@@ -165,7 +167,8 @@ uint32_t vpci_signal_prio(const struct vpci_signal *);
 int vpci_signal_inject(struct vpci_signal *);
 
 /* Becomes readable when the other side has injected the signal, until
- * vpci_signal_clear(). */
+ * vpci_signal_clear().  At PCI functions without interrupts (see vpci/bus.h)
+ * nobody can see that, and it becomes readable again each millisecond. */
 int vpci_signal_fd(const struct vpci_signal *);
 
 /* Forgets that the signal was injected.  Returns whether it was. */

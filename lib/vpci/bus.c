@@ -1,306 +1,73 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Buses: see vpci/bus.h.  That of UNIX sockets watches a directory. */
+/* Buses: see vpci/bus.h.  What each kind of them does is in bus-unix.c and
+ * bus-pci.c. */
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
+#include "bus-ops.h"
 
-#include "bus-private.h"
-
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "connector-unix.h"
-
-#define LINK_INFIX ".link"
-
-/* A device that was told of. */
-struct bus_device {
-    struct bus_device *next;
-    struct vpci_device *device;
-
-    /* Of its socket: with others it is another device. */
-    ino_t inode;
-    struct timespec made;
-
-    bool seen;                  /* In this look at the directory. */
+static const struct scheme {
+    const char *name;
+    int (*open)(const char *address, const char *rest, struct vpci_bus **bus,
+                char *reason, size_t size);
+} schemes[] = {
+    { "unix:", unix_bus_open },
+    { "pci:", pci_bus_open },
 };
 
-struct vpci_bus {
-    char dir[PATH_MAX];
-    char base[NAME_MAX + 1];    /* Name of the base's socket in it. */
-    int fd;                     /* inotify. */
-    bool changed;               /* Look at the directory again. */
-    struct bus_device *devices;
-};
-
-static int
-fail(char *reason, size_t size, int error, const char *what,
-     const char *address)
+int
+bus_fail(char *reason, size_t size, int error, const char *what,
+         const char *address)
 {
     snprintf(reason, size, "%s: %s: %s", address, what, strerror(error));
     return error;
 }
 
-/* Splits 'path' into directory and name. */
-static int
-split_path(struct vpci_bus *bus, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    int n = slash ? (int) (slash - path) + (slash == path) : 1;
-
-    if (!*name) {
-        return EINVAL;
-    }
-    if (strlen(name) > NAME_MAX || n >= (int) sizeof bus->dir) {
-        return ENAMETOOLONG;
-    }
-    snprintf(bus->dir, sizeof bus->dir, "%.*s", n, slash ? path : ".");
-    strcpy(bus->base, name);
-    return 0;
-}
-
 int
-vpci_bus_open(const char *address, struct vpci_bus **busp, char *reason,
+vpci_bus_open(const char *address, struct vpci_bus **bus, char *reason,
               size_t size)
 {
-    static const char scheme[] = "unix:";
-    const char *path = address;
-    struct vpci_bus *bus;
-    int error;
+    *bus = NULL;
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        const struct scheme *s = &schemes[i];
+        size_t n = strlen(s->name);
 
-    *busp = NULL;
-    if (!strncmp(path, scheme, strlen(scheme))) {
-        path += strlen(scheme);
-    } else if (strcspn(path, ":") < strcspn(path, "/")) {
-        return fail(reason, size, EINVAL, "only unix:PATH is known", address);
+        if (!strncmp(address, s->name, n)) {
+            return s->open(address, address + n, bus, reason, size);
+        }
     }
-    if (strlen(path) >= sizeof ((struct sockaddr_un *) 0)->sun_path) {
-        return fail(reason, size, ENAMETOOLONG,
-                    "paths of sockets have at most 107 bytes", address);
+    if (strcspn(address, ":") < strcspn(address, "/")) {
+        return bus_fail(reason, size, EINVAL,
+                        "only unix:PATH and pci:ADDRESS are known", address);
     }
-    bus = calloc(1, sizeof *bus);
-    if (!bus) {
-        return fail(reason, size, ENOMEM, "cannot watch", address);
-    }
-    error = split_path(bus, path);
-    if (error) {
-        fail(reason, size, error, "no socket can have this path", address);
-        free(bus);
-        return error;
-    }
-    bus->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    bus->changed = true;
-    if (bus->fd < 0
-        || inotify_add_watch(bus->fd, bus->dir,
-                             IN_CREATE | IN_DELETE | IN_MOVED_FROM
-                             | IN_MOVED_TO | IN_ONLYDIR) < 0) {
-        error = errno;
-        fail(reason, size, error, "cannot watch its directory", address);
-        vpci_bus_close(bus);
-        return error;
-    }
-    *busp = bus;
-    return 0;
+    return unix_bus_open(address, address, bus, reason, size);
 }
 
 void
 vpci_bus_close(struct vpci_bus *bus)
 {
     if (bus) {
-        while (bus->devices) {
-            struct bus_device *next = bus->devices->next;
-
-            vpci_device_release(bus->devices->device);
-            free(bus->devices);
-            bus->devices = next;
-        }
-        if (bus->fd >= 0) {
-            close(bus->fd);
-        }
-        free(bus);
+        bus->ops->close(bus);
     }
-}
-
-/* Finds the name of the device whose socket has the name 'file', such as "base"
- * or "link12".  Returns false if it is not of this bus. */
-static bool
-device_name(const struct vpci_bus *bus, const char *file, char *name,
-            size_t size)
-{
-    size_t n = strlen(bus->base), n_infix = strlen(LINK_INFIX);
-
-    if (strncmp(file, bus->base, n)) {
-        return false;
-    }
-    file += n;
-    if (!*file) {
-        snprintf(name, size, "base");
-        return true;
-    }
-    if (strncmp(file, LINK_INFIX, n_infix)
-        || !file[n_infix] || strlen(file + n_infix) > 10
-        || file[n_infix + strspn(file + n_infix, "0123456789")]) {
-        return false;
-    }
-    snprintf(name, size, "link%s", file + n_infix);
-    return true;
-}
-
-static struct bus_device *
-find_device(const struct vpci_bus *bus, const char *name)
-{
-    struct bus_device *d = bus->devices;
-
-    while (d && strcmp(vpci_device_name(d->device), name)) {
-        d = d->next;
-    }
-    return d;
-}
-
-static bool
-is_same_socket(const struct bus_device *d, const struct stat *st)
-{
-    return (d->inode == st->st_ino && d->made.tv_sec == st->st_mtim.tv_sec
-            && d->made.tv_nsec == st->st_mtim.tv_nsec);
-}
-
-/* The device at socket 'path' is there, of which '*st' is known.  Returns true,
- * and fills in '*event', if it was not there before. */
-static bool
-see_device(struct vpci_bus *bus, const char *path, const char *name,
-           const struct stat *st, struct vpci_bus_event *event)
-{
-    struct bus_device *d = find_device(bus, name);
-
-    if (d) {
-        /* Another one: the old one goes first. */
-        d->seen |= is_same_socket(d, st);
-        return false;
-    }
-    d = calloc(1, sizeof *d);
-    if (!d) {
-        return false;
-    }
-    d->device = unix_device_create(path, name);
-    if (!d->device) {
-        free(d);
-        return false;
-    }
-    d->inode = st->st_ino;
-    d->made = st->st_mtim;
-    d->seen = true;
-    d->next = bus->devices;
-    bus->devices = d;
-    event->kind = VPCI_BUS_ARRIVED;
-    event->device = vpci_device_ref(d->device);
-    return true;
-}
-
-/* Looks at the directory until there is something to tell. */
-static bool
-scan(struct vpci_bus *bus, struct vpci_bus_event *event)
-{
-    DIR *dir = opendir(bus->dir);
-    struct dirent *e;
-    bool found = false;
-
-    for (struct bus_device *d = bus->devices; d; d = d->next) {
-        d->seen = false;
-    }
-    while (dir && !found && (e = readdir(dir))) {
-        char path[sizeof bus->dir + 1 + sizeof e->d_name], name[32];
-        struct stat st;
-
-        snprintf(path, sizeof path, "%s/%s", bus->dir, e->d_name);
-        found = (device_name(bus, e->d_name, name, sizeof name)
-                 && !stat(path, &st) && S_ISSOCK(st.st_mode)
-                 && see_device(bus, path, name, &st, event));
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    return found;
-}
-
-/* A device that was not seen has gone. */
-static bool
-find_departed(struct vpci_bus *bus, struct vpci_bus_event *event)
-{
-    for (struct bus_device **p = &bus->devices; *p; p = &(*p)->next) {
-        struct bus_device *d = *p;
-
-        if (!d->seen) {
-            event->kind = VPCI_BUS_DEPARTED;
-            event->device = d->device;
-            *p = d->next;
-            free(d);
-            return true;
-        }
-    }
-    return false;
 }
 
 bool
 vpci_bus_next(struct vpci_bus *bus, struct vpci_bus_event *event)
 {
-    uint64_t buf[512];
-
-    while (read(bus->fd, buf, sizeof buf) > 0) {
-        bus->changed = true;
-    }
-    if (!bus->changed) {
-        return false;
-    }
-    bus->changed = scan(bus, event) || find_departed(bus, event);
-    return bus->changed;
-}
-
-int
-bus_explain(const struct vpci_bus *bus, char *reason, size_t size)
-{
-    char path[sizeof bus->dir + 1 + sizeof bus->base];
-    struct stat st;
-
-    snprintf(path, sizeof path, "%s/%s", bus->dir, bus->base);
-    if (stat(path, &st)) {
-        int error = errno;
-
-        if (error == ENOENT) {
-            snprintf(reason, size, "nothing is at this path: is vpcid "
-                     "running, and ovs-vswitchd with a port that has it as "
-                     "options:ivshmem-path?");
-        } else {
-            snprintf(reason, size, "this path cannot be looked at: %s",
-                     strerror(error));
-        }
-        return error;
-    }
-    if (S_ISSOCK(st.st_mode)) {
-        return 0;
-    }
-    snprintf(reason, size, "this is %s, but a socket is wanted: that of a "
-             "port of type vpci, as \"ovs-vsctl get Interface PORT "
-             "options:ivshmem-path\" says",
-             S_ISREG(st.st_mode) ? "a regular file"
-             : S_ISDIR(st.st_mode) ? "a directory"
-             : "neither a socket nor a file");
-    return ENOTSOCK;
+    return bus->ops->next(bus, event);
 }
 
 int
 vpci_bus_fd(const struct vpci_bus *bus)
 {
-    return bus->fd;
+    return bus->ops->fd(bus);
+}
+
+int
+bus_explain(const struct vpci_bus *bus, char *reason, size_t size)
+{
+    return bus->ops->explain(bus, reason, size);
 }

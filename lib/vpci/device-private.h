@@ -61,6 +61,11 @@ struct vpci_device {
     uint32_t deaf_peer;         /* One whose doorbell blocked: it is not rung
                                  * any more.  Atomic; 0: none. */
     unsigned int n_signals;
+    bool polls;                 /* Nobody injects its signals: they come all
+                                 * the time, by a timer, which goes on when
+                                 * they are cleared.  Who listens to their
+                                 * descriptors looks at them by a timer of its
+                                 * own instead. */
     struct vpci_signal signals[VPCI_ABI_MAX_VECTORS];
     vpci_device_answer *answer; /* Atomic. */
     void *answer_aux;           /* Changes while 'answer' is null and... */

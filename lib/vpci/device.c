@@ -64,6 +64,7 @@ device_reset(struct vpci_device *d)
     }
     d->region = (struct vpci_region) { 0 };
     d->n_signals = 0;
+    d->polls = false;
     d->id = 0;
     __atomic_store_n(&d->peer, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&d->deaf_peer, 0, __ATOMIC_RELAXED);

@@ -51,13 +51,14 @@ clock_ms(void)
 }
 
 /* The signal that says that links, hints or acceptances are others, or null:
- * it may be that of a ring, which belongs to workers. */
+ * it may be that of a ring, which belongs to workers, or nobody injects it. */
 static struct vpci_signal *
 control_signal(const struct vpci_net *net)
 {
     const struct vpci_layout *layout = &net->base.layout;
 
-    return (net->n_queues && vpci_layout_has_control(layout)
+    return (net->n_queues && !net->base.device->polls
+            && vpci_layout_has_control(layout)
             ? vpci_device_signal(net->base.device,
                                  vpci_layout_control_vector(layout))
             : NULL);

@@ -471,8 +471,10 @@ net_region_run(struct net_region *r, int64_t now_ms)
                    r->config.kind == VPCI_ABI_BASE
                    ? "nobody serves this port: is vpcid running, and "
                      "ovs-vswitchd with such a port?"
-                   : "there is no socket of this link: is all of the "
-                     "directory with the port's socket there for us?");
+                   : "there is no socket of this link, nor a PCI function: is "
+                     "all of the directory with the port's socket there for "
+                     "us, or, in a virtual machine, was it given the "
+                     "function?");
     }
     if (!connect_device(r, now_ms)
         || (r->state != VPCI_NET_RUNNING && r->channel && !has_same_header(r))

@@ -97,6 +97,15 @@ listen_to(const struct net_worker *w, struct vpci_signal *signal, uint32_t i,
               vpci_signal_fd(signal), &event);
 }
 
+/* There is nothing to listen to: the worker looks by itself. */
+static void
+mask_for_ever(struct net_worker *w, uint32_t i)
+{
+    w->watches[i].masked = true;
+    w->watches[i].storm.until = INT64_MAX;
+    w->n_masked++;
+}
+
 void
 net_worker_watch_ring(struct net_worker *w, const struct net_region *region,
                       uint32_t index, bool on)
@@ -111,7 +120,11 @@ net_worker_watch_ring(struct net_worker *w, const struct net_region *region,
         if (i < w->n_watches) {
             w->watches[i] = (struct net_watch) { .signal = signal };
         }
-        listen_to(w, signal, i, true);
+        if (i < w->n_watches && signal->device->polls) {
+            mask_for_ever(w, i);
+        } else {
+            listen_to(w, signal, i, true);
+        }
     } else if (!on) {
         listen_to(w, signal, i, false);
         if (i < w->n_watches) {

@@ -25,6 +25,8 @@
 #                              instance, into slot 2, 3 or 4 of a guest; slot 9
 #                              has no room for its memory.
 # vm_unplug NAME SLOT          unplugs it.
+# qemu_boot NAME [QEMU-OPTION...]
+#     starts a QEMU guest without a network card.
 # testpmd_start NAME SOCKET MAC [TESTPMD-OPTION...]
 #     starts dpdk-testpmd on a virtio-user device that listens on SOCKET.  By
 #     default it answers every ARP request and every ping.
@@ -52,6 +54,8 @@
 #     GUEST_TIMEOUT    seconds that one command in a guest may take; 30
 #     GUEST_MTU        the MTU of eth0
 #     GUEST_MEMORY     memory in MB; 256
+#     GUEST_PROGRAMS   programs of this machine, by their names or paths, that a
+#                      QEMU guest has in /bin; none
 #     QEMU_NIC         further properties of QEMU's virtio-net-pci device
 #     TESTPMD_VDEV     further properties of testpmd's virtio-user device
 #     TESTPMD_DEVICE   a second device of testpmd's, as for --vdev
@@ -67,6 +71,7 @@ guests__here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${GUEST_TIMEOUT:=30}"
 : "${GUEST_MTU:=}"
 : "${GUEST_MEMORY:=256}"
+: "${GUEST_PROGRAMS:=}"
 : "${QEMU_NIC:=}"
 : "${TESTPMD_VDEV:=}"
 
@@ -159,8 +164,12 @@ guests__launch () {
 
 # Reads a line from the control line of guest "$1" into the variable "$2", for
 # at most "$3" seconds.  Fails at once if the guest ends.
+#
+# With "nudge" as "$4", sends an empty line now and then, which the guest passes
+# over: without KVM, a guest with many interrupts sometimes misses one of its
+# serial line, and the next one makes up for it.
 guests__read_control () {
-    local fd deadline=$(($(guests__now) + $3 * 1000)) status=1 part=''
+    local fd deadline=$(($(guests__now) + $3 * 1000)) status=1 part='' n=0
     local -n text=$2
 
     text=''
@@ -173,6 +182,10 @@ guests__read_control () {
         fi
         text+=$part
         guests__running "$1" || break
+        n=$((n + 1))
+        if test "${4-}" = nudge && test $((n % 6)) -eq 0; then
+            echo 1<> "$GUESTS_DIR/$1/control.in"
+        fi
     done
     exec {fd}>&-
     return "$status"
@@ -226,7 +239,8 @@ guests__request () {
         "$(printf '%s\n' "$2" | base64 -w 0)" > "$dir/control.in"
     # A command that was given up earlier may still answer: skip that.
     while test "$(guests__now)" -lt "$deadline" &&
-          guests__read_control "$name" line "$((GUEST_TIMEOUT + 10))"; do
+          guests__read_control "$name" line "$((GUEST_TIMEOUT + 10))" \
+              nudge; do
         read -r -a answer <<< "$line"
         if test "${answer[0]-}" = "$id"; then
             status=${answer[1]}
@@ -267,7 +281,8 @@ guest_kill () {
             guests__error "guest '$1' does not end"
     fi
     rm -rf "$GUESTS_DIR/$1/control.in" "$GUESTS_DIR/$1/control.out" \
-           "$GUESTS_DIR/$1/uml" "$GUESTS_DIR/$1/pid"
+           "$GUESTS_DIR/$1/uml" "$GUESTS_DIR/$1/initrd.cpio" \
+           "$GUESTS_DIR/$1/pid"
     testpmd__clean
 }
 
@@ -294,10 +309,10 @@ guests_stop_all () {
 
 if test "${BASH_SOURCE[0]}" = "$0"; then
     case ${1-} in
-        uml_start | qemu_start | testpmd_start | vm_start | vm_plug | \
-        vm_unplug | guest_wait | guest_run | \
-        guest_log | guest_stop | guest_kill | guests_stop_all | \
-        guests_kernel_version | guests_missing | guests_prepare | guests_processors) "$@" ;;
+        uml_start | qemu_start | qemu_boot | testpmd_start | vm_start | \
+        vm_plug | vm_unplug | guest_wait | guest_run | guest_log | \
+        guest_stop | guest_kill | guests_stop_all | guests_kernel_version | \
+        guests_missing | guests_prepare | guests_processors) "$@" ;;
         *)
             sed -n '5,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p;}' "$0"
             test "${1-}" = --help

@@ -98,7 +98,8 @@ guests__image () {
 
     shift 2
     # An image is made anew after an upgrade of its kernel, too.
-    for source in "$here/init.sh" "$here/make-initramfs.sh" "$@"; do
+    for source in "$here/init.sh" "$here/make-initramfs.sh" \
+                   "$here/images.sh" "$@"; do
         case $source in
             */*) ;;
             *) continue ;;
@@ -143,7 +144,9 @@ guests__prepare_one () {
                 "$(guests__module_tree "$GUESTS_CACHE/kernel")" \
                 failover net_failover virtio_ring virtio \
                 virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci \
-                virtio_net
+                virtio_net -- \
+                irqbypass vfio_virqfd vfio vfio_iommu_type1 vfio-pci-core \
+                vfio-pci uio uio_pci_generic
             ;;
     esac
 }

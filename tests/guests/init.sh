@@ -9,11 +9,13 @@
 # Kernel command line:
 #     guest.mac=MAC  guest.ip=ADDRESS/BITS  guest.mtu=BYTES
 #     guest.interface=NAME the interface that this is for; eth0
+#     guest.nic=off        there is no eth0
 #     guest.control=TTY    the serial line that carries commands
 #
 # A request is one line, "ID SECONDS COMMAND"; its answer is one line, "ID
 # STATUS OUTPUT".  COMMAND and OUTPUT are in base64, so that any bytes can
-# travel in a line.  The first line to the host is "ready" if the interface is there.
+# travel in a line.  Empty lines are passed over.  The first line to the host is
+# "ready" if the interface is there, or need not be.
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run
 /bin/busybox --install -s /bin
@@ -47,6 +49,7 @@ option () {
 # Each value is optional; what is not given keeps the kernel's default.
 configure_network () {
     ip link set lo up
+    test "$(option nic)" != off || return 0
     interface=$(option interface)
     : "${interface:=eth0}"
     if test ! -d "/sys/class/net/$interface"; then
@@ -68,6 +71,7 @@ configure_network () {
 
 serve () {
     while read -r id bound request; do
+        test -n "$id" || continue
         echo "$request" | base64 -d > /tmp/request
         timeout -s KILL "$bound" sh /tmp/request \
             < /dev/null > /tmp/reply 2>&1

@@ -4,15 +4,33 @@
 # QEMU guests that need no KVM: Debian's cloud kernel, translated.  Part of
 # guests.sh.
 
-# qemu__launch NAME IMAGE INTERFACE MAC ADDRESS QEMU-OPTION...
-#
-# Boots image IMAGE, which gives INTERFACE the addresses.  Guests may have
-# devices plugged in later: see vm_plug.
-qemu__launch () {
-    local name=$1 image=$2 interface=$3 mac=$4 address=$5
+# Prints the image that guest "$1" boots from, which is image "$2" with
+# $GUEST_PROGRAMS.
+qemu__image () {
+    local image=$GUESTS_DIR/$1/initrd.cpio base=$GUESTS_CACHE/$2.cpio
+    local programs=()
 
-    shift 5
+    if test -z "$GUEST_PROGRAMS"; then
+        echo "$base"
+        return
+    fi
+    read -r -a programs <<< "$GUEST_PROGRAMS"
+    bash "${guests__here:?}/make-initramfs.sh" --programs "$image.programs" \
+        "${programs[@]}" || return 1
+    cat "$base" "$image.programs" > "$image"
+    rm "$image.programs"
+    echo "$image"
+}
+
+# qemu__launch NAME IMAGE KERNEL-OPTIONS QEMU-OPTION...
+#
+# Guests may have devices plugged in later: see vm_plug.
+qemu__launch () {
+    local name=$1 image=$2 append=$3
+
+    shift 3
     guests__create "$name" qemu || return 1
+    image=$(qemu__image "$name" "$image") || return 1
     ln -s control.in "$GUESTS_DIR/$name/line.in"
     ln -s control.out "$GUESTS_DIR/$name/line.out"
     guests__launch "$name" \
@@ -20,10 +38,9 @@ qemu__launch () {
         -display none -machine q35,accel=tcg,memory-backend=memory \
         -m "$GUEST_MEMORY" -object \
         "memory-backend-memfd,id=memory,size=${GUEST_MEMORY}M,share=on" \
-        -kernel "$GUESTS_CACHE/vmlinuz" -initrd "$GUESTS_CACHE/$image.cpio" \
+        -kernel "$GUESTS_CACHE/vmlinuz" -initrd "$image" \
         -append "console=ttyS0 quiet panic=-1 rdinit=/init \
-guest.control=ttyS1 guest.interface=$interface guest.mac=$mac \
-guest.ip=$address guest.mtu=$GUEST_MTU" \
+guest.control=ttyS1 $append" \
         -chardev stdio,id=console,signal=off -serial chardev:console \
         -chardev pipe,id=control,path=line -serial chardev:control \
         -qmp unix:qmp,server=on,wait=off \
@@ -51,14 +68,23 @@ qemu_start () {
             return 1
             ;;
     esac
-
     # With MSI-X on a vhost-user device QEMU 7.2 crashes under tcg: vectors=0.
-    qemu__launch "$name" qemu eth0 "$mac" "$address" \
+    qemu__launch "$name" qemu "guest.mac=$mac guest.ip=$address \
+guest.mtu=$GUEST_MTU" \
         -chardev "socket,id=net,path=$socket,server=$server" \
         -netdev vhost-user,id=net,chardev=net \
         -device "virtio-net-pci,netdev=net,mac=$mac,vectors=0\
 ${QEMU_NIC:+,$QEMU_NIC}" \
         "$@"
+}
+
+# See guests.sh.
+qemu_boot () {
+    local name=$1
+
+    shift
+    guests_prepare qemu || return 1
+    qemu__launch "$name" qemu guest.nic=off "$@"
 }
 
 # A device at a port may have so many vectors, or fewer.
@@ -83,7 +109,9 @@ vm_start () {
     done
     slots+=(-device "pcie-root-port,id=slot9,slot=9,chassis=1\
 ,pref64-reserve=0,mem-reserve=2M")
-    qemu__launch "$name" vpci vpci0 "" "$address" "${slots[@]}" \
+    qemu__launch "$name" vpci "guest.interface=vpci0 guest.ip=$address \
+guest.mtu=$GUEST_MTU" \
+        "${slots[@]}" \
         -chardev "socket,id=base,path=$socket" -device \
         "ivshmem-doorbell,id=base,chardev=base,vectors=$vm_vectors,bus=slot1" \
         "$@"
