@@ -620,8 +620,7 @@ config_needs_reconnect(const struct vpci_config *a,
            || a->features_off != b->features_off
            || a->max_pairs != b->max_pairs
            || a->n_classes != b->n_classes
-           || a->class_by != b->class_by
-           || !eth_addr_equals(a->guest_mac, b->guest_mac);
+           || a->class_by != b->class_by;
 }
 
 void
@@ -643,6 +642,7 @@ change_config(struct netdev_vpci *dev, struct vpci_config *config)
     ovs_mutex_lock(&dev->mutex);
     dev->config.tx_retries_max = config->tx_retries_max;
     dev->config.links_min_rate = config->links_min_rate;
+    dev->config.guest_mac = config->guest_mac;
     links = dev->config.links;
     dev->config.links = config->links;
     config->links = links;

@@ -149,7 +149,7 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 {
 	u32 max_len = vpci_load32(&port->max_len);
 
-	/* The PCI function: net_failover and names of interfaces go by that. */
+	/* The PCI function: names of interfaces go by that. */
 	SET_NETDEV_DEV(dev, vdev->dev.parent);
 	SET_NETDEV_DEVTYPE(dev, &vnet_type);
 	dev->netdev_ops = &vnet_ops;
