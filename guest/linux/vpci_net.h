@@ -100,7 +100,7 @@ struct vnet {
 	struct list_head node;		/* In 'vnets'. */
 	struct delayed_work run;
 	struct vnet_port *port;		/* While it is up. */
-	bool closing;			/* It goes down. */
+	bool closing;			/* It goes down: set before queues stop. */
 	struct vpci_bus bus;
 
 	u32 n_polls;			/* With something to do, of all queues; */

@@ -41,7 +41,7 @@ static int vnet_open(struct net_device *dev)
 	if (error)
 		return error;
 	vnet_set_listed(vnet, true);
-	netif_tx_start_all_queues(dev);
+	netif_tx_wake_all_queues(dev);
 	return 0;
 }
 
@@ -49,10 +49,16 @@ static int vnet_stop(struct net_device *dev)
 {
 	struct vnet *vnet = netdev_priv(dev);
 
-	netif_carrier_off(dev);
+	/* It was to be opened again, which has failed, or is suspended. */
+	if (!vnet->port)
+		return 0;
+	/* First, so that no poll starts what is stopped: see vnet_resume(). */
+	WRITE_ONCE(vnet->closing, true);
 	netif_tx_disable(dev);
 	vnet_set_listed(vnet, false);
 	vnet_port_close(vnet);
+	/* The housekeeping, which may have set it, has ended. */
+	netif_carrier_off(dev);
 	return 0;
 }
 

@@ -390,7 +390,6 @@ void vnet_port_close(struct vnet *vnet)
 	struct vpci_net *net = &port->net;
 	u32 i;
 
-	WRITE_ONCE(vnet->closing, true);
 	cancel_delayed_work_sync(&vnet->run);
 	for (i = 0; i < vnet->dev->num_rx_queues; i++)
 		napi_disable(&vnet->queues[i].napi);

@@ -216,10 +216,13 @@ static void vnet_resume(struct vnet_queue *q)
 		return;
 	WRITE_ONCE(q->n_useful, q->n_useful + 1);
 	__netif_tx_lock(txq, smp_processor_id());
-	if (vnet_flush(q))
-		netif_tx_wake_queue(txq);
-	else
-		vnet_flush_or_stop(q);
+	/* Queues stay stopped once vnet_stop() has had the lock. */
+	if (!READ_ONCE(q->vnet->closing)) {
+		if (vnet_flush(q))
+			netif_tx_wake_queue(txq);
+		else
+			vnet_flush_or_stop(q);
+	}
 	__netif_tx_unlock(txq);
 }
 
