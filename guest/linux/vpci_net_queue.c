@@ -245,9 +245,14 @@ static int vnet_poll(struct napi_struct *napi, int budget)
 	}
 	if (done)
 		WRITE_ONCE(q->n_useful, q->n_useful + 1);
-	if (done < budget && napi_complete_done(napi, done) &&
-	    vnet_ask(q, rx_worker(q), &net_rx_waiting))
-		napi_schedule(napi);
+	if (done == budget)
+		return done;
+	/* While nobody else can poll.  A signal that comes between the two
+	 * schedules it again.
+	 */
+	if (vnet_ask(q, rx_worker(q), &net_rx_waiting))
+		return budget;
+	napi_complete_done(napi, done);
 	return done;
 }
 
