@@ -13,6 +13,9 @@
 #define LINEAR_BYTES 1600
 #define HEADER_BYTES 256
 
+/* How often a queue that is full is tried again at once. */
+#define MAX_TRIES 8
+
 static struct net_worker *rx_worker(const struct vnet_queue *q)
 {
 	return &vnet_net(q->vnet)->rx[q->index];
@@ -152,15 +155,23 @@ static bool vnet_flush(struct vnet_queue *q)
  */
 static void vnet_flush_or_stop(struct vnet_queue *q)
 {
+	unsigned int i;
+
 	if (vnet_flush(q))
 		return;
 	netif_tx_stop_queue(txq_of(q));
-	while (vnet_ask(q, tx_worker(q), &net_tx_waiting)) {
+	for (i = 0; i < MAX_TRIES; i++) {
+		if (!vnet_ask(q, tx_worker(q), &net_tx_waiting))
+			return;
 		if (vnet_flush(q)) {
 			netif_tx_start_queue(txq_of(q));
 			return;
 		}
 	}
+	/* Whoever changes what is in the memory all the time does not keep
+	 * the processor from other work.
+	 */
+	napi_schedule(&q->napi);
 }
 
 /* Adds '*skb' to what is pending, where there is room.  Takes it. */
@@ -172,16 +183,19 @@ static void vnet_add(struct vnet_queue *q, struct sk_buff *skb)
 	buf->len = skb->len;
 	buf->offload = vnet_offload(skb, &error);
 	buf->data = skb->data;
-	if (skb_is_nonlinear(skb)) {
-		q->tx_memory_used = true;
+	if (unlikely(skb->len > BUFFER_BYTES))
+		error = -EMSGSIZE;
+	if (!error && skb_is_nonlinear(skb)) {
 		buf->data = q->tx_memory;
-		error = error ?: skb_copy_bits(skb, 0, buf->data, skb->len);
+		error = skb_copy_bits(skb, 0, buf->data, skb->len);
 	}
 	if (unlikely(error)) {
 		WRITE_ONCE(q->tx_errors, q->tx_errors + 1);
 		dev_kfree_skb_any(skb);
 		return;
 	}
+	if (buf->data == q->tx_memory)
+		q->tx_memory_used = true;
 	q->skbs[q->n_pending++] = skb;
 }
 
@@ -191,11 +205,6 @@ netdev_tx_t vnet_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct vnet_queue *q = &vnet->queues[skb_get_queue_mapping(skb)];
 	bool scattered = skb_is_nonlinear(skb);
 
-	if (unlikely(skb->len > BUFFER_BYTES)) {
-		WRITE_ONCE(q->tx_errors, q->tx_errors + 1);
-		dev_kfree_skb_any(skb);
-		return NETDEV_TX_OK;
-	}
 	if (q->n_pending == VNET_PENDING || (scattered && q->tx_memory_used))
 		vnet_flush_or_stop(q);
 	if (unlikely(netif_tx_queue_stopped(txq_of(q))))
