@@ -42,8 +42,6 @@ struct ivshmem {
 
 	struct delayed_work look;
 	bool is_device;			/* 'vdev' is one. */
-	struct mutex mutex;		/* Protects 'plugged'. */
-	bool plugged;
 	struct vpci_layout_report said;	/* Why it is not added yet. */
 };
 
@@ -72,15 +70,10 @@ static int ivshmem_open(struct vpci_device *d, int timeout_ms)
 	struct ivshmem *iv = core_to_ivshmem(d);
 	int error;
 
-	mutex_lock(&iv->mutex);
-	if (iv->plugged) {
-		WRITE_ONCE(iv->vdev.in_use, true);
-		iv->vdev.events = 0;
-	}
-	mutex_unlock(&iv->mutex);
-	if (!iv->vdev.in_use)
-		return device_fail(d, ENODEV, "%s has been unplugged",
-				   pci_name(iv->pdev));
+	if (!vpci_dev_use(&iv->vdev))
+		return device_fail(d, ENODEV,
+				   "%s has been unplugged, or has no driver",
+				   dev_name(&iv->vdev.dev));
 	d->region.base = iv->memory;
 	d->region.size = iv->size;
 	d->id = iv->id;
@@ -112,8 +105,7 @@ static void ivshmem_close(struct vpci_device *d)
 		free_irq(pci_irq_vector(iv->pdev, iv->n_irqs),
 			 &d->signals[iv->n_irqs]);
 	}
-	WRITE_ONCE(iv->vdev.in_use, false);
-	wake_up_all(&iv->vdev.unused);
+	vpci_dev_end_use(&iv->vdev);
 }
 
 static unsigned int ivshmem_run(struct vpci_device *d)
@@ -241,7 +233,6 @@ static int ivshmem_add(struct ivshmem *iv, enum vpci_abi_kind kind)
 		      ivshmem_release);
 	iv->vdev.mask = ivshmem_mask;
 	iv->is_device = true;
-	iv->plugged = true;
 	error = vpci_dev_add(&iv->vdev);
 	if (error)
 		dev_err(&iv->pdev->dev, "cannot be added to the bus: %d\n",
@@ -323,7 +314,6 @@ static int ivshmem_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!iv)
 		return -ENOMEM;
 	iv->pdev = pdev;
-	mutex_init(&iv->mutex);
 	INIT_DELAYED_WORK(&iv->look, ivshmem_look);
 	error = pci_enable_device(pdev);
 	if (error)
@@ -362,9 +352,6 @@ static void ivshmem_remove(struct pci_dev *pdev)
 	struct ivshmem *iv = pci_get_drvdata(pdev);
 
 	cancel_delayed_work_sync(&iv->look);
-	mutex_lock(&iv->mutex);
-	iv->plugged = false;
-	mutex_unlock(&iv->mutex);
 	/* Its driver closes it. */
 	if (device_is_registered(&iv->vdev.dev))
 		vpci_dev_remove(&iv->vdev);
