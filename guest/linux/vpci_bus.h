@@ -74,8 +74,8 @@ void vpci_dev_end_use(struct vpci_dev *vdev);
 /* vpci_device_run() will say so. */
 void vpci_dev_post(struct vpci_dev *vdev, unsigned int events);
 
-/* Does not listen to the signal of a device that is open, or again.  One that
- * came meanwhile has come.  One thread at a time for each signal.
+/* Does not listen to the signal of a device that is open, as at first, or does.
+ * One that came meanwhile has come.  One thread at a time for each signal.
  */
 void vpci_signal_mask(struct vpci_signal *signal, bool masked);
 

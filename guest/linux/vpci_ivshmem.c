@@ -38,7 +38,7 @@ struct ivshmem {
 	int n_vectors;
 	int n_irqs;			/* That are requested. */
 	char (*irq_names)[32];
-	u32 masked;			/* Bit for each; 'n_irqs' of them. */
+	u32 masked;			/* Signals that are, as bits. */
 
 	struct delayed_work look;
 	bool is_device;			/* 'vdev' is one. */
@@ -78,15 +78,16 @@ static int ivshmem_open(struct vpci_device *d, int timeout_ms)
 	d->region.size = iv->size;
 	d->id = iv->id;
 	d->n_signals = iv->n_vectors;
-	iv->masked = 0;
+	/* Until somebody listens: another guest may ring all the time. */
+	iv->masked = U32_MAX;
 	while (iv->n_irqs < iv->n_vectors) {
 		int i = iv->n_irqs;
 
 		snprintf(iv->irq_names[i], sizeof(iv->irq_names[i]), "%s-%d",
 			 dev_name(&iv->vdev.dev), i);
 		error = request_irq(pci_irq_vector(iv->pdev, i),
-				    ivshmem_interrupt, 0, iv->irq_names[i],
-				    &d->signals[i]);
+				    ivshmem_interrupt, IRQF_NO_AUTOEN,
+				    iv->irq_names[i], &d->signals[i]);
 		if (error)
 			return device_fail(d, -error,
 					   "%s: no interrupt for vector %d",

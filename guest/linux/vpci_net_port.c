@@ -77,6 +77,21 @@ static void listen(struct vnet *vnet, struct vnet_vector *v,
 	v->signal = signal;
 	vpci_signal_set_callback(signal, vnet_interrupt, v);
 	vpci_signal_enable(signal);
+	/* One that came too often before has to wait. */
+	if (!v->masked)
+		vpci_signal_mask(signal, false);
+}
+
+/* If there is nobody to wake any more: whoever rings for nothing is counted
+ * while somebody listens only.
+ */
+static void stop_listening(struct vnet_vector *v)
+{
+	if (!v->signal || v->rx || v->tx || v->control)
+		return;
+	vpci_signal_mask(v->signal, true);
+	v->signal = NULL;
+	WRITE_ONCE(v->vnet, NULL);
 }
 
 static void watch(struct vnet *vnet, const struct net_region *region,
@@ -94,6 +109,7 @@ static void watch(struct vnet *vnet, const struct net_region *region,
 		listen(vnet, v, signal);
 	} else {
 		clear_bit(queue, queues);
+		stop_listening(v);
 	}
 }
 
