@@ -154,6 +154,7 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 		       const struct vpci_abi_port *port)
 {
 	u32 max_len = vpci_load32(&port->max_len);
+	u8 mac[ETH_ALEN];
 
 	SET_NETDEV_DEV(dev, &vdev->dev);
 	SET_NETDEV_DEVTYPE(dev, &vnet_type);
@@ -171,14 +172,13 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 	    max_len <= VPCI_ABI_MAX_LEN)
 		dev->mtu = max_len - VPCI_NET_OVERHEAD;
 	dev->max_mtu = dev->mtu;
-	if (is_valid_ether_addr(port->mac)) {
-		u8 mac[ETH_ALEN];
-
-		memcpy(mac, port->mac, ETH_ALEN);
+	/* Once: others may write to it. */
+	memcpy(mac, port->mac, ETH_ALEN);
+	barrier_data(mac);
+	if (is_valid_ether_addr(mac))
 		eth_hw_addr_set(dev, mac);
-	} else {
+	else
 		eth_hw_addr_random(dev);
-	}
 }
 
 /* Reads how many queues the port has, and makes its interface. */

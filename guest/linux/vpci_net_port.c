@@ -201,7 +201,8 @@ static bool follow_agreement(struct vnet *vnet,
 			     const struct vpci_net_info *info)
 {
 	struct net_device *dev = vnet->dev;
-	u32 max_mtu = info->max_len - VPCI_NET_OVERHEAD;
+	u32 max_mtu = max_t(u32, info->max_len, ETH_MIN_MTU + VPCI_NET_OVERHEAD)
+		      - VPCI_NET_OVERHEAD;
 
 	if (vnet->features == info->features &&
 	    vnet->n_queues == info->n_queues && dev->max_mtu == max_mtu)
@@ -393,7 +394,9 @@ int vnet_port_open(struct vnet *vnet)
 	vnet->port = port;
 	WRITE_ONCE(vnet->closing, false);
 	vnet->state = VPCI_NET_NO_DEVICE;
+	/* What the interface has is of another meeting: see follow_agreement(). */
 	vnet->features = 0;
+	vnet->n_queues = 0;
 	for (i = 0; i < vnet->dev->num_rx_queues; i++)
 		napi_enable(&vnet->queues[i].napi);
 	mod_delayed_work(system_wq, &vnet->run, 0);
