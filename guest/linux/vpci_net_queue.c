@@ -87,9 +87,10 @@ static void vnet_receive(struct vnet_queue *q, const struct vpci_ring_buf *buf)
 	struct virtio_net_hdr hdr = {
 		.flags = buf->offload.flags,
 		.gso_type = buf->offload.gso_type,
-		.gso_size = (__force __virtio16)buf->offload.gso_size,
-		.csum_start = (__force __virtio16)buf->offload.csum_start,
-		.csum_offset = (__force __virtio16)buf->offload.csum_offset,
+		.gso_size = __cpu_to_virtio16(true, buf->offload.gso_size),
+		.csum_start = __cpu_to_virtio16(true, buf->offload.csum_start),
+		.csum_offset = __cpu_to_virtio16(true,
+						 buf->offload.csum_offset),
 	};
 	struct sk_buff *skb;
 
@@ -125,9 +126,9 @@ static struct vpci_ring_offload vnet_offload(const struct sk_buff *skb,
 	*error = virtio_net_hdr_from_skb(skb, &hdr, true, false, 0);
 	o.flags = hdr.flags;
 	o.gso_type = hdr.gso_type;
-	o.gso_size = (__force u16)hdr.gso_size;
-	o.csum_start = (__force u16)hdr.csum_start;
-	o.csum_offset = (__force u16)hdr.csum_offset;
+	o.gso_size = __virtio16_to_cpu(true, hdr.gso_size);
+	o.csum_start = __virtio16_to_cpu(true, hdr.csum_start);
+	o.csum_offset = __virtio16_to_cpu(true, hdr.csum_offset);
 	return o;
 }
 
