@@ -133,6 +133,7 @@ int vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index);
 void vnet_queue_uninit(struct vnet_queue *q);
 int vnet_queue_open(struct vnet_queue *q);
 void vnet_queue_close(struct vnet_queue *q);
+void vnet_queue_drop(struct vnet_queue *q);
 netdev_tx_t vnet_start_xmit(struct sk_buff *skb, struct net_device *dev);
 
 /* vpci_net_links.c */

@@ -241,6 +241,16 @@ static void follow_carrier(struct vnet *vnet, const struct vpci_net_info *info)
 	net_wake_workers(vnet_net(vnet));
 }
 
+/* Queues that no packets go by now. */
+static void drop_pending(struct vnet *vnet, const struct vpci_net_info *info)
+{
+	u32 i;
+
+	for (i = info->carrier ? info->n_queues : 0;
+	     i < vnet->dev->num_tx_queues; i++)
+		vnet_queue_drop(&vnet->queues[i]);
+}
+
 static void tell_state(struct vnet *vnet, const struct vpci_net_info *info)
 {
 	struct net_device *dev = vnet->dev;
@@ -278,6 +288,7 @@ static void follow(struct vnet *vnet)
 	if (info->carrier)
 		follow_agreement(vnet, info);
 	follow_carrier(vnet, info);
+	drop_pending(vnet, info);
 	net_wake_workers(vnet_net(vnet));
 	kfree(info);
 }

@@ -296,11 +296,29 @@ int vnet_queue_open(struct vnet_queue *q)
 	return 0;
 }
 
-void vnet_queue_close(struct vnet_queue *q)
+static void drop_pending(struct vnet_queue *q)
 {
+	WRITE_ONCE(q->tx_errors, q->tx_errors + q->n_pending);
 	while (q->n_pending)
 		dev_kfree_skb_any(q->skbs[--q->n_pending]);
 	q->tx_memory_used = false;
+}
+
+/* Nothing goes by the queue, perhaps for long: what is pending, and all that it
+ * holds on to, sockets and connections for instance, does not wait for that.
+ */
+void vnet_queue_drop(struct vnet_queue *q)
+{
+	struct netdev_queue *txq = txq_of(q);
+
+	__netif_tx_lock_bh(txq);
+	drop_pending(q);
+	__netif_tx_unlock_bh(txq);
+}
+
+void vnet_queue_close(struct vnet_queue *q)
+{
+	drop_pending(q);
 	kvfree(q->rx_memory);
 	kvfree(q->tx_memory);
 	q->rx_memory = NULL;
