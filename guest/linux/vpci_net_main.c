@@ -124,16 +124,10 @@ static void vnet_get_stats64(struct net_device *dev,
 	s->rx_errors = s->rx_frame_errors;
 }
 
-static void vnet_tx_timeout(struct net_device *dev, unsigned int queue)
-{
-	struct vnet *vnet = netdev_priv(dev);
-
-	net_warn_ratelimited("%s: the other side has taken nothing of queue %u for long\n",
-			     dev->name, queue);
-	napi_schedule(&vnet->queues[queue].napi);
-	txq_trans_cond_update(netdev_get_tx_queue(dev, queue));
-}
-
+/* No ndo_tx_timeout: the housekeeping looks at queues that are stopped, and that
+ * a switch is not heard of for seconds is no fault of this kernel's, whose
+ * watchdog would print a warning with a backtrace.
+ */
 static const struct net_device_ops vnet_ops = {
 	.ndo_open = vnet_open,
 	.ndo_stop = vnet_stop,
@@ -143,7 +137,6 @@ static const struct net_device_ops vnet_ops = {
 	.ndo_change_mtu = vnet_change_mtu,
 	.ndo_fix_features = vnet_fix_features,
 	.ndo_get_stats64 = vnet_get_stats64,
-	.ndo_tx_timeout = vnet_tx_timeout,
 };
 
 static const struct device_type vnet_type = {
@@ -161,7 +154,6 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 	dev->netdev_ops = &vnet_ops;
 	dev->ethtool_ops = &vnet_ethtool_ops;
 	dev->sysfs_groups[0] = &vnet_sysfs_group;
-	dev->watchdog_timeo = 5 * HZ;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
 	dev->hw_features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO |
 			   NETIF_F_TSO6 | NETIF_F_TSO_ECN;

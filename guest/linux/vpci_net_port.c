@@ -224,7 +224,6 @@ static bool follow_agreement(struct vnet *vnet,
 static void follow_carrier(struct vnet *vnet, const struct vpci_net_info *info)
 {
 	struct net_device *dev = vnet->dev;
-	u32 i;
 
 	if (info->carrier == netif_carrier_ok(dev))
 		return;
@@ -235,8 +234,6 @@ static void follow_carrier(struct vnet *vnet, const struct vpci_net_info *info)
 	if (!follow_agreement(vnet, info))
 		return;
 	/* Those that were stopped go on by their NAPI. */
-	for (i = 0; i < info->n_queues; i++)
-		txq_trans_cond_update(netdev_get_tx_queue(dev, i));
 	netif_carrier_on(dev);
 	net_wake_workers(vnet_net(vnet));
 }
