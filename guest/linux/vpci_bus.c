@@ -74,15 +74,31 @@ static int vpci_uevent(struct device *dev, struct kobj_uevent_env *env)
 	return add_uevent_var(env, "MODALIAS=vpci:k%s", kind_name(vdev->kind));
 }
 
+static void vpci_dev_set_bound(struct vpci_dev *vdev, bool bound)
+{
+	mutex_lock(&vdev->mutex);
+	vdev->bound = bound;
+	mutex_unlock(&vdev->mutex);
+}
+
 static int vpci_probe(struct device *dev)
 {
-	return to_vpci_driver(dev->driver)->probe(to_vpci_dev(dev));
+	struct vpci_dev *vdev = to_vpci_dev(dev);
+	int error;
+
+	vpci_dev_set_bound(vdev, true);
+	error = to_vpci_driver(dev->driver)->probe(vdev);
+	if (error)
+		vpci_dev_set_bound(vdev, false);
+	return error;
 }
 
 static void vpci_remove(struct device *dev)
 {
 	struct vpci_dev *vdev = to_vpci_dev(dev);
 
+	/* Ports that know a link may be about to open it, or do so again. */
+	vpci_dev_set_bound(vdev, false);
 	to_vpci_driver(dev->driver)->remove(vdev);
 	WARN_ON(vdev->in_use);
 }
@@ -146,6 +162,7 @@ void vpci_dev_init(struct vpci_dev *vdev, struct device *parent,
 	vdev->kind = kind;
 	vdev->release = release;
 	vdev->events = 0;
+	mutex_init(&vdev->mutex);
 	init_waitqueue_head(&vdev->unused);
 
 	vdev->dev.bus = &vpci_bus_type;
@@ -165,6 +182,26 @@ void vpci_dev_remove(struct vpci_dev *vdev)
 {
 	vpci_dev_post(vdev, VPCI_DEVICE_UNPLUGGED);
 	device_del(&vdev->dev);
+}
+
+bool vpci_dev_use(struct vpci_dev *vdev)
+{
+	bool ok;
+
+	mutex_lock(&vdev->mutex);
+	ok = vdev->bound;
+	if (ok) {
+		WRITE_ONCE(vdev->in_use, true);
+		vdev->events = 0;
+	}
+	mutex_unlock(&vdev->mutex);
+	return ok;
+}
+
+void vpci_dev_end_use(struct vpci_dev *vdev)
+{
+	WRITE_ONCE(vdev->in_use, false);
+	wake_up_all(&vdev->unused);
 }
 
 void vpci_dev_post(struct vpci_dev *vdev, unsigned int events)

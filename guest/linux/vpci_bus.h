@@ -15,6 +15,7 @@
  */
 
 #include <linux/device.h>
+#include <linux/mutex.h>
 #include <linux/wait.h>
 
 #include "device-private.h"
@@ -23,6 +24,10 @@ struct vpci_dev {
 	struct device dev;
 	struct vpci_device core;
 	enum vpci_abi_kind kind;
+
+	/* A driver has it, and does not have to leave it: it may be opened. */
+	bool bound;
+	struct mutex mutex;		/* Protects 'bound'. */
 
 	/* The connector's open() until its close() has returned. */
 	bool in_use;
@@ -60,11 +65,17 @@ void vpci_dev_init(struct vpci_dev *vdev, struct device *parent,
 int vpci_dev_add(struct vpci_dev *vdev);
 void vpci_dev_remove(struct vpci_dev *vdev);
 
+/* For open(): the device is in use from now on, until vpci_dev_end_use().
+ * Returns false if it cannot be any more.
+ */
+bool vpci_dev_use(struct vpci_dev *vdev);
+void vpci_dev_end_use(struct vpci_dev *vdev);
+
 /* vpci_device_run() will say so. */
 void vpci_dev_post(struct vpci_dev *vdev, unsigned int events);
 
-/* Does not listen to the signal of a device that is open, or again.  One that
- * came meanwhile has come.  One thread at a time for each signal.
+/* Does not listen to the signal of a device that is open, as at first, or does.
+ * One that came meanwhile has come.  One thread at a time for each signal.
  */
 void vpci_signal_mask(struct vpci_signal *signal, bool masked);
 

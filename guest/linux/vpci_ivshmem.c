@@ -38,12 +38,10 @@ struct ivshmem {
 	int n_vectors;
 	int n_irqs;			/* That are requested. */
 	char (*irq_names)[32];
-	u32 masked;			/* Bit for each; 'n_irqs' of them. */
+	u32 masked;			/* Signals that are, as bits. */
 
 	struct delayed_work look;
 	bool is_device;			/* 'vdev' is one. */
-	struct mutex mutex;		/* Protects 'plugged'. */
-	bool plugged;
 	struct vpci_layout_report said;	/* Why it is not added yet. */
 };
 
@@ -72,28 +70,24 @@ static int ivshmem_open(struct vpci_device *d, int timeout_ms)
 	struct ivshmem *iv = core_to_ivshmem(d);
 	int error;
 
-	mutex_lock(&iv->mutex);
-	if (iv->plugged) {
-		WRITE_ONCE(iv->vdev.in_use, true);
-		iv->vdev.events = 0;
-	}
-	mutex_unlock(&iv->mutex);
-	if (!iv->vdev.in_use)
-		return device_fail(d, ENODEV, "%s has been unplugged",
-				   pci_name(iv->pdev));
+	if (!vpci_dev_use(&iv->vdev))
+		return device_fail(d, ENODEV,
+				   "%s has been unplugged, or has no driver",
+				   dev_name(&iv->vdev.dev));
 	d->region.base = iv->memory;
 	d->region.size = iv->size;
 	d->id = iv->id;
 	d->n_signals = iv->n_vectors;
-	iv->masked = 0;
+	/* Until somebody listens: another guest may ring all the time. */
+	iv->masked = U32_MAX;
 	while (iv->n_irqs < iv->n_vectors) {
 		int i = iv->n_irqs;
 
 		snprintf(iv->irq_names[i], sizeof(iv->irq_names[i]), "%s-%d",
 			 dev_name(&iv->vdev.dev), i);
 		error = request_irq(pci_irq_vector(iv->pdev, i),
-				    ivshmem_interrupt, 0, iv->irq_names[i],
-				    &d->signals[i]);
+				    ivshmem_interrupt, IRQF_NO_AUTOEN,
+				    iv->irq_names[i], &d->signals[i]);
 		if (error)
 			return device_fail(d, -error,
 					   "%s: no interrupt for vector %d",
@@ -112,8 +106,7 @@ static void ivshmem_close(struct vpci_device *d)
 		free_irq(pci_irq_vector(iv->pdev, iv->n_irqs),
 			 &d->signals[iv->n_irqs]);
 	}
-	WRITE_ONCE(iv->vdev.in_use, false);
-	wake_up_all(&iv->vdev.unused);
+	vpci_dev_end_use(&iv->vdev);
 }
 
 static unsigned int ivshmem_run(struct vpci_device *d)
@@ -241,7 +234,6 @@ static int ivshmem_add(struct ivshmem *iv, enum vpci_abi_kind kind)
 		      ivshmem_release);
 	iv->vdev.mask = ivshmem_mask;
 	iv->is_device = true;
-	iv->plugged = true;
 	error = vpci_dev_add(&iv->vdev);
 	if (error)
 		dev_err(&iv->pdev->dev, "cannot be added to the bus: %d\n",
@@ -257,7 +249,8 @@ static void ivshmem_look(struct work_struct *work)
 	if (!ivshmem_identify(iv, &kind))
 		ivshmem_add(iv, kind);
 	else
-		schedule_delayed_work(&iv->look, LOOK_INTERVAL);
+		queue_delayed_work(system_freezable_wq, &iv->look,
+				   LOOK_INTERVAL);
 }
 
 static int ivshmem_map(struct ivshmem *iv)
@@ -323,7 +316,6 @@ static int ivshmem_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!iv)
 		return -ENOMEM;
 	iv->pdev = pdev;
-	mutex_init(&iv->mutex);
 	INIT_DELAYED_WORK(&iv->look, ivshmem_look);
 	error = pci_enable_device(pdev);
 	if (error)
@@ -336,7 +328,8 @@ static int ivshmem_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!error)
 		error = ivshmem_identify(iv, &kind);
 	if (error == -EAGAIN) {
-		schedule_delayed_work(&iv->look, LOOK_INTERVAL);
+		queue_delayed_work(system_freezable_wq, &iv->look,
+				   LOOK_INTERVAL);
 		error = 0;
 	} else if (!error) {
 		error = ivshmem_add(iv, kind);
@@ -362,9 +355,6 @@ static void ivshmem_remove(struct pci_dev *pdev)
 	struct ivshmem *iv = pci_get_drvdata(pdev);
 
 	cancel_delayed_work_sync(&iv->look);
-	mutex_lock(&iv->mutex);
-	iv->plugged = false;
-	mutex_unlock(&iv->mutex);
 	/* Its driver closes it. */
 	if (device_is_registered(&iv->vdev.dev))
 		vpci_dev_remove(&iv->vdev);

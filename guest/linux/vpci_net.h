@@ -105,7 +105,7 @@ struct vnet {
 	struct list_head node;		/* In 'vnets'. */
 	struct delayed_work run;
 	struct vnet_port *port;		/* While it is up. */
-	bool closing;			/* It goes down. */
+	bool closing;			/* It goes down: set before queues stop. */
 	struct vpci_bus bus;
 
 	u32 n_polls;			/* With something to do, of all queues; */
@@ -141,6 +141,7 @@ int vnet_queue_open(struct vnet_queue *q);
 void vnet_queue_close(struct vnet_queue *q);
 int vnet_queue_set_mitigation(struct vnet_queue *q,
 			      const struct vpci_mitigation *m);
+void vnet_queue_drop(struct vnet_queue *q);
 netdev_tx_t vnet_start_xmit(struct sk_buff *skb, struct net_device *dev);
 
 /* vpci_net_links.c */

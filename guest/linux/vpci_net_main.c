@@ -41,7 +41,7 @@ static int vnet_open(struct net_device *dev)
 	if (error)
 		return error;
 	vnet_set_listed(vnet, true);
-	netif_tx_start_all_queues(dev);
+	netif_tx_wake_all_queues(dev);
 	return 0;
 }
 
@@ -49,10 +49,16 @@ static int vnet_stop(struct net_device *dev)
 {
 	struct vnet *vnet = netdev_priv(dev);
 
-	netif_carrier_off(dev);
+	/* It was to be opened again, which has failed, or is suspended. */
+	if (!vnet->port)
+		return 0;
+	/* First, so that no poll starts what is stopped: see vnet_resume(). */
+	WRITE_ONCE(vnet->closing, true);
 	netif_tx_disable(dev);
 	vnet_set_listed(vnet, false);
 	vnet_port_close(vnet);
+	/* The housekeeping, which may have set it, has ended. */
+	netif_carrier_off(dev);
 	return 0;
 }
 
@@ -118,16 +124,10 @@ static void vnet_get_stats64(struct net_device *dev,
 	s->rx_errors = s->rx_frame_errors;
 }
 
-static void vnet_tx_timeout(struct net_device *dev, unsigned int queue)
-{
-	struct vnet *vnet = netdev_priv(dev);
-
-	net_warn_ratelimited("%s: the other side has taken nothing of queue %u for long\n",
-			     dev->name, queue);
-	napi_schedule(&vnet->queues[queue].napi);
-	txq_trans_cond_update(netdev_get_tx_queue(dev, queue));
-}
-
+/* No ndo_tx_timeout: the housekeeping looks at queues that are stopped, and that
+ * a switch is not heard of for seconds is no fault of this kernel's, whose
+ * watchdog would print a warning with a backtrace.
+ */
 static const struct net_device_ops vnet_ops = {
 	.ndo_open = vnet_open,
 	.ndo_stop = vnet_stop,
@@ -137,7 +137,6 @@ static const struct net_device_ops vnet_ops = {
 	.ndo_change_mtu = vnet_change_mtu,
 	.ndo_fix_features = vnet_fix_features,
 	.ndo_get_stats64 = vnet_get_stats64,
-	.ndo_tx_timeout = vnet_tx_timeout,
 };
 
 static const struct device_type vnet_type = {
@@ -148,6 +147,7 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 		       const struct vpci_abi_port *port)
 {
 	u32 max_len = vpci_load32(&port->max_len);
+	u8 mac[ETH_ALEN];
 
 	/* The PCI function: names of interfaces go by that. */
 	SET_NETDEV_DEV(dev, vdev->dev.parent);
@@ -155,7 +155,6 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 	dev->netdev_ops = &vnet_ops;
 	dev->ethtool_ops = &vnet_ethtool_ops;
 	dev->sysfs_groups[0] = &vnet_sysfs_group;
-	dev->watchdog_timeo = 5 * HZ;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
 	dev->hw_features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO |
 			   NETIF_F_TSO6 | NETIF_F_TSO_ECN;
@@ -166,14 +165,13 @@ static void vnet_setup(struct net_device *dev, struct vpci_dev *vdev,
 	    max_len <= VPCI_ABI_MAX_LEN)
 		dev->mtu = max_len - VPCI_NET_OVERHEAD;
 	dev->max_mtu = dev->mtu;
-	if (is_valid_ether_addr(port->mac)) {
-		u8 mac[ETH_ALEN];
-
-		memcpy(mac, port->mac, ETH_ALEN);
+	/* Once: others may write to it. */
+	memcpy(mac, port->mac, ETH_ALEN);
+	barrier_data(mac);
+	if (is_valid_ether_addr(mac))
 		eth_hw_addr_set(dev, mac);
-	} else {
+	else
 		eth_hw_addr_random(dev);
-	}
 }
 
 /* Reads how many queues the port has, and makes its interface. */

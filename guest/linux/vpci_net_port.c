@@ -77,6 +77,21 @@ static void listen(struct vnet *vnet, struct vnet_vector *v,
 	v->signal = signal;
 	vpci_signal_set_callback(signal, vnet_interrupt, v);
 	vpci_signal_enable(signal);
+	/* One that came too often before has to wait. */
+	if (!v->masked)
+		vpci_signal_mask(signal, false);
+}
+
+/* If there is nobody to wake any more: whoever rings for nothing is counted
+ * while somebody listens only.
+ */
+static void stop_listening(struct vnet_vector *v)
+{
+	if (!v->signal || v->rx || v->tx || v->control)
+		return;
+	vpci_signal_mask(v->signal, true);
+	v->signal = NULL;
+	WRITE_ONCE(v->vnet, NULL);
 }
 
 static void watch(struct vnet *vnet, const struct net_region *region,
@@ -94,6 +109,7 @@ static void watch(struct vnet *vnet, const struct net_region *region,
 		listen(vnet, v, signal);
 	} else {
 		clear_bit(queue, queues);
+		stop_listening(v);
 	}
 }
 
@@ -185,7 +201,8 @@ static bool follow_agreement(struct vnet *vnet,
 			     const struct vpci_net_info *info)
 {
 	struct net_device *dev = vnet->dev;
-	u32 max_mtu = info->max_len - VPCI_NET_OVERHEAD;
+	u32 max_mtu = max_t(u32, info->max_len, ETH_MIN_MTU + VPCI_NET_OVERHEAD)
+		      - VPCI_NET_OVERHEAD;
 
 	if (vnet->features == info->features &&
 	    vnet->n_queues == info->n_queues && dev->max_mtu == max_mtu)
@@ -207,7 +224,6 @@ static bool follow_agreement(struct vnet *vnet,
 static void follow_carrier(struct vnet *vnet, const struct vpci_net_info *info)
 {
 	struct net_device *dev = vnet->dev;
-	u32 i;
 
 	if (info->carrier == netif_carrier_ok(dev))
 		return;
@@ -218,10 +234,18 @@ static void follow_carrier(struct vnet *vnet, const struct vpci_net_info *info)
 	if (!follow_agreement(vnet, info))
 		return;
 	/* Those that were stopped go on by their NAPI. */
-	for (i = 0; i < info->n_queues; i++)
-		txq_trans_cond_update(netdev_get_tx_queue(dev, i));
 	netif_carrier_on(dev);
 	net_wake_workers(vnet_net(vnet));
+}
+
+/* Queues that no packets go by now. */
+static void drop_pending(struct vnet *vnet, const struct vpci_net_info *info)
+{
+	u32 i;
+
+	for (i = info->carrier ? info->n_queues : 0;
+	     i < vnet->dev->num_tx_queues; i++)
+		vnet_queue_drop(&vnet->queues[i]);
 }
 
 static void tell_state(struct vnet *vnet, const struct vpci_net_info *info)
@@ -261,6 +285,7 @@ static void follow(struct vnet *vnet)
 	if (info->carrier)
 		follow_agreement(vnet, info);
 	follow_carrier(vnet, info);
+	drop_pending(vnet, info);
 	net_wake_workers(vnet_net(vnet));
 	kfree(info);
 }
@@ -394,7 +419,9 @@ int vnet_port_open(struct vnet *vnet)
 	vnet->port = port;
 	WRITE_ONCE(vnet->closing, false);
 	vnet->state = VPCI_NET_NO_DEVICE;
+	/* What the interface has is of another meeting: see follow_agreement(). */
 	vnet->features = 0;
+	vnet->n_queues = 0;
 	for (i = 0; i < vnet->dev->num_rx_queues; i++) {
 		struct vnet_queue *q = &vnet->queues[i];
 
@@ -411,7 +438,6 @@ void vnet_port_close(struct vnet *vnet)
 	struct vpci_net *net = &port->net;
 	u32 i;
 
-	WRITE_ONCE(vnet->closing, true);
 	cancel_delayed_work_sync(&vnet->run);
 	for (i = 0; i < vnet->dev->num_rx_queues; i++)
 		napi_disable(&vnet->queues[i].napi);

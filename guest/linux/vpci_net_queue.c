@@ -13,8 +13,8 @@
 #define LINEAR_BYTES 1600
 #define HEADER_BYTES 256
 
-/* How often a burst for which there was no room is tried again at once. */
-#define MAX_TRIES 4
+/* How often a queue that is full is tried again at once. */
+#define MAX_TRIES 8
 
 static struct net_worker *rx_worker(const struct vnet_queue *q)
 {
@@ -124,9 +124,10 @@ static void vnet_receive(struct vnet_queue *q, const struct vpci_ring_buf *buf)
 	struct virtio_net_hdr hdr = {
 		.flags = buf->offload.flags,
 		.gso_type = buf->offload.gso_type,
-		.gso_size = (__force __virtio16)buf->offload.gso_size,
-		.csum_start = (__force __virtio16)buf->offload.csum_start,
-		.csum_offset = (__force __virtio16)buf->offload.csum_offset,
+		.gso_size = __cpu_to_virtio16(true, buf->offload.gso_size),
+		.csum_start = __cpu_to_virtio16(true, buf->offload.csum_start),
+		.csum_offset = __cpu_to_virtio16(true,
+						 buf->offload.csum_offset),
 	};
 	struct sk_buff *skb;
 
@@ -162,9 +163,9 @@ static struct vpci_ring_offload vnet_offload(const struct sk_buff *skb,
 	*error = virtio_net_hdr_from_skb(skb, &hdr, true, false, 0);
 	o.flags = hdr.flags;
 	o.gso_type = hdr.gso_type;
-	o.gso_size = (__force u16)hdr.gso_size;
-	o.csum_start = (__force u16)hdr.csum_start;
-	o.csum_offset = (__force u16)hdr.csum_offset;
+	o.gso_size = __virtio16_to_cpu(true, hdr.gso_size);
+	o.csum_start = __virtio16_to_cpu(true, hdr.csum_start);
+	o.csum_offset = __virtio16_to_cpu(true, hdr.csum_offset);
 	return o;
 }
 
@@ -193,17 +194,23 @@ static bool vnet_flush(struct vnet_queue *q)
  */
 static void vnet_flush_or_stop(struct vnet_queue *q)
 {
-	unsigned int tries = MAX_TRIES;
+	unsigned int i;
 
 	if (vnet_flush(q))
 		return;
 	netif_tx_stop_queue(txq_of(q));
-	while (tries-- > 0 && vnet_ask(q, tx_worker(q), &net_tx_waiting)) {
+	for (i = 0; i < MAX_TRIES; i++) {
+		if (!vnet_ask(q, tx_worker(q), &net_tx_waiting))
+			return;
 		if (vnet_flush(q)) {
 			netif_tx_start_queue(txq_of(q));
 			return;
 		}
 	}
+	/* Whoever changes what is in the memory all the time does not keep
+	 * the processor from other work.
+	 */
+	napi_schedule(&q->napi);
 }
 
 /* Adds '*skb' to what is pending, where there is room.  Takes it. */
@@ -215,16 +222,19 @@ static void vnet_add(struct vnet_queue *q, struct sk_buff *skb)
 	buf->len = skb->len;
 	buf->offload = vnet_offload(skb, &error);
 	buf->data = skb->data;
-	if (skb_is_nonlinear(skb)) {
-		q->tx_memory_used = true;
+	if (unlikely(skb->len > BUFFER_BYTES))
+		error = -EMSGSIZE;
+	if (!error && skb_is_nonlinear(skb)) {
 		buf->data = q->tx_memory;
-		error = error ?: skb_copy_bits(skb, 0, buf->data, skb->len);
+		error = skb_copy_bits(skb, 0, buf->data, skb->len);
 	}
 	if (unlikely(error)) {
 		WRITE_ONCE(q->tx_errors, q->tx_errors + 1);
 		dev_kfree_skb_any(skb);
 		return;
 	}
+	if (buf->data == q->tx_memory)
+		q->tx_memory_used = true;
 	q->skbs[q->n_pending++] = skb;
 }
 
@@ -235,11 +245,6 @@ netdev_tx_t vnet_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	bool scattered = skb_is_nonlinear(skb);
 	u32 priority = min_t(u32, skb->priority, 7);
 
-	if (unlikely(skb->len > BUFFER_BYTES)) {
-		WRITE_ONCE(q->tx_errors, q->tx_errors + 1);
-		dev_kfree_skb_any(skb);
-		return NETDEV_TX_OK;
-	}
 	if (q->n_pending == VNET_PENDING ||
 	    (scattered && q->tx_memory_used) ||
 	    (q->n_pending && tx_worker(q)->untagged != priority))
@@ -263,10 +268,13 @@ static void vnet_resume(struct vnet_queue *q)
 		return;
 	WRITE_ONCE(q->n_useful, q->n_useful + 1);
 	__netif_tx_lock(txq, smp_processor_id());
-	if (vnet_flush(q))
-		netif_tx_wake_queue(txq);
-	else
-		vnet_flush_or_stop(q);
+	/* Queues stay stopped once vnet_stop() has had the lock. */
+	if (!READ_ONCE(q->vnet->closing)) {
+		if (vnet_flush(q))
+			netif_tx_wake_queue(txq);
+		else
+			vnet_flush_or_stop(q);
+	}
 	__netif_tx_unlock(txq);
 }
 
@@ -289,9 +297,14 @@ static int vnet_poll(struct napi_struct *napi, int budget)
 	}
 	if (done)
 		WRITE_ONCE(q->n_useful, q->n_useful + 1);
-	if (done < budget && napi_complete_done(napi, done) &&
-	    vnet_ask_rx(q))
-		napi_schedule(napi);
+	if (done == budget)
+		return done;
+	/* While nobody else can poll.  A signal that comes between the two
+	 * schedules it again.
+	 */
+	if (vnet_ask_rx(q))
+		return budget;
+	napi_complete_done(napi, done);
 	return done;
 }
 
@@ -328,12 +341,30 @@ int vnet_queue_open(struct vnet_queue *q)
 	return 0;
 }
 
-void vnet_queue_close(struct vnet_queue *q)
+static void drop_pending(struct vnet_queue *q)
 {
-	hrtimer_cancel(&q->timer);
+	WRITE_ONCE(q->tx_errors, q->tx_errors + q->n_pending);
 	while (q->n_pending)
 		dev_kfree_skb_any(q->skbs[--q->n_pending]);
 	q->tx_memory_used = false;
+}
+
+/* Nothing goes by the queue, perhaps for long: what is pending, and all that it
+ * holds on to, sockets and connections for instance, does not wait for that.
+ */
+void vnet_queue_drop(struct vnet_queue *q)
+{
+	struct netdev_queue *txq = txq_of(q);
+
+	__netif_tx_lock_bh(txq);
+	drop_pending(q);
+	__netif_tx_unlock_bh(txq);
+}
+
+void vnet_queue_close(struct vnet_queue *q)
+{
+	hrtimer_cancel(&q->timer);
+	drop_pending(q);
 	kvfree(q->rx_memory);
 	kvfree(q->tx_memory);
 	q->rx_memory = NULL;

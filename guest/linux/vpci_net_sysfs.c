@@ -2,7 +2,9 @@
 /* /sys/class/net/INTERFACE/vpci: how a port and its links stand. */
 
 #include <linux/device.h>
+#include <linux/err.h>
 #include <linux/rtnetlink.h>
+#include <linux/sched/signal.h>
 
 #include "vpci_net.h"
 
@@ -11,15 +13,20 @@ static struct vnet *to_vnet(struct device *dev)
 	return netdev_priv(to_net_dev(dev));
 }
 
-/* Returns what is known of the port, to be freed, or null if it is down. */
+/* Returns what is known of the port, to be freed, or an error.  Whoever removes
+ * the interface has the lock, and waits for its files to be closed.
+ */
 static struct vpci_net_info *get_info(struct vnet *vnet)
 {
 	struct vpci_net_info *info;
 
+	if (!rtnl_trylock())
+		return ERR_PTR(restart_syscall());
 	info = kzalloc(sizeof(*info), GFP_KERNEL);
-	if (!info)
-		return NULL;
-	rtnl_lock();
+	if (!info) {
+		rtnl_unlock();
+		return ERR_PTR(-ENOMEM);
+	}
 	if (vnet->port) {
 		vpci_net_get_info(vnet_net(vnet), info);
 	} else {
@@ -37,8 +44,8 @@ static ssize_t state_show(struct device *dev, struct device_attribute *attr,
 	struct vpci_net_info *info = get_info(to_vnet(dev));
 	ssize_t n;
 
-	if (!info)
-		return -ENOMEM;
+	if (IS_ERR(info))
+		return PTR_ERR(info);
 	n = sysfs_emit(buf, "%s\n", vpci_net_state_name(info->state));
 	kfree(info);
 	return n;
@@ -51,8 +58,8 @@ static ssize_t reason_show(struct device *dev, struct device_attribute *attr,
 	struct vpci_net_info *info = get_info(to_vnet(dev));
 	ssize_t n;
 
-	if (!info)
-		return -ENOMEM;
+	if (IS_ERR(info))
+		return PTR_ERR(info);
 	n = sysfs_emit(buf, "%s\n", info->reason);
 	kfree(info);
 	return n;
@@ -82,7 +89,10 @@ static ssize_t links_show(struct device *dev, struct device_attribute *attr,
 	infos = kcalloc(VPCI_ABI_MAX_LINKS, sizeof(*infos), GFP_KERNEL);
 	if (!infos)
 		return -ENOMEM;
-	rtnl_lock();
+	if (!rtnl_trylock()) {
+		kfree(infos);
+		return restart_syscall();
+	}
 	if (vnet->port)
 		n_links = vpci_net_get_links(vnet_net(vnet), infos,
 					     VPCI_ABI_MAX_LINKS);
