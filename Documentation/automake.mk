@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 EXTRA_DIST += \
+	Documentation/examples/libvirt-hook \
 	Documentation/examples/link.xml \
+	Documentation/examples/vpci-linkd.service \
+	Documentation/examples/vpci-virsh \
 	Documentation/examples/virtio-net.xml \
 	Documentation/examples/vpci-net.xml \
 	Documentation/guests.rst \
@@ -17,6 +20,7 @@ MAN_RST = \
 	Documentation/vpci-dump.1.rst \
 	Documentation/vpci-echo.1.rst \
 	Documentation/vpci-gen.1.rst \
+	Documentation/vpci-linkd.8.rst \
 	Documentation/vpci-perf.1.rst \
 	Documentation/vpci-sink.1.rst \
 	Documentation/vpci-tap.1.rst \

@@ -416,6 +416,7 @@ TESTSUITE_AT = \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
 	tests/vpci-link.at \
+	tests/vpci-linkd.at \
 	tests/vpci-vm.at \
 	tests/vpci-net.at \
 	tests/vpci-priority.at \
@@ -442,7 +443,8 @@ TESTSUITE_AT = \
 OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
-EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/pcap-frames.py \
+EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/fake-monitor.py \
+	tests/linkd-plan.py tests/pcap-frames.py \
 	tests/perf-figures.py tests/perf-results.py tests/tap-traffic.py \
 	tests/wire-offloads.py tests/wire-record.py tests/xml-guide.py \
 	tests/xml-problems.py

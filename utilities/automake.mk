@@ -92,6 +92,26 @@ dist_vpciperfsystems_DATA = \
 	utilities/vpci_perf/systems/vpci_native.py \
 	utilities/vpci_perf/systems/vpci_splice.py
 
+# vpci-linkd, and its package.
+dist_bin_SCRIPTS += utilities/vpci-linkd
+vpcilinkddir = $(pkgdatadir)/vpci_linkd
+dist_vpcilinkd_DATA = \
+	utilities/vpci_linkd/__init__.py \
+	utilities/vpci_linkd/background.py \
+	utilities/vpci_linkd/cli.py \
+	utilities/vpci_linkd/control.py \
+	utilities/vpci_linkd/daemon.py \
+	utilities/vpci_linkd/logs.py \
+	utilities/vpci_linkd/machine.py \
+	utilities/vpci_linkd/machine_libvirt.py \
+	utilities/vpci_linkd/machine_qmp.py \
+	utilities/vpci_linkd/planner.py \
+	utilities/vpci_linkd/qmp.py \
+	utilities/vpci_linkd/show.py \
+	utilities/vpci_linkd/sockets.py \
+	utilities/vpci_linkd/switch.py \
+	utilities/vpci_linkd/worker.py
+
 # vpci-xml, and its package.
 dist_bin_SCRIPTS += utilities/vpci-xml
 vpcixmldir = $(pkgdatadir)/vpci_xml

@@ -289,12 +289,14 @@ note_departure(struct end *end, const struct client *client,
     }
 }
 
+/* The client at the other end of a link is not told.  It has no use for that,
+ * since nobody comes after the client of an end, and the switch says when a link
+ * ends; and a QEMU that is told frees what it has for the peer, and does it once
+ * more when the device is unplugged. */
 void
 client_disconnect(struct end *end, const char *reason)
 {
     struct client *client = end->client;
-    struct client *other = other_client(end);
-    uint32_t id;
 
     if (!client) {
         return;
@@ -302,7 +304,6 @@ client_disconnect(struct end *end, const char *reason)
     VLOG_INFO_RL(&rl, "%s: client with pid %"PRIu32" is gone: %s", end->path,
                  client->pid, reason);
     note_departure(end, client, reason);
-    id = client->id;
     end->client = NULL;
     n_clients--;
     client_destroy(client);
@@ -310,11 +311,4 @@ client_disconnect(struct end *end, const char *reason)
         end_close(end);
     }
     events_changed(end);
-    if (other) {
-        int error = ivshmem_send(other->sock, id, -1);
-
-        if (error) {
-            give_up(other, error);
-        }
-    }
 }

@@ -105,11 +105,11 @@ class World:
         assert self.switch.is_silent()
 
     def end(self):
-        """What is still connected gets and gives notice."""
+        """What is still connected gives notice."""
         left = self.left.id
         self.left.close()
-        assert self.right.take() == left
         assert self.switch.event().peer == left
+        assert self.right.is_silent()
         guest = self.guest.id
         self.guest.close()
         down = self.switch.event()
