@@ -444,7 +444,7 @@ OVS_TESTSUITE_AT = \
 	$(ovs_srcdir)/tests/ovs-macros.at \
 	$(ovs_srcdir)/tests/ofproto-macros.at
 EXTRA_DIST += $(TESTSUITE_AT) tests/atlocal.in tests/fake-monitor.py \
-	tests/linkd-plan.py tests/pcap-frames.py \
+	tests/linkd-libvirt.py tests/linkd-plan.py tests/pcap-frames.py \
 	tests/perf-figures.py tests/perf-results.py tests/tap-traffic.py \
 	tests/wire-offloads.py tests/wire-record.py tests/xml-guide.py \
 	tests/xml-problems.py

@@ -221,7 +221,8 @@ class Rest(unittest.TestCase):
         """A link that guests connect to, and never meet at."""
         self.world.look(link(region))
         self.world.look(link(region, connected=(True, True)))
-        self.world.look(link(region, "draining", connected=(True, True)))
+        self.world.look(link(region, "draining", connected=(True, True)),
+                        after=10)
         self.world.look([])
 
     def test_useless_links_rest(self):
@@ -246,6 +247,11 @@ class Rest(unittest.TestCase):
     def test_links_that_were_not_plugged_in_do_not(self):
         self.world.look(link())
         self.world.look([])
+        self.assertEqual(self.world.look(link(8)), ["Plug p1.link8"])
+
+    def test_links_that_had_no_time_do_not(self):
+        self.world.look(link(connected=(True, True)))
+        self.world.look([], after=planner.MEET - 1)
         self.assertEqual(self.world.look(link(8)), ["Plug p1.link8"])
 
     def test_release_ends_it(self):

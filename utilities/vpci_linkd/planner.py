@@ -16,6 +16,9 @@ CONNECT = 10
 UNSERVED = f"nobody has served it for {CONNECT} s"
 # How long a guest may take to find room for the memory of a device.
 SETTLE = 20
+# How long guests may be connected to a link and not meet there: the switch
+# ends it after 10 s.
+MEET = 5
 # The pause after what has failed, the first time and at most.
 FIRST_PAUSE = 1
 LAST_PAUSE = 60
@@ -146,7 +149,8 @@ class History:
 
     def __init__(self):
         self._paths = {}
-        self._pairs = {}        # Of regions that have had a client, not up.
+        # Of regions that have a client and were never up, since when.
+        self._pairs = {}
         self._rests = Attempts(FIRST_REST, LAST_REST)
         self.complaints = []    # Of the last look: pair, region, pause.
 
@@ -169,9 +173,10 @@ class History:
     def _judge(self, now, ends):
         there = {end.region for end in ends}
         for region in [r for r in self._pairs if r not in there]:
-            pair = self._pairs.pop(region)
-            self.complaints.append((pair, region,
-                                    self._rests.fail(pair, now)))
+            pair, since = self._pairs.pop(region)
+            if now - since >= MEET:
+                self.complaints.append((pair, region,
+                                        self._rests.fail(pair, now)))
         for end in ends:
             if end.is_up():
                 self._pairs.pop(end.region, None)
@@ -179,12 +184,13 @@ class History:
         up = {end.region for end in ends if end.state != "offered"}
         for end in ends:
             if end.connected and end.region not in up:
-                self._pairs[end.region] = _pair(end)
+                self._pairs.setdefault(end.region, (_pair(end), now))
 
     def forgive(self, ports):
         """Something was done about 'ports', or links were ended on purpose:
         there is no reason to rest."""
-        self._pairs = {region: pair for region, pair in self._pairs.items()
+        self._pairs = {region: (pair, since)
+                       for region, (pair, since) in self._pairs.items()
                        if not pair & ports}
         self._rests.keep_if(lambda pair: not pair & ports)
 
