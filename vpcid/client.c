@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "descriptors.h"
@@ -289,14 +291,26 @@ note_departure(struct end *end, const struct client *client,
     }
 }
 
-/* The client at the other end of a link is not told.  It has no use for that,
- * since nobody comes after the client of an end, and the switch says when a link
- * ends; and a QEMU that is told frees what it has for the peer, and does it once
- * more when the device is unplugged. */
+/* True if 'client' is to be told when the one at the other end of its link has
+ * gone: if its socket has a name, as those of libvpci have.  QEMU's has none, and
+ * frees what it has for the peer when it is told, and once more when the device
+ * is unplugged. */
+static bool
+wants_departures(const struct client *client)
+{
+    struct sockaddr_un sun;
+    socklen_t len = sizeof sun;
+
+    return (!getpeername(client->sock, (struct sockaddr *) &sun, &len)
+            && len > offsetof(struct sockaddr_un, sun_path));
+}
+
 void
 client_disconnect(struct end *end, const char *reason)
 {
     struct client *client = end->client;
+    struct client *other = other_client(end);
+    uint32_t id;
 
     if (!client) {
         return;
@@ -304,6 +318,7 @@ client_disconnect(struct end *end, const char *reason)
     VLOG_INFO_RL(&rl, "%s: client with pid %"PRIu32" is gone: %s", end->path,
                  client->pid, reason);
     note_departure(end, client, reason);
+    id = client->id;
     end->client = NULL;
     n_clients--;
     client_destroy(client);
@@ -311,4 +326,11 @@ client_disconnect(struct end *end, const char *reason)
         end_close(end);
     }
     events_changed(end);
+    if (other && wants_departures(other)) {
+        int error = ivshmem_send(other->sock, id, -1);
+
+        if (error) {
+            give_up(other, error);
+        }
+    }
 }

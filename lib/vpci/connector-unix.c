@@ -302,6 +302,9 @@ connect_to(struct unix_device *u, int64_t deadline)
         return device_fail(d, errno, "cannot make a socket: %s",
                            strerror(errno));
     }
+    /* With a name, any one, the keeper tells us when the other side has gone:
+     * see vpcid(8). */
+    bind(u->fd, (const struct sockaddr *) &sun, sizeof sun.sun_family);
     memcpy(sun.sun_path, u->path, sizeof sun.sun_path);
     while (connect(u->fd, (const struct sockaddr *) &sun, sizeof sun)) {
         error = errno;

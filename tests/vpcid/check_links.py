@@ -29,8 +29,8 @@ def no_entry(path):
         return True
 
 
-def connect_both(link, n=2):
-    first, second = Guest(link.path0), Guest(link.path1)
+def connect_both(link, n=2, named=False):
+    first, second = Guest(link.path0), Guest(link.path1, named=named)
     first.greet(n)
     for _ in range(n):
         first.take()
@@ -82,6 +82,25 @@ def check_link_third_client():
         assert [link.end0, link.end1] == [FREE, FREE]
         link = switch.link_get(link.id)
         assert [link.end0, link.end1] == [UP, UP]
+
+
+def check_link_departure():
+    """Clients whose sockets have names are told of departures, others not."""
+    with Switch(keeper.CONTROL) as switch:
+        for named in (True, False):
+            link = add_link(switch)
+            first, second = connect_both(link, named=named)
+            switch.event(), switch.event()
+            first.close()
+            if named:
+                assert second.take() == first.id
+            assert switch.event().kind == PEER_DOWN
+            assert second.is_silent()
+            second.close()
+            assert switch.event().kind == PEER_DOWN
+            close_fds(link)
+            for base in (link.base0, link.base1):
+                switch.delete(base)
 
 
 def check_link_ends_once():

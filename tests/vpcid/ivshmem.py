@@ -37,9 +37,12 @@ def wait_for(eventfd):
 class Guest:
     """A connection to a region's end."""
 
-    def __init__(self, path, n_vectors=None):
-        """Connects.  With 'n_vectors', reads the greeting of a base region."""
+    def __init__(self, path, n_vectors=None, named=False):
+        """Connects.  With 'n_vectors', reads the greeting of a base region.
+        A 'named' socket is told of departures."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if named:
+            self.sock.bind("")
         self.sock.connect(path)
         self.sock.settimeout(TIMEOUT)
         self.messages = []      # All that came: (number, has a descriptor).
