@@ -17,7 +17,7 @@ packages_for_guests=(
 packages_to_check=(
     qemu-system-x86 dpdk-dev clang python3-scapy socat xz-utils iproute2
     tcpdump shellcheck gnuplot-nox sparse
-    libvirt-daemon libvirt-clients libxml2-utils
+    libvirt-daemon libvirt-clients libxml2-utils python3-libvirt
 )
 
 # The switch's memory, in huge pages of 2 MB: what we ask for, and what is
