@@ -8,7 +8,6 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -30,21 +29,6 @@
 #include "unit-test.h"
 
 #define TIMEOUT_MS 10000
-
-static unsigned int
-n_open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned int n = 0;
-
-    while (dir && readdir(dir)) {
-        n++;
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    return n;
-}
 
 /* The two ends of a loop share memory and signals. */
 static bool

@@ -8,7 +8,6 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -158,21 +157,6 @@ send_one(struct fixture *f, void *data, uint32_t len)
     struct vpci_ring_buf buf = { .data = data, .len = len };
 
     return vpci_net_tx_burst(f->net, 0, &buf, 1) == 1;
-}
-
-static unsigned int
-n_open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned int n = 0;
-
-    while (dir && readdir(dir)) {
-        n++;
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    return n;
 }
 
 static bool

@@ -9,7 +9,6 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -54,21 +53,6 @@ static const struct vpci_shape link_shape = {
     .data_log2 = 17,
     .n_vectors = 1,
 };
-
-static unsigned int
-n_open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned int n = 0;
-
-    while (dir && readdir(dir)) {
-        n++;
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    return n;
-}
 
 static int64_t
 now_ms(void)

@@ -6,6 +6,7 @@
 /* Programs with unit tests: functions that return false, by way of CHECK(), if
  * something is not as it should be. */
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -24,6 +25,22 @@ struct unit_test {
     const char *name;
     bool (*run)(void);
 };
+
+/* Descriptors that this process has, and those that it takes to count them. */
+static inline unsigned int
+n_open_fds(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned int n = 0;
+
+    while (dir && readdir(dir)) {
+        n++;
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return n;
+}
 
 static inline bool
 unit_test_wanted(const char *name, int argc, char *argv[])

@@ -135,8 +135,8 @@ u64 vnet_get_class_stats(struct vnet *vnet, bool is_rx, u32 class);
 void vnet_interrupt(void *vector);
 
 /* vpci_net_queue.c */
-int vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index);
-void vnet_queue_uninit(struct vnet_queue *q);
+/* Freed with the interface. */
+void vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index);
 int vnet_queue_open(struct vnet_queue *q);
 void vnet_queue_close(struct vnet_queue *q);
 int vnet_queue_set_mitigation(struct vnet_queue *q,

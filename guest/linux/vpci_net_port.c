@@ -231,11 +231,7 @@ static void follow_carrier(struct vnet *vnet, const struct vpci_net_info *info)
 		netif_carrier_off(dev);
 		return;
 	}
-	if (!follow_agreement(vnet, info))
-		return;
-	/* Those that were stopped go on by their NAPI. */
 	netif_carrier_on(dev);
-	net_wake_workers(vnet_net(vnet));
 }
 
 /* Queues that no packets go by now. */
@@ -282,10 +278,10 @@ static void follow(struct vnet *vnet)
 	vpci_net_get_info(vnet_net(vnet), info);
 	watch_control(vnet);
 	tell_state(vnet, info);
-	if (info->carrier)
-		follow_agreement(vnet, info);
-	follow_carrier(vnet, info);
+	if (!info->carrier || follow_agreement(vnet, info))
+		follow_carrier(vnet, info);
 	drop_pending(vnet, info);
+	/* Queues that were stopped go on by their NAPI, too. */
 	net_wake_workers(vnet_net(vnet));
 	kfree(info);
 }

@@ -65,7 +65,8 @@ static bool vnet_ask_rx(struct vnet_queue *q)
 		return true;
 	until = net_holds_until(w);
 	if (until >= 0)
-		hrtimer_start(&q->timer, ns_to_ktime(until * NSEC_PER_USEC), HRTIMER_MODE_ABS);
+		hrtimer_start(&q->timer, ns_to_ktime(until * NSEC_PER_USEC),
+			      HRTIMER_MODE_ABS);
 	return false;
 }
 
@@ -308,7 +309,7 @@ static int vnet_poll(struct napi_struct *napi, int budget)
 	return done;
 }
 
-int vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index)
+void vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index)
 {
 	q->vnet = vnet;
 	q->index = index;
@@ -316,12 +317,6 @@ int vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index)
 	netif_napi_add(vnet->dev, &q->napi, vnet_poll);
 	hrtimer_init(&q->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
 	q->timer.function = vnet_timer;
-	return 0;
-}
-
-void vnet_queue_uninit(struct vnet_queue *q)
-{
-	netif_napi_del(&q->napi);
 }
 
 int vnet_queue_open(struct vnet_queue *q)

@@ -12,44 +12,12 @@ ivshmem-doorbell's eventfds when it has been unplugged, and soon crashes.
 """
 
 import glob
-import json
 import os
 import re
-import socket
 import sys
 import time
 
-TIMEOUT = 30
-
-
-class Monitor:
-    """A machine's monitor: docs/interop/qmp-spec.txt of QEMU."""
-
-    def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT)
-        self.sock.connect(path)
-        self.lines = self.sock.makefile("r", encoding="utf-8")
-        self.receive()
-        self.do("qmp_capabilities")
-
-    def receive(self):
-        """Returns the next message."""
-        line = self.lines.readline()
-        if not line:
-            raise EOFError
-        return json.loads(line)
-
-    def do(self, command, **arguments):
-        """Returns whether 'command' succeeds."""
-        request = {"execute": command, "arguments": arguments}
-        self.sock.sendall(json.dumps(request).encode() + b"\n")
-        answer = self.receive()
-        while "event" in answer:
-            answer = self.receive()
-        if "error" in answer:
-            print("%s: %s" % (command, answer["error"]["desc"]))
-        return "return" in answer
+from qmp import Failed, Monitor
 
 
 def sockets(port):
@@ -66,11 +34,17 @@ def plug(monitor, link, path, n_vectors, bus):
     """Returns whether there was somebody at 'path'."""
     address = {"type": "unix", "data": {"path": path}}
     backend = {"type": "socket", "data": {"server": False, "addr": address}}
-    if not monitor.do("chardev-add", id=link, backend=backend):
+    try:
+        monitor.execute("chardev-add", id=link, backend=backend)
+    except Failed as e:
+        print(e)
         return False
-    if not monitor.do("device_add", driver="ivshmem-doorbell", id=link,
-                      chardev=link, vectors=n_vectors, bus=bus):
-        monitor.do("chardev-remove", id=link)
+    try:
+        monitor.execute("device_add", driver="ivshmem-doorbell", id=link,
+                        chardev=link, vectors=n_vectors, bus=bus)
+    except Failed as e:
+        print(e)
+        monitor.execute("chardev-remove", id=link)
         return False
     print("%s: plugged into %s" % (link, bus))
     return True

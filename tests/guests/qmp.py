@@ -19,6 +19,10 @@ TIMEOUT = 30
 MAX_DESCRIPTORS = 40
 
 
+class Failed(Exception):
+    """What QEMU says of a command that it cannot do."""
+
+
 class Monitor:
     """A connection to QEMU's monitor, by its Machine Protocol."""
 
@@ -26,8 +30,10 @@ class Monitor:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(TIMEOUT)
         # The directory may have a longer path than a socket may.
-        os.chdir(os.path.dirname(path))
+        directory = os.getcwd()
+        os.chdir(os.path.dirname(path) or ".")
         self.socket.connect(os.path.basename(path))
+        os.chdir(directory)
         self.file = self.socket.makefile("r")
         self.events = []
         self.read()
@@ -36,19 +42,18 @@ class Monitor:
     def read(self):
         line = self.file.readline()
         if not line:
-            sys.exit("qmp.py: the guest has gone")
+            raise EOFError("the guest has gone")
         return json.loads(line)
 
     def execute(self, command, fd=None, **arguments):
-        """Executes 'command', with descriptor 'fd', and exits if that
-        fails."""
+        """Executes 'command', with descriptor 'fd'."""
         request = {"execute": command, "arguments": arguments}
         socket.send_fds(self.socket, [json.dumps(request).encode() + b"\n"],
                         [] if fd is None else [fd])
         while True:
             answer = self.read()
             if "error" in answer:
-                sys.exit(f"qmp.py: {command}: {answer['error']['desc']}")
+                raise Failed(f"{command}: {answer['error']['desc']}")
             if "return" in answer:
                 return answer["return"]
             self.events.append(answer)
@@ -99,6 +104,8 @@ def main():
         {"plug": plug, "unplug": unplug}[command](Monitor(path), *arguments)
     except socket.timeout:
         sys.exit(f"qmp.py: no answer in {TIMEOUT} s")
+    except (EOFError, Failed) as e:
+        sys.exit(f"qmp.py: {e}")
 
 
 if __name__ == "__main__":
