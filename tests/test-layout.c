@@ -103,6 +103,21 @@ mark_links(const struct vpci_layout *layout, uint8_t *marks, uint8_t *base)
     return true;
 }
 
+static bool
+mark_peer(const struct vpci_layout *layout, uint8_t *marks, uint8_t *base)
+{
+    uint64_t guest = layout->sections[VPCI_ABI_SIDE1].offset;
+
+    CHECK(vpci_layout_peer_place(layout) == layout->shape.n_links - 1);
+    CHECK(mark(marks, base, vpci_layout_peer(layout, base),
+               sizeof(struct vpci_abi_peer), 0,
+               layout->sections[VPCI_ABI_CONTROL].size));
+    CHECK(mark(marks, base, vpci_layout_peer_words(layout, base),
+               sizeof(struct vpci_abi_peer_words), guest,
+               guest + layout->sections[VPCI_ABI_SIDE1].size));
+    return true;
+}
+
 /* Nothing overlaps, and each side's things are in its own section. */
 static bool
 is_apart(const struct vpci_shape *shape)
@@ -125,7 +140,7 @@ is_apart(const struct vpci_shape *shape)
     }
     CHECK(mark(marks, base, base, sizeof(struct vpci_abi_header), 0,
                layout.sections[VPCI_ABI_CONTROL].size));
-    if (shape->kind == VPCI_ABI_BASE) {
+    if (vpci_layout_is_base(shape->kind)) {
         CHECK(mark(marks, base, vpci_layout_port(base),
                    sizeof(struct vpci_abi_port), 0,
                    layout.sections[VPCI_ABI_CONTROL].size));
@@ -133,6 +148,8 @@ is_apart(const struct vpci_shape *shape)
         CHECK(mark_ring(&layout, marks, base, 1, VPCI_LAYOUT_CALLS));
         CHECK(!shape->n_links || mark_links(&layout, marks, base));
     }
+    CHECK(shape->kind != VPCI_ABI_BASE_PEER
+          || mark_peer(&layout, marks, base));
     for (int i = 0; i < 2; i++) {
         uint64_t begin = layout.sections[VPCI_ABI_SIDE0 + i].offset;
 
@@ -155,6 +172,8 @@ run_apart(void)
 {
     struct vpci_shape shape = base_shape;
 
+    CHECK(is_apart(&shape));
+    shape.kind = VPCI_ABI_BASE_PEER;
     CHECK(is_apart(&shape));
     shape.kind = VPCI_ABI_LINK;
     shape.n_links = shape.n_entries = 0;
@@ -200,10 +219,12 @@ is_refused(struct vpci_shape shape, enum vpci_layout_fault fault,
 static bool
 run_shapes(void)
 {
+    struct vpci_shape shape = base_shape;
+
     REFUSED(kind, 0, VPCI_LAYOUT_KIND,
-            "kind of region is 0, but 1 to 2 are possible");
-    REFUSED(kind, 3, VPCI_LAYOUT_KIND,
-            "kind of region is 3, but 1 to 2 are possible");
+            "kind of region is 0, but 1 to 3 are possible");
+    REFUSED(kind, 4, VPCI_LAYOUT_KIND,
+            "kind of region is 4, but 1 to 3 are possible");
     REFUSED(n_queues, 0, VPCI_LAYOUT_QUEUES,
             "number of queues is 0, but 1 to 16 are possible");
     REFUSED(n_queues, 17, VPCI_LAYOUT_QUEUES,
@@ -228,6 +249,11 @@ run_shapes(void)
             "number of vectors is 0, but 1 to 32 are possible");
     REFUSED(kind, VPCI_ABI_LINK, VPCI_LAYOUT_LINKS,
             "number of links is 8, but should be 0");
+
+    shape.kind = VPCI_ABI_BASE_PEER;
+    shape.n_links = 0;
+    CHECK(is_refused(shape, VPCI_LAYOUT_LINKS,
+                     "number of links is 0, but 1 to 64 are possible"));
     return true;
 }
 

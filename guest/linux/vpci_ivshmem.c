@@ -222,7 +222,8 @@ static int ivshmem_identify(struct ivshmem *iv, enum vpci_abi_kind *kind)
 		ivshmem_say(iv, &why);
 		return -EAGAIN;
 	}
-	*kind = layout.shape.kind;
+	*kind = vpci_layout_is_base(layout.shape.kind) ? VPCI_ABI_BASE :
+							 VPCI_ABI_LINK;
 	return 0;
 }
 

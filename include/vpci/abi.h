@@ -135,7 +135,10 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_consumer) == 2 * VPCI_ABI_LINE);
 
 enum vpci_abi_kind {
     VPCI_ABI_BASE = 1,
-    VPCI_ABI_LINK = 2
+    VPCI_ABI_LINK = 2,
+    VPCI_ABI_BASE_PEER = 3,     /* A base region that has room for links and
+                                 * for a peer. */
+    VPCI_ABI_PEER = 4           /* Of a link's entry: see "Peers". */
 };
 
 /* What the places of everything in a region follow from. */
@@ -444,5 +447,140 @@ struct vpci_abi_flow_count {
     uint8_t reserved[8];
 };
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_flow_count) == 32);
+
+/* Peers
+ * -----
+ *
+ * A guest that the operator trusts with another one's memory can drive that
+ * one's virtio-net rings, in the place of the switch: device vhost-pci-net.  The
+ * other guest is the peer.  It is a stock one, and does not know.
+ *
+ * The base region is of kind VPCI_ABI_BASE_PEER.  It has, behind everything else,
+ * in the control section, one struct vpci_abi_peer, and in the guest's section
+ * one struct vpci_abi_peer_words.  The last place in the array of links is the
+ * peer's: its entry has a shape of kind VPCI_ABI_PEER and as many queues as the
+ * peer has pairs of rings, the rest of the shape being 0.
+ *
+ * The link's device has the peer's memory, whole, and nothing of ours: whatever
+ * there is in it, a header of a region too, was written by the peer.  So such
+ * devices are told apart by the ivshmem id of whoever opens them, which no guest
+ * can write: it has the bit VPCI_ABI_PEER_ID, and no other device's has.
+ *
+ * Rings change hands by turns, which are numbered.  Even turns are the switch's,
+ * odd ones the guest's.
+ *
+ *     switch                              guest
+ *     ------                              -----
+ *     stops, writes where rings are
+ *     (P) 'turn' = odd                    (p) sees it, reads all of that
+ *                                         'taken' = odd; uses the rings
+ *     'turn' = even                       stops, writes where rings are
+ *     (Q) sees it, reads that             (q) 'returned' = even
+ *
+ * (P) and (q) are releases, (p) and (Q) acquires.  A guest may stop by itself:
+ * then 'returned' is the odd turn that it gives up, and it says why.  It does
+ * not use them again before there is another odd turn.
+ *
+ * While the guest has them it keeps its record of where each ring is up to date,
+ * so that the switch can go on if it dies.
+ *
+ * Hints may name the peer's link before the guest has the rings: it lets these
+ * packets wait, VPCI_ABI_PEER_WAIT_MS at most, so that none overtakes those that
+ * the switch has to pass on.  Of what the peer sends it takes nothing before it
+ * has received what the switch had for it when the turn was written.  A packet
+ * of the peer that no acceptance takes is left in its ring, and the ring
+ * returned: whatever it is, the switch knows what to do with it. */
+
+#define VPCI_ABI_PEER_ID 0x8000u
+#define VPCI_ABI_PEER_WAIT_MS 20
+#define VPCI_ABI_PEER_MEMORIES 8
+
+/* Verdicts of hints that name the peer's link: the place of the packet's
+ * counters, which is the guest's affair here, since the peer does not count. */
+#define VPCI_ABI_HINT_COUNTER_SHIFT 16
+#define VPCI_ABI_HINT_COUNTER_MASK 0xffffu
+
+/* A range of the peer's addresses, and where that is in the device's memory. */
+struct vpci_abi_peer_memory {
+    vpci_le64 address;          /* Guest physical. */
+    vpci_le64 size;             /* In bytes. */
+    vpci_le64 offset;
+    vpci_le64 reserved;
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_peer_memory) == 32);
+
+/* Where a virtio ring stands: the next available descriptor chain, and the next
+ * used one << 16; of a packed ring with its wrap counter in the top bit. */
+#define VPCI_ABI_PEER_WRAP 0x8000u
+#define VPCI_ABI_PEER_USED_SHIFT 16
+
+/* Those with even numbers go to the peer, the others come from it. */
+struct vpci_abi_peer_ring {
+    vpci_le64 desc;             /* The peer's addresses of the three areas, as */
+    vpci_le64 driver;           /* virtio 1.1 calls them. */
+    vpci_le64 device;
+    vpci_le32 size;             /* In descriptors; 0: there is no such ring. */
+    vpci_le32 at;               /* Where it stands. */
+    vpci_le32 kick;             /* Of what comes from the peer: the signal that
+                                 * its driver injects, plus 1; 0: none. */
+    vpci_le32 call;             /* The signal that its driver waits for, plus
+                                 * 1; 0: none. */
+    uint8_t reserved[24];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_peer_ring) == VPCI_ABI_LINE);
+
+/* All but 'turn' changes only while that is even. */
+struct vpci_abi_peer {
+    vpci_le32 turn;
+    uint8_t reserved0[60];
+
+    vpci_le64 features;         /* Of virtio, as the peer's driver has agreed
+                                 * on them. */
+    vpci_le32 n_rings;          /* 2 to VPCI_ABI_MAX_RINGS. */
+    vpci_le32 n_memories;       /* 1 to VPCI_ABI_PEER_MEMORIES. */
+    vpci_le64 size;             /* Of the device's memory. */
+    uint8_t reserved1[40];
+
+    struct vpci_abi_peer_memory memories[VPCI_ABI_PEER_MEMORIES];
+    struct vpci_abi_peer_ring rings[VPCI_ABI_MAX_RINGS];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_peer) == 38 * VPCI_ABI_LINE);
+
+/* Why a guest has given rings back by itself. */
+enum vpci_abi_peer_why {
+    VPCI_ABI_PEER_WELL = 0,
+    VPCI_ABI_PEER_NOT_ACCEPTED = 1, /* The peer has sent what no acceptance
+                                     * takes. */
+    VPCI_ABI_PEER_BROKEN = 2,   /* A ring of the peer's makes no sense. */
+    VPCI_ABI_PEER_UNUSABLE = 3, /* What the switch has said makes no sense, or
+                                 * is more than this guest can do. */
+    VPCI_ABI_PEER_ENDS = 4      /* The guest's driver ends. */
+};
+
+/* A guest's record of a ring: where it will stand after what it is about to
+ * publish, and where it stood before.  If they differ when the guest is dead,
+ * the ring itself says whether that was published. */
+struct vpci_abi_peer_record {
+    vpci_le32 next;             /* Written first, */
+    vpci_le32 at;               /* and this when it has been published. */
+};
+
+struct vpci_abi_peer_words {
+    vpci_le32 knows;            /* 1: the guest can drive rings of a peer; it
+                                 * has that device open, */
+    vpci_le32 device_id;        /* with this ivshmem id, */
+    vpci_le32 n_signals;        /* and room for so many signals. */
+    vpci_le32 n_rings;          /* Of a peer, that it can drive, */
+    vpci_le64 features;         /* with these features of virtio. */
+    uint8_t reserved0[40];
+
+    vpci_le32 taken;
+    vpci_le32 returned;
+    vpci_le32 why;              /* enum vpci_abi_peer_why, of 'returned'. */
+    uint8_t reserved1[52];
+
+    struct vpci_abi_peer_record rings[VPCI_ABI_MAX_RINGS];
+};
+VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_peer_words) == 6 * VPCI_ABI_LINE);
 
 #endif /* vpci/abi.h */

@@ -155,6 +155,25 @@ struct vpci_abi_flow_count *vpci_layout_flow_count(
     const struct vpci_layout *layout, void *base, uint32_t queue,
     uint32_t entry);
 
+/* True if a region of 'kind' is a base region, with a peer or without. */
+static inline bool
+vpci_layout_is_base(enum vpci_abi_kind kind)
+{
+    return kind == VPCI_ABI_BASE || kind == VPCI_ABI_BASE_PEER;
+}
+
+/* Of a base region with a peer: its place among the links, what the switch says
+ * of it, and what the guest does. */
+static inline uint32_t
+vpci_layout_peer_place(const struct vpci_layout *layout)
+{
+    return layout->shape.n_links - 1;
+}
+struct vpci_abi_peer *vpci_layout_peer(const struct vpci_layout *layout,
+                                       void *base);
+struct vpci_abi_peer_words *vpci_layout_peer_words(
+    const struct vpci_layout *layout, void *base);
+
 #ifdef __cplusplus
 }
 #endif

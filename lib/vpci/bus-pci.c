@@ -290,7 +290,8 @@ read_kind(const struct bus_function *f, enum vpci_abi_kind *kind,
         return error;
     }
     if (vpci_layout_read(&layout, access.memory, access.memory_size, &why)) {
-        *kind = layout.shape.kind;
+        *kind = (vpci_layout_is_base(layout.shape.kind) ? VPCI_ABI_BASE
+                 : VPCI_ABI_LINK);
     } else if (why.fault == VPCI_LAYOUT_NOT_READY) {
         error = EAGAIN;
         snprintf(reason, size, "the switch has not been there yet");

@@ -32,7 +32,7 @@ ends_bytes(const struct vpci_layout *layout, bool calls)
 static bool
 has_calls(const struct vpci_layout *layout)
 {
-    return layout->shape.kind == VPCI_ABI_BASE;
+    return vpci_layout_is_base(layout->shape.kind);
 }
 
 size_t

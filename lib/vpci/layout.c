@@ -50,10 +50,11 @@ is_bad(struct vpci_layout_report *report, enum vpci_layout_fault fault,
 static bool
 shape_is_valid(const struct vpci_shape *s, struct vpci_layout_report *report)
 {
-    bool base = s->kind == VPCI_ABI_BASE;
+    bool base = vpci_layout_is_base(s->kind);
+    bool peer = s->kind == VPCI_ABI_BASE_PEER;
 
     return !(is_bad(report, VPCI_LAYOUT_KIND, s->kind, VPCI_ABI_BASE,
-                    VPCI_ABI_LINK)
+                    VPCI_ABI_BASE_PEER)
              || is_bad(report, VPCI_LAYOUT_QUEUES, s->n_queues, 1,
                        VPCI_ABI_MAX_QUEUES)
              || is_bad(report, VPCI_LAYOUT_CLASSES, s->n_classes, 1,
@@ -64,7 +65,7 @@ shape_is_valid(const struct vpci_shape *s, struct vpci_layout_report *report)
                        VPCI_ABI_MIN_SLOTS_LOG2, VPCI_ABI_MAX_SLOTS_LOG2)
              || is_bad(report, VPCI_LAYOUT_DATA, s->data_log2,
                        VPCI_ABI_MIN_DATA_LOG2, VPCI_ABI_MAX_DATA_LOG2)
-             || is_bad(report, VPCI_LAYOUT_LINKS, s->n_links, 0,
+             || is_bad(report, VPCI_LAYOUT_LINKS, s->n_links, peer,
                        base ? VPCI_ABI_MAX_LINKS : 0)
              || is_bad(report, VPCI_LAYOUT_ENTRIES, s->n_entries,
                        s->n_links ? 1 : 0,
@@ -84,7 +85,7 @@ ring_bytes(uint32_t slots_log2, uint32_t data_log2)
 static bool
 has_calls(const struct vpci_layout *layout)
 {
-    return layout->shape.kind == VPCI_ABI_BASE;
+    return vpci_layout_is_base(layout->shape.kind);
 }
 
 static bool
@@ -116,16 +117,25 @@ edits_bytes(const struct vpci_shape *shape)
                     VPCI_ABI_PAGE);
 }
 
+/* Whole pages. */
+static uint64_t
+peer_bytes(const struct vpci_shape *shape, size_t size)
+{
+    return (shape->kind == VPCI_ABI_BASE_PEER
+            ? round_up(size, VPCI_ABI_PAGE) : 0);
+}
+
 static uint64_t
 control_bytes(const struct vpci_shape *shape)
 {
-    if (shape->kind != VPCI_ABI_BASE) {
+    if (!vpci_layout_is_base(shape->kind)) {
         return round_up(PORT_OFS, VPCI_ABI_PAGE);
     }
     return LINKS_OFS + (has_links(shape)
                         ? (links_bytes(shape) + projections_bytes(shape)
                            + edits_bytes(shape))
-                        : 0);
+                        : 0)
+           + peer_bytes(shape, sizeof(struct vpci_abi_peer));
 }
 
 /* The words of a side's rings take whole pages. */
@@ -178,8 +188,9 @@ vpci_layout_init(struct vpci_layout *layout, const struct vpci_shape *shape,
         layout->sections[i].offset = end;
         layout->sections[i].size = side_bytes(layout);
         if (i == VPCI_ABI_SIDE1 && has_links(shape)) {
-            layout->sections[i].size += (shape->n_queues
-                                         * queue_bytes(shape));
+            layout->sections[i].size
+                += (shape->n_queues * queue_bytes(shape)
+                    + peer_bytes(shape, sizeof(struct vpci_abi_peer_words)));
         }
         end += layout->sections[i].size;
     }
@@ -453,4 +464,23 @@ vpci_layout_flow_count(const struct vpci_layout *layout, void *base,
         layout, base, queue, layout->shape.n_links);
 
     return first + entry;
+}
+
+/* At the end of their sections. */
+struct vpci_abi_peer *
+vpci_layout_peer(const struct vpci_layout *layout, void *base)
+{
+    return (void *) ((uint8_t *) base
+                     + layout->sections[VPCI_ABI_CONTROL].size
+                     - peer_bytes(&layout->shape,
+                                  sizeof(struct vpci_abi_peer)));
+}
+
+struct vpci_abi_peer_words *
+vpci_layout_peer_words(const struct vpci_layout *layout, void *base)
+{
+    return (void *) (side_at(layout, base, 1)
+                     + layout->sections[VPCI_ABI_SIDE1].size
+                     - peer_bytes(&layout->shape,
+                                  sizeof(struct vpci_abi_peer_words)));
 }

@@ -380,7 +380,8 @@ find_header(struct net_region *r, int64_t now_ms)
           : vpci_layout_read(&r->layout, memory.base, memory.size, &why))) {
         return say_header(r, &why);
     }
-    if (r->layout.shape.kind != r->config.kind) {
+    if (vpci_layout_is_base(r->layout.shape.kind)
+        != vpci_layout_is_base(r->config.kind)) {
         say(r, VPCI_NET_NO_HEADER, EPROTO, "its memory is that of a %s",
             r->config.kind == VPCI_ABI_BASE ? "link" : "port");
         return false;
