@@ -511,6 +511,33 @@ EXTRA_DIST += \
 	tests/guests/testpmd-guest.sh \
 	tests/guests/uml-guest.sh
 
+## Tools that run in such guests.  QEMU without KVM is none of the processors that
+## -march=native may mean: so these are compiled once more, without CFLAGS and
+## sanitizers of this build, by a "make" that has other CFLAGS.
+EXTRA_LIBRARIES = tests/portable/libvpci.a
+PORTABLE_TOOLS = \
+	tests/portable/vpci-echo \
+	tests/portable/vpci-gen \
+	tests/portable/vpci-sink
+EXTRA_PROGRAMS += $(PORTABLE_TOOLS)
+tests_portable_libvpci_a_SOURCES = $(VPCI_SOURCES)
+tests_portable_libvpci_a_CPPFLAGS = $(VPCI_CPPFLAGS)
+PORTABLE_LIBS = tests/portable/libvpci.a -lpthread
+tests_portable_vpci_echo_SOURCES = $(utilities_vpci_echo_SOURCES)
+tests_portable_vpci_echo_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
+tests_portable_vpci_echo_LDADD = $(PORTABLE_LIBS)
+tests_portable_vpci_gen_SOURCES = $(utilities_vpci_gen_SOURCES)
+tests_portable_vpci_gen_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
+tests_portable_vpci_gen_LDADD = $(PORTABLE_LIBS)
+tests_portable_vpci_sink_SOURCES = $(utilities_vpci_sink_SOURCES)
+tests_portable_vpci_sink_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
+tests_portable_vpci_sink_LDADD = $(PORTABLE_LIBS)
+check-portable:
+	@$(MAKE) --no-print-directory CFLAGS=-O1 LDFLAGS= SANITIZER_FLAGS= \
+	    $(PORTABLE_TOOLS)
+.PHONY: check-portable
+CLEANFILES += $(EXTRA_LIBRARIES) $(PORTABLE_TOOLS)
+
 DISTCLEANFILES += tests/atconfig
 
 ## What tests/guests/guests.sh keeps of guests: images, a kernel.
@@ -545,7 +572,7 @@ AUTOTEST_PATH = vswitchd:vpcid:tests:utilities:$(ovs_builddir)/utilities:$(ovs_b
 ## fails twice fails.  What was said at first is in tests/testsuite-first.log.
 CHECK_LOCAL += check-testsuite
 check-testsuite: tests/atconfig tests/atlocal $(TESTSUITE) $(check_PROGRAMS) \
-		 $(bin_PROGRAMS) $(sbin_PROGRAMS)
+		 $(bin_PROGRAMS) $(sbin_PROGRAMS) check-portable
 	@rm -f tests/skipped.log tests/testsuite-first.log
 	@set $(SHELL) $(TESTSUITE) -C tests AUTOTEST_PATH='$(AUTOTEST_PATH)'; \
 	"$$@" $(TESTSUITEFLAGS); \
