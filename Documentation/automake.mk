@@ -3,6 +3,7 @@
 EXTRA_DIST += \
 	Documentation/examples/libvirt-hook \
 	Documentation/examples/link.xml \
+	Documentation/examples/standby.xml \
 	Documentation/examples/vpci-linkd.service \
 	Documentation/examples/vpci-virsh \
 	Documentation/examples/virtio-net.xml \

@@ -30,6 +30,7 @@ EXTRA_DIST += \
 	guest/linux/vpci_ivshmem.h \
 	guest/linux/vpci_net.h \
 	guest/linux/vpci_net_ethtool.c \
+	guest/linux/vpci_net_failover.c \
 	guest/linux/vpci_net_links.c \
 	guest/linux/vpci_net_main.c \
 	guest/linux/vpci_net_memory.c \

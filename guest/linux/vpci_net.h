@@ -12,6 +12,7 @@
  *	vpci_net_queue.c	packets: NAPI and transmission
  *	vpci_net_port.c		a port while its interface is up; its housekeeping
  *	vpci_net_links.c	functions that are links', for all ports
+ *	vpci_net_failover.c	interfaces that virtio-net stands in for
  *	vpci_net_storm.c	interrupts that come too often
  *	vpci_net_ethtool.c	what ethtool shows and changes
  *	vpci_net_sysfs.c	how it stands
@@ -112,6 +113,7 @@ struct vnet {
 	u32 n_useful;			/* since the housekeeping before. */
 	u64 features;			/* Of virtio-net, agreed on. */
 	u32 n_queues;			/* Agreed on. */
+	bool unannounced;		/* The carrier is on since the last time. */
 	enum vpci_net_state state;	/* That was told of. */
 	char reason[256];
 
@@ -155,6 +157,12 @@ void vnet_bus_uninit(struct vpci_bus *bus);
 /* Calls 'cb' for the base and all links.  Returns whether one of them said so. */
 bool vnet_any_device(struct vnet *vnet,
 		     bool (*cb)(struct vnet *vnet, struct vnet_device *d));
+
+/* vpci_net_failover.c */
+/* Tells switches that packets come by 'vnet' from now on. */
+void vnet_failover_announce(struct vnet *vnet);
+/* Unregisters 'dev', and tells them that they come by virtio-net. */
+void vnet_failover_unregister(struct net_device *dev);
 
 /* vpci_net_storm.c: of the housekeeping.  Returns whether signals are masked. */
 bool vnet_look_for_storms(struct vnet *vnet, struct vnet_device *d);

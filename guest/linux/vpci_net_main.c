@@ -250,7 +250,7 @@ static void vnet_remove(struct vpci_dev *vdev)
 	struct vnet_device *d = dev_get_drvdata(&vdev->dev);
 
 	if (d->vnet) {
-		unregister_netdev(d->vnet->dev);
+		vnet_failover_unregister(d->vnet->dev);
 		free_netdev(d->vnet->dev);
 	} else {
 		vnet_links_remove(d);

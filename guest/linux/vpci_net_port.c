@@ -229,9 +229,11 @@ static void follow_carrier(struct vnet *vnet, const struct vpci_net_info *info)
 		return;
 	if (!info->carrier) {
 		netif_carrier_off(dev);
+		vnet->unannounced = false;
 		return;
 	}
 	netif_carrier_on(dev);
+	vnet->unannounced = true;
 }
 
 /* Queues that no packets go by now. */
@@ -280,6 +282,7 @@ static void follow(struct vnet *vnet)
 	tell_state(vnet, info);
 	if (!info->carrier || follow_agreement(vnet, info))
 		follow_carrier(vnet, info);
+	vnet_failover_announce(vnet);
 	drop_pending(vnet, info);
 	/* Queues that were stopped go on by their NAPI, too. */
 	net_wake_workers(vnet_net(vnet));

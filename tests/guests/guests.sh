@@ -23,7 +23,7 @@
 #     SOCKET (a port with options:ivshmem-path), vpci0.
 # vm_plug NAME SLOT SOCKET     plugs another such device, of a link for
 #                              instance, into slot 2, 3 or 4 of a guest; slot 9
-#                              has no room for its memory.
+#                              has no room for its memory, and slot 1 has vpci0.
 # vm_unplug NAME SLOT          unplugs it.
 # qemu_boot NAME [QEMU-OPTION...]
 #     starts a QEMU guest without a network card.

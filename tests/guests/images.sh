@@ -132,7 +132,7 @@ guests__prepare_one () {
                 failover net_failover virtio_ring virtio \
                 virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci \
                 virtio_net "$GUESTS_CACHE/driver/vpci.ko" \
-                "$GUESTS_CACHE/driver/vpci_net.ko"
+                "$GUESTS_CACHE/driver/vpci_net.ko" -- tls bonding
             ;;
         uml)
             guests__image uml "$(guests__module_tree /usr/lib/uml/modules)" \

@@ -112,8 +112,9 @@ vm_start () {
     qemu__launch "$name" vpci "guest.interface=vpci0 guest.ip=$address \
 guest.mtu=$GUEST_MTU" \
         "${slots[@]}" \
-        -chardev "socket,id=base,path=$socket" -device \
-        "ivshmem-doorbell,id=base,chardev=base,vectors=$vm_vectors,bus=slot1" \
+        -chardev "socket,id=slot1-socket,path=$socket" -device \
+        "ivshmem-doorbell,id=slot1-device,chardev=slot1-socket\
+,vectors=$vm_vectors,bus=slot1" \
         "$@"
 }
 
