@@ -4,6 +4,8 @@
 
 Tests what vpci-linkd, whose package is in directory PACKAGES, does with
 domains of libvirt, without libvirt; and the example HOOK of libvirt's."""
+import json
+import os
 import subprocess
 import sys
 import unittest
@@ -83,6 +85,10 @@ class FakeLibvirt:
             raise Error("no domain")
         return self
 
+    def name(self):
+        """As in the XML."""
+        return "vm1"
+
     def XMLDesc(self, _flags):
         """The domain as it is."""
         return ET.tostring(self.root, encoding="unicode")
@@ -149,6 +155,32 @@ class Domains(unittest.TestCase):
             self.assertEqual(session.scan().devices, [])
             # It has gone by itself.
             session.unplug(device)
+
+    def test_machine_without_kvm(self):
+        given = []
+
+        def command(domain, text, files, flags):
+            self.assertEqual((domain, len(files), flags), (self.fake, 1, 0))
+            # They are closed afterwards.
+            given.append(os.fstat(files[0]) and json.loads(text))
+
+        self.addCleanup(setattr, machine_libvirt, "monitor_with_files",
+                        machine_libvirt.monitor_with_files)
+        for kind, way, wanted in (("kvm", command, 0), ("qemu", command, 40),
+                                  ("qemu", None, 0)):
+            given.clear()
+            self.fake.root.set("type", kind)
+            machine_libvirt.monitor_with_files = lambda way=way: way
+            with self.session() as session:
+                session.scan()
+                session.plug(END, planner.Slot("0x09", False))
+                device, = session.scan().devices
+                session.unplug(device)
+                self.assertEqual(session.scan().devices, [])
+            self.assertEqual(len({each["arguments"]["fdname"]
+                                  for each in given}), wanted)
+            self.assertEqual({each["execute"] for each in given},
+                             {"getfd"} if wanted else set())
 
     def test_names_are_unique(self):
         with self.session() as session:

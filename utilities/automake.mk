@@ -110,6 +110,7 @@ dist_vpcilinkd_DATA = \
 	utilities/vpci_linkd/show.py \
 	utilities/vpci_linkd/sockets.py \
 	utilities/vpci_linkd/switch.py \
+	utilities/vpci_linkd/tcg.py \
 	utilities/vpci_linkd/worker.py
 
 # vpci-xml, and its package.

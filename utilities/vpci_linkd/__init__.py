@@ -11,6 +11,7 @@
     control           'release', 'resume', 'status': both sides
     show              what 'status' prints
     machine           what all kinds of machines have in common
+    tcg               what machines without KVM need besides
     machine_qmp       machines: QEMU without libvirt
     qmp               the protocol of QEMU's monitor
     sockets           UNIX sockets with long paths

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Machines that are domains of libvirt."""
 import contextlib
+import json
+import logging
 import time
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
-from . import machine, planner
+from . import machine, planner, tcg
 from .machine import MachineError
+
+log = logging.getLogger("libvirt")
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 LIVE = 1                # VIR_DOMAIN_AFFECT_LIVE
@@ -25,6 +29,16 @@ def load():
     # Otherwise it prints errors by itself.
     libvirt.registerErrorHandler(lambda *_: None, None)
     return libvirt
+
+
+def monitor_with_files():
+    """Returns the function of libvirt that gives QEMU commands with
+    descriptors, or None: it is there since 8.2."""
+    try:
+        import libvirt_qemu
+    except ImportError:
+        return None
+    return getattr(libvirt_qemu, "qemuMonitorCommandWithFiles", None)
 
 
 class Connection:
@@ -99,6 +113,14 @@ class _Session:
 
     def unplug(self, device):
         """See machine.py."""
+        if self._xml().get("type") != "qemu":
+            self._unplug(device)
+            return
+        with tcg.calm():
+            self._unplug(device)
+            self._occupy()
+
+    def _unplug(self, device):
         shmem = self._find(device)
         if shmem is not None:
             self._domain.detachDeviceFlags(
@@ -109,6 +131,20 @@ class _Session:
             if time.monotonic() > deadline:
                 raise machine.still_there(device.name)
             time.sleep(0.2)
+
+    def _occupy(self):
+        """What QEMU needs without KVM, if libvirt can do it: versions before
+        8.2, and connections to other hosts, cannot."""
+        command = monitor_with_files()
+        try:
+            tcg.occupy(lambda fd, name: command(
+                self._domain, json.dumps({"execute": "getfd",
+                                          "arguments": {"fdname": name}}),
+                [fd], 0))
+        except Exception as error:  # pylint: disable=broad-except
+            log.warning("%s: QEMU 7.2 without KVM may end now, since it cannot "
+                        "be given descriptors (%s)", self._domain.name(),
+                        error)
 
     def _xml(self):
         return ET.fromstring(self._domain.XMLDesc(0))

@@ -2,11 +2,8 @@
 """Machines of QEMU that nobody manages, but for their monitor."""
 import contextlib
 import logging
-import os
-import threading
-import time
 
-from . import machine, planner, qmp
+from . import machine, planner, qmp, tcg
 from .machine import MachineError
 
 log = logging.getLogger("qmp")
@@ -16,31 +13,6 @@ DOORBELL = "child<ivshmem-doorbell>"
 ROOT_PORT = "child<pcie-root-port>"
 # What QEMU has for a size that is not set.
 UNSET = (1 << 64) - 1
-# Of the vectors of a device, of both sides.
-MAX_DESCRIPTORS = 40
-# How long interrupts may be under way, in seconds.
-CALM = 0.3
-
-_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _calm():
-    """Within this, no other machine without KVM has a device unplugged.
-
-    The memory of an ivshmem device of such a machine is freed with the handler
-    of its interrupts still in place (QEMU 7.2).  When the other guest's device
-    goes, this one is interrupted: that must not be at the same time."""
-    if not _lock.acquire(timeout=machine.UNPLUG_TIMEOUT):
-        log.warning("a guest takes so long to let go of a device that another "
-                    "one is unplugged, too")
-        yield
-        return
-    try:
-        time.sleep(CALM)
-        yield
-    finally:
-        _lock.release()
 
 
 class QmpMachine:
@@ -117,7 +89,7 @@ class _Session:
         if self._has_kvm():
             self._unplug(device)
             return
-        with _calm():
+        with tcg.calm():
             self._unplug(device)
 
     def _unplug(self, device):
@@ -205,18 +177,7 @@ class _Session:
             log.warning("%s", error)
 
     def _after_unplug(self):
-        """Gives QEMU descriptors that nothing ever happens to.
-
-        Without KVM, QEMU 7.2 goes on listening to the descriptors that the
-        vectors of an ivshmem device had, which it has closed, by their
-        numbers, and ends when something happens to others with these."""
-        if self._has_kvm():
-            return
-        for i in range(MAX_DESCRIPTORS):
-            fd = os.eventfd(0)
-            try:
-                self._monitor.execute(
-                    "getfd", fd=fd,
-                    fdname=f"{planner.NAME}-{time.monotonic_ns()}-{i}")
-            finally:
-                os.close(fd)
+        """What QEMU needs without KVM."""
+        if not self._has_kvm():
+            tcg.occupy(lambda fd, name: self._monitor.execute(
+                "getfd", fd=fd, fdname=name))
