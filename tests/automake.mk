@@ -462,6 +462,7 @@ EXTRA_DIST += \
 	tests/vpcid/check_limits.py \
 	tests/vpcid/check_links.py \
 	tests/vpcid/check_paths.py \
+	tests/vpcid/check_peers.py \
 	tests/vpcid/check_qemu.py \
 	tests/vpcid/check_upgrade.py \
 	tests/vpcid/control.py \

@@ -42,6 +42,8 @@ static const struct {
     { VPCI_KEEPER_LINK_ADD, KEEPER, 24 },
     { VPCI_KEEPER_LINK_GET, KEEPER, 8 },
     { VPCI_KEEPER_DEL, KEEPER, 8 },
+    { VPCI_KEEPER_PEER_ADD, KEEPER, 16 },
+    { VPCI_KEEPER_PEER_SIGNALS, KEEPER, 16 },
     { REPLY(HELLO), SWITCH, 32 },
     { REPLY(LIST), SWITCH, 1072 },
     { VPCI_KEEPER_LIST_END, SWITCH, 8 },
@@ -49,6 +51,8 @@ static const struct {
     { REPLY(LINK_ADD), SWITCH, 1072 },
     { REPLY(LINK_GET), SWITCH, 1072 },
     { REPLY(DEL), SWITCH, 8 },
+    { REPLY(PEER_ADD), SWITCH, 1072 },
+    { REPLY(PEER_SIGNALS), SWITCH, 16 },
     { VPCI_KEEPER_PEER_UP, SWITCH, 40 },
     { VPCI_KEEPER_PEER_DOWN, SWITCH, 400 },
 };
@@ -95,6 +99,14 @@ create_memory(uint64_t size, int seals)
 
 #define ALL_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
+static void
+add_eventfds(struct vpci_keeper_msg *msg, int n)
+{
+    for (int i = 0; i < n; i++) {
+        vpci_keeper_msg_add_fd(msg, eventfd(0, EFD_NONBLOCK));
+    }
+}
+
 /* Makes a sound message of 'type', with a body that is not all zeros. */
 static void
 make(struct vpci_keeper_msg *msg, uint16_t type)
@@ -127,9 +139,28 @@ make(struct vpci_keeper_msg *msg, uint16_t type)
     case VPCI_KEEPER_PEER_UP:
         msg->body.peer_up.n_vectors = 32;
         msg->body.peer_up.self = 5;
-        for (int i = 0; i < 64; i++) {
-            vpci_keeper_msg_add_fd(msg, eventfd(0, EFD_NONBLOCK));
-        }
+        add_eventfds(msg, 64);
+        break;
+
+    case VPCI_KEEPER_PEER_ADD:
+        msg->body.peer_add.size = 4096;
+        vpci_keeper_msg_add_fd(msg, create_memory(4096, 0));
+        break;
+
+    case VPCI_KEEPER_PEER_SIGNALS:
+        msg->body.signals_add.n_kicks = 31;
+        msg->body.signals_add.n_calls = 32;
+        add_eventfds(msg, 63);
+        break;
+
+    case REPLY(PEER_ADD):
+        msg->body.region.kind = VPCI_KEEPER_PEER;
+        msg->body.region.size = UINT64_C(1) << 40;
+        msg->body.region.n_vectors = 32;
+        break;
+
+    case REPLY(PEER_SIGNALS):
+        msg->body.peer_signals.first_kick = 32;
         break;
     }
 }
@@ -332,6 +363,14 @@ test_bodies(void)
     WRONG(REPLY(BASE_ADD), SWITCH, region, path[1], 1);
     WRONG(REPLY(LIST), SWITCH, region, path[1], 1);
     WRONG(REPLY(DEL), SWITCH, count, reserved, 1);
+    WRONG(VPCI_KEEPER_PEER_SIGNALS, KEEPER, signals_add, n_kicks, 1);
+    WRONG(VPCI_KEEPER_PEER_SIGNALS, KEEPER, signals_add, n_calls, 0xff);
+    WRONG(REPLY(PEER_ADD), SWITCH, region, kind, 0);
+    WRONG(REPLY(PEER_ADD), SWITCH, region, n_vectors, 0);
+    WRONG(REPLY(PEER_ADD), SWITCH, region, path[0], 1);
+    WRONG(REPLY(PEER_SIGNALS), SWITCH, peer_signals, first_kick, 0);
+    WRONG(REPLY(PEER_SIGNALS), SWITCH, peer_signals, first_kick, 1);
+    WRONG(REPLY(PEER_SIGNALS), SWITCH, peer_signals, n_left, 1);
     WRONG(VPCI_KEEPER_PEER_UP, SWITCH, peer_up, end, 1);
     WRONG(VPCI_KEEPER_PEER_UP, SWITCH, peer_up, n_vectors, 0);
     WRONG(VPCI_KEEPER_PEER_UP, SWITCH, peer_up, n_vectors, 1);
@@ -344,18 +383,59 @@ test_bodies(void)
     return true;
 }
 
+/* Each reply has a region of a kind that it can have. */
+static bool
+test_kinds(void)
+{
+    static const struct {
+        uint16_t type;
+        uint32_t kind;
+        int error;
+    } cases[] = {
+        { REPLY(BASE_ADD), VPCI_KEEPER_BASE, 0 },
+        { REPLY(BASE_ADD), VPCI_KEEPER_PEER, EPROTO },
+        { REPLY(LINK_ADD), VPCI_KEEPER_LINK, 0 },
+        { REPLY(LINK_ADD), VPCI_KEEPER_PEER, EPROTO },
+        { REPLY(LINK_GET), VPCI_KEEPER_PEER, EPROTO },
+        { REPLY(PEER_ADD), VPCI_KEEPER_PEER, 0 },
+        { REPLY(PEER_ADD), VPCI_KEEPER_LINK, EPROTO },
+        { REPLY(PEER_ADD), VPCI_KEEPER_BASE, EPROTO },
+        { REPLY(LIST), VPCI_KEEPER_BASE, 0 },
+        { REPLY(LIST), VPCI_KEEPER_LINK, 0 },
+        { REPLY(LIST), VPCI_KEEPER_PEER, 0 },
+        { REPLY(LIST), 4, EPROTO },
+    };
+
+    CHECK(open_socks());
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct vpci_keeper_msg msg, msg2;
+
+        make(&msg, cases[i].type);
+        msg.body.region.kind = cases[i].kind;
+        if (transfer(&msg, &msg2, SWITCH) != cases[i].error) {
+            fprintf(stderr, "type %#x, kind %u\n", cases[i].type,
+                    (unsigned int) cases[i].kind);
+            return false;
+        }
+        vpci_keeper_msg_close_fds(&msg2);
+    }
+    close_socks();
+    return true;
+}
+
 /* Sends a message of 'type' with descriptor 'i' replaced by 'fd', which this
- * closes. */
+ * closes, to who gets such messages. */
 static int
 replace_fd(uint16_t type, int i, int fd)
 {
+    bool reply_or_event = type & (VPCI_KEEPER_REPLY | 0x4000);
     struct vpci_keeper_msg msg, msg2;
     int error;
 
     make(&msg, type);
     close(msg.fds[i]);
     msg.fds[i] = fd;
-    error = transfer(&msg, &msg2, SWITCH);
+    error = transfer(&msg, &msg2, reply_or_event ? SWITCH : KEEPER);
     if (!error) {
         vpci_keeper_msg_close_fds(&msg2);
     }
@@ -391,6 +471,12 @@ test_descriptors(void)
     CHECK(send_n_fds(REPLY(BASE_ADD), SWITCH, 3) == EPROTO);
     CHECK(send_n_fds(REPLY(LINK_ADD), SWITCH, 2) == EPROTO);
     CHECK(send_n_fds(VPCI_KEEPER_PEER_UP, SWITCH, 63) == EPROTO);
+    CHECK(send_n_fds(VPCI_KEEPER_PEER_ADD, KEEPER, 0) == EPROTO);
+    CHECK(send_n_fds(VPCI_KEEPER_PEER_ADD, KEEPER, 2) == EPROTO);
+    CHECK(send_n_fds(VPCI_KEEPER_PEER_SIGNALS, KEEPER, 0) == EPROTO);
+    CHECK(send_n_fds(VPCI_KEEPER_PEER_SIGNALS, KEEPER, 62) == EPROTO);
+    CHECK(send_n_fds(VPCI_KEEPER_PEER_SIGNALS, KEEPER, 64) == EPROTO);
+    CHECK(send_n_fds(REPLY(PEER_ADD), SWITCH, 1) == EPROTO);
 
     for (int i = 0; i < 2; i++) {
         uint64_t size = i ? 4096 : 8192;
@@ -411,6 +497,11 @@ test_descriptors(void)
     CHECK(!replace_fd(VPCI_KEEPER_PEER_UP, 63, eventfd(0, 0)));
     CHECK(replace_fd(VPCI_KEEPER_PEER_UP, 0, open("/dev/null", O_RDWR))
           == EPROTO);
+
+    /* What the switch has from guests is not its nonsense. */
+    CHECK(!replace_fd(VPCI_KEEPER_PEER_ADD, 0, open("/dev/null", O_RDWR)));
+    CHECK(!replace_fd(VPCI_KEEPER_PEER_SIGNALS, 5,
+                      open("/dev/null", O_RDWR)));
     close_socks();
     CHECK(count_fds() == n);
     return true;
@@ -433,7 +524,8 @@ test_no_room_for_descriptors(void)
     CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
     error = vpci_keeper_recv(socks[1], SWITCH, &msg2, why);
     CHECK(!setrlimit(RLIMIT_NOFILE, &old));
-    CHECK(error == EPROTO && strstr(why, "ulimit -n"));
+    CHECK(error == EMFILE && strstr(why, "ulimit -n"));
+    CHECK(msg2.header.magic == VPCI_KEEPER_MAGIC && !msg2.header.n_fds);
     vpci_keeper_msg_close_fds(&msg);
     close_socks();
     CHECK(count_fds() == n);
@@ -565,6 +657,7 @@ static const struct unit_test tests[] = {
     { "headers", test_headers },
     { "lengths", test_lengths },
     { "bodies", test_bodies },
+    { "kinds", test_kinds },
     { "descriptors", test_descriptors },
     { "no-room-for-descriptors", test_no_room_for_descriptors },
     { "slow", test_slow },

@@ -22,6 +22,7 @@
 #include "region.h"
 #include "timeval.h"
 #include "util.h"
+#include "vpci/doorbell.h"
 
 VLOG_DEFINE_THIS_MODULE(client);
 
@@ -75,6 +76,9 @@ client_destroy(struct client *client)
     descriptors_close(client->selfs, VPCI_KEEPER_MAX_VECTORS);
     peer_id_put(client->id);
     peer_id_put(client->self);
+    for (uint32_t i = 0; i < client->n_peers; i++) {
+        peer_id_put(client->peers[i]);
+    }
     free(client);
 }
 
@@ -99,13 +103,14 @@ provide(struct client *client, enum refusal *refusal)
     bool base = region->kind == VPCI_KEEPER_BASE;
 
     *refusal = REFUSAL_NO_IDS;
-    client->id = peer_id_get();
-    client->self = client->id && base ? peer_id_get() : 0;
+    client->id = peer_id_get(region->kind == VPCI_KEEPER_PEER
+                             ? PEER_ID_MARKED : PEER_ID_PLAIN);
+    client->self = client->id && base ? peer_id_get(PEER_ID_PLAIN) : 0;
     if (!client->id || (base && !client->self)) {
         return false;
     }
     *refusal = REFUSAL_NO_FDS;
-    return (create_eventfds(client->own, region->n_vectors)
+    return (create_eventfds(client->own, region_n_eventfds(region))
             && (!base || create_eventfds(client->selfs, region->n_vectors)));
 }
 
@@ -119,11 +124,11 @@ other_client(const struct end *end)
 }
 
 static int
-greet(const struct client *client)
+greet(struct client *client)
 {
     const struct region *region = client->end->region;
     const struct client *other = other_client(client->end);
-    uint32_t n = region->n_vectors;
+    uint32_t n = region_n_eventfds(region);
     int error = ivshmem_send(client->sock, IVSHMEM_VERSION, -1);
 
     if (!error) {
@@ -141,6 +146,7 @@ greet(const struct client *client)
     if (!error) {
         error = ivshmem_send_vectors(client->sock, client->id, client->own, n);
     }
+    client->n_sent = n;
     return error;
 }
 
@@ -159,6 +165,113 @@ give_up(struct client *client, int error)
         count_refusal(end, refusal, client->pid);
         client_disconnect(end, refusal_text(refusal));
     }
+}
+
+/* Checks that 'client' can have the signals that '*add' says. */
+static int
+check_signals(const struct client *client,
+              const struct vpci_keeper_signals_add *add, char **textp)
+{
+    const struct end *end = client->end;
+    uint32_t n_vectors = end->region->n_vectors;
+    uint32_t n_left = n_vectors - client->n_sent;
+
+    if ((!add->n_kicks && !add->n_calls) || add->n_kicks >= n_vectors
+        || add->n_calls > n_vectors) {
+        *textp = xasprintf("%"PRIu32" kicks and %"PRIu32" calls: of %"PRIu32
+                           " vectors, 1 is the client's, and there is "
+                           "something to send", add->n_kicks, add->n_calls,
+                           n_vectors);
+        return EINVAL;
+    } else if (add->n_kicks > n_left
+               || (add->n_calls
+                   && client->n_peers == VPCI_KEEPER_MAX_PEERS)) {
+        *textp = xasprintf("%s: %"PRIu32" of %"PRIu32" vectors are left, and "
+                           "%"PRIu32" of %d peers, too few for %"PRIu32" "
+                           "kicks and %"PRIu32" calls: the device must be "
+                           "unplugged and plugged in again", end->path, n_left,
+                           n_vectors, VPCI_KEEPER_MAX_PEERS - client->n_peers,
+                           VPCI_KEEPER_MAX_PEERS, add->n_kicks, add->n_calls);
+        return ENOSPC;
+    }
+    return 0;
+}
+
+/* Checks that 'fds', which the switch has from a guest, are eventfds. */
+static int
+check_eventfds(const int fds[], uint32_t n, char **textp)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (!vpci_doorbell_is_eventfd(fds[i])) {
+            *textp = xasprintf("descriptor %"PRIu32" of %"PRIu32" is not an "
+                               "eventfd", i, n);
+            return EINVAL;
+        }
+    }
+    return 0;
+}
+
+static int
+pass_signals(struct client *client, const struct vpci_keeper_signals_add *add,
+             const int fds[], uint32_t peer)
+{
+    int error = ivshmem_send_vectors(client->sock, client->id, fds,
+                                     add->n_kicks);
+
+    client->n_sent += add->n_kicks;
+    if (!error) {
+        error = ivshmem_send_vectors(client->sock, peer, fds + add->n_kicks,
+                                     add->n_calls);
+    }
+    return error;
+}
+
+int
+client_send_signals(struct end *end, const struct vpci_keeper_signals_add *add,
+                    const int fds[], struct vpci_keeper_peer_signals *sent,
+                    char **textp)
+{
+    struct client *client = end->client;
+    uint32_t peer = 0;
+    int error;
+
+    if (!client || client->id != add->peer) {
+        *textp = xasprintf("%s: there is no client with ivshmem id %"PRIu32
+                           " any more", end->path, add->peer);
+        return ENOTCONN;
+    }
+    error = check_signals(client, add, textp);
+    if (!error) {
+        error = check_eventfds(fds, add->n_kicks + add->n_calls, textp);
+    }
+    if (error) {
+        return error;
+    }
+    if (add->n_calls) {
+        peer = peer_id_get(PEER_ID_PLAIN);
+        if (!peer) {
+            *textp = xstrdup(refusal_text(REFUSAL_NO_IDS));
+            return ENOSPC;
+        }
+        client->peers[client->n_peers++] = peer;
+    }
+    sent->region = end->region->id;
+    sent->peer = peer;
+    sent->first_kick = client->n_sent;
+    error = pass_signals(client, add, fds, peer);
+    if (error) {
+        *textp = xasprintf("%s: the client with ivshmem id %"PRIu32" cannot "
+                           "be told (%s)", end->path, add->peer,
+                           ovs_strerror(error));
+        give_up(client, error);
+        return ENOTCONN;
+    }
+    sent->n_left = end->region->n_vectors - client->n_sent;
+    VLOG_INFO_RL(&rl, "%s: client with pid %"PRIu32" has %"PRIu32" vectors "
+                 "more, from %"PRIu32" on, and %"PRIu32" of peer %"PRIu32,
+                 end->path, client->pid, add->n_kicks, sent->first_kick,
+                 add->n_calls, peer);
+    return 0;
 }
 
 /* Tells the other end of a link that 'client' has come. */

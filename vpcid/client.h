@@ -13,7 +13,8 @@
  *
  * What a client gets is made for its connection: its ivshmem id, the one under
  * which it knows the switch, and all eventfds.  So whoever was connected
- * before can neither take its signals nor send it any.
+ * before can neither take its signals nor send it any.  Only the signals of a
+ * peer come from the switch, and are passed on.
  *
  * Threads: the main thread only. */
 
@@ -31,8 +32,15 @@ struct client {
 
     /* eventfds, by vector. */
     int own[VPCI_KEEPER_MAX_VECTORS];   /* Interrupt the client. */
-    int selfs[VPCI_KEEPER_MAX_VECTORS]; /* It rings these for the switch; -1 in
-                                         * links. */
+    int selfs[VPCI_KEEPER_MAX_VECTORS]; /* It rings these for the switch; -1
+                                         * but in base regions. */
+
+    uint32_t n_sent;            /* Vectors of its own that it has been sent. */
+
+    /* In the region of a peer: ids of those whose vectors it has been sent,
+     * which stay its. */
+    uint32_t peers[VPCI_KEEPER_MAX_PEERS];
+    uint32_t n_peers;
 };
 
 /* Accepts a connection at 'end', if there is one. */
@@ -40,6 +48,15 @@ void client_accept(struct end *);
 
 /* Disconnects the client of 'end', if there is one, because of 'reason'. */
 void client_disconnect(struct end *, const char *reason);
+
+/* Gives the client of 'end', of a peer's region, the signals that '*add' says,
+ * from 'fds', which stay the caller's: kicks, then calls.  Returns 0 with
+ * '*sent' set, or a positive errno and, in '*textp', a text for people, which
+ * the caller frees.  A client that cannot be told is disconnected. */
+int client_send_signals(struct end *,
+                        const struct vpci_keeper_signals_add *add,
+                        const int fds[],
+                        struct vpci_keeper_peer_signals *sent, char **textp);
 
 /* Makes a client without descriptors and ids, to be filled in and given to
  * client_resume(), or freed. */

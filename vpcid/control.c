@@ -114,10 +114,11 @@ refuse_message(const struct vpci_keeper_msg *msg, int error, const char *why)
     const struct vpci_keeper_header *h = &msg->header;
 
     control_stats.n_refused++;
-    VLOG_WARN_RL(&rl, "%s: switch '%s' with pid %"PRIu32" sent nonsense: %s",
-                 control_listener.path, control.name, control.pid, why);
+    VLOG_WARN_RL(&rl, "%s: what switch '%s' with pid %"PRIu32" sent cannot be "
+                 "understood: %s", control_listener.path, control.name,
+                 control.pid, why);
     vpci_keeper_msg_refuse(&control.reply, h->type, h->xid, error, "%s", why);
-    if (error == EOPNOTSUPP) {
+    if (error == EOPNOTSUPP || error == EMFILE) {
         control.has_reply = true;
         return true;
     }
@@ -140,12 +141,14 @@ receive(void)
     switch (error) {
     case 0:
         request_serve(&msg);
+        descriptors_close(msg.fds, msg.header.n_fds);
         return true;
 
     case EAGAIN:
         return false;
 
     case EOPNOTSUPP:
+    case EMFILE:
     case EPROTONOSUPPORT:
     case EPROTO:
         if (!refuse_message(&msg, error, why)) {

@@ -26,8 +26,8 @@ struct control {
     uint32_t pid, uid;          /* As its socket tells. */
     long long int since;        /* Wall clock, in ms. */
 
-    /* A reply that has not been sent.  Its descriptors are those of a region,
-     * which only a request could delete. */
+    /* A reply that has not been sent.  Its descriptors are those of a region's
+     * memory, which only a request could delete. */
     bool has_reply;
     struct vpci_keeper_msg reply;
 

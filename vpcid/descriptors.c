@@ -207,6 +207,17 @@ descriptor_is_socket(int fd, int type, bool listens)
             && get_socket_option(fd, SO_ACCEPTCONN) == listens);
 }
 
+/* Only files of these file systems have seals, be it none.  A file system of
+ * somebody's own could make fstat() wait for ever; this does not ask it. */
+bool
+descriptor_is_memory(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return (flags >= 0 && (flags & O_ACCMODE) == O_RDWR
+            && fcntl(fd, F_GET_SEALS) >= 0);
+}
+
 void
 descriptors_close(int fds[], size_t n)
 {

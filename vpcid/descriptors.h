@@ -42,6 +42,10 @@ void descriptors_set_cloexec_all(void);
  * connected, as 'listens' says. */
 bool descriptor_is_socket(int fd, int type, bool listens);
 
+/* True if 'fd' is a file of tmpfs or hugetlbfs that can be mapped to be read
+ * and written.  Never waits, whatever it is. */
+bool descriptor_is_memory(int fd);
+
 /* Returns a descriptor of this process for the very file at 'path', or -1. */
 int descriptor_find_file(const char *path);
 

@@ -73,7 +73,7 @@ static int
 send_up(int sock, const struct end *end)
 {
     const struct client *client = end->client;
-    uint32_t n = end->region->n_vectors;
+    uint32_t n = region_n_eventfds(end->region);
     struct vpci_keeper_msg msg;
     struct vpci_keeper_peer_up *up = &msg.body.peer_up;
 

@@ -29,7 +29,8 @@
 #define IVSHMEM_VERSION 0
 #define IVSHMEM_MEMORY (-1)
 
-/* Ids are from 1 to this: the doorbell register has 16 bits for them. */
+/* Ids are from 1 to this: the doorbell register has 16 bits for them.  See
+ * peer-id.h. */
 #define IVSHMEM_MAX_ID 65535
 
 /* Sends 'message' with 'fd', or without if 'fd' is -1, without blocking.

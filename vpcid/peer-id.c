@@ -5,15 +5,38 @@
 
 #include "bitmap.h"
 #include "ivshmem.h"
+#include "vpci/abi.h"
+
+struct range {
+    uint32_t first, last;
+    uint32_t next;              /* Where the search for a free one begins. */
+    uint32_t n_in_use;
+};
 
 static unsigned long in_use[BITMAP_N_LONGS(IVSHMEM_MAX_ID + 1)];
-static uint32_t n_in_use;
-static uint32_t next_id = 1;
+static struct range ranges[N_PEER_ID_RANGES] = {
+    [PEER_ID_PLAIN] = {
+        .first = 1,
+        .last = VPCI_ABI_PEER_ID - 1,
+        .next = 1,
+    },
+    [PEER_ID_MARKED] = {
+        .first = VPCI_ABI_PEER_ID,
+        .last = IVSHMEM_MAX_ID,
+        .next = VPCI_ABI_PEER_ID,
+    },
+};
+
+enum peer_id_range
+peer_id_range(uint32_t id)
+{
+    return id & VPCI_ABI_PEER_ID ? PEER_ID_MARKED : PEER_ID_PLAIN;
+}
 
 static uint32_t
-after(uint32_t id)
+after(const struct range *r, uint32_t id)
 {
-    return id < IVSHMEM_MAX_ID ? id + 1 : 1;
+    return id < r->last ? id + 1 : r->first;
 }
 
 bool
@@ -23,22 +46,23 @@ peer_id_claim(uint32_t id)
         return false;
     }
     bitmap_set1(in_use, id);
-    n_in_use++;
+    ranges[peer_id_range(id)].n_in_use++;
     return true;
 }
 
 uint32_t
-peer_id_get(void)
+peer_id_get(enum peer_id_range range)
 {
-    uint32_t id = next_id;
+    struct range *r = &ranges[range];
+    uint32_t id = r->next;
 
-    if (n_in_use >= IVSHMEM_MAX_ID) {
+    if (r->n_in_use > r->last - r->first) {
         return 0;
     }
     while (!peer_id_claim(id)) {
-        id = after(id);
+        id = after(r, id);
     }
-    next_id = after(id);
+    r->next = after(r, id);
     return id;
 }
 
@@ -47,24 +71,26 @@ peer_id_put(uint32_t id)
 {
     if (id) {
         bitmap_set0(in_use, id);
-        n_in_use--;
+        ranges[peer_id_range(id)].n_in_use--;
     }
 }
 
 uint32_t
-peer_id_next(void)
+peer_id_next(enum peer_id_range range)
 {
-    return next_id;
+    return ranges[range].next;
 }
 
 void
-peer_id_set_next(uint32_t id)
+peer_id_set_next(enum peer_id_range range, uint32_t id)
 {
-    next_id = id && id <= IVSHMEM_MAX_ID ? id : 1;
+    struct range *r = &ranges[range];
+
+    r->next = id >= r->first && id <= r->last ? id : r->first;
 }
 
 uint32_t
 peer_id_count(void)
 {
-    return n_in_use;
+    return ranges[PEER_ID_PLAIN].n_in_use + ranges[PEER_ID_MARKED].n_in_use;
 }

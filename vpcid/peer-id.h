@@ -10,10 +10,24 @@
  * given out in turn, so that one that has been given back is not seen again
  * soon.
  *
+ * A guest has nothing but its id to tell devices with a peer's memory from
+ * those with a region of ours: what is in the memory, the peer may have
+ * written.  So whoever opens the former has an id with the bit
+ * VPCI_ABI_PEER_ID, and nobody else has.
+ *
  * Threads: the main thread only. */
 
-/* Returns an id, or 0 if all are in use. */
-uint32_t peer_id_get(void);
+enum peer_id_range {
+    PEER_ID_PLAIN,              /* Without that bit. */
+    PEER_ID_MARKED,             /* With it. */
+    N_PEER_ID_RANGES
+};
+
+/* The range that 'id' is in. */
+enum peer_id_range peer_id_range(uint32_t id);
+
+/* Returns an id of the range, or 0 if all are in use. */
+uint32_t peer_id_get(enum peer_id_range);
 
 /* Gives back 'id', which may be 0. */
 void peer_id_put(uint32_t id);
@@ -22,11 +36,12 @@ void peer_id_put(uint32_t id);
  * false if it is in use or out of range. */
 bool peer_id_claim(uint32_t id);
 
-/* Where the search for the next id begins: part of the state. */
-uint32_t peer_id_next(void);
-void peer_id_set_next(uint32_t id);
+/* Where the search for the next id of the range begins: part of the state.  An
+ * id of the other range stands for the first. */
+uint32_t peer_id_next(enum peer_id_range);
+void peer_id_set_next(enum peer_id_range, uint32_t id);
 
-/* Returns the number of ids in use. */
+/* Returns the number of ids in use, of both ranges. */
 uint32_t peer_id_count(void);
 
 #endif /* vpcid/peer-id.h */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -122,13 +123,13 @@ char *
 region_check(const struct region *region)
 {
     uint64_t size = region->size, private_size = region->private_size;
+    uint64_t max_size = (region->kind == VPCI_KEEPER_PEER
+                         ? VPCI_KEEPER_MAX_PEER_SIZE : VPCI_KEEPER_MAX_SIZE);
 
-    if (size < VPCI_KEEPER_MIN_SIZE || size > VPCI_KEEPER_MAX_SIZE
-        || size & (size - 1)) {
+    if (size < VPCI_KEEPER_MIN_SIZE || size > max_size || size & (size - 1)) {
         return xasprintf("%"PRIu64" bytes: the size of a region is a power of "
                          "two, since QEMU makes a PCI BAR of it, from %"PRIu64
-                         " to %"PRIu64, size, VPCI_KEEPER_MIN_SIZE,
-                         VPCI_KEEPER_MAX_SIZE);
+                         " to %"PRIu64, size, VPCI_KEEPER_MIN_SIZE, max_size);
     } else if (!region->n_vectors
                || region->n_vectors > VPCI_KEEPER_MAX_VECTORS) {
         return xasprintf("%"PRIu32" vectors: an end has from 1 to %d",
@@ -163,7 +164,7 @@ region_create(enum vpci_keeper_kind kind, uint32_t id)
     region->id = id;
     region->memory = -1;
     region->private_memory = -1;
-    region->n_ends = kind == VPCI_KEEPER_BASE ? 1 : 2;
+    region->n_ends = kind == VPCI_KEEPER_LINK ? 2 : 1;
     for (int i = 0; i < 2; i++) {
         end_init(&region->ends[i], region, i);
     }
@@ -210,12 +211,17 @@ create_memory(const char *kind, uint32_t id, uint64_t size)
     return error ? -error : fd;
 }
 
+/* Creates the memory of 'region', unless it is a peer's, which has it. */
 static int
 create_memories(struct region *region, char **textp)
 {
     bool base = region->kind == VPCI_KEEPER_BASE;
-    int fd = create_memory(base ? "base" : "link", region->id, region->size);
+    int fd;
 
+    if (region->kind == VPCI_KEEPER_PEER) {
+        return 0;
+    }
+    fd = create_memory(base ? "base" : "link", region->id, region->size);
     if (fd >= 0) {
         region->memory = fd;
         fd = (base ? create_memory("private", region->id,
@@ -348,21 +354,37 @@ region_add_base(const struct vpci_keeper_base_add *add,
     return finish_region(region, regionp, textp);
 }
 
+/* Finds the base region 'id', which a region of 'kind' is to belong to. */
+static int
+find_base_by_id(uint32_t id, const char *kind, struct region **basep,
+                char **textp)
+{
+    struct region *base = region_find(id);
+
+    *basep = base;
+    if (!base) {
+        *textp = xasprintf("there is no region %"PRIu32": %s", id, kind);
+        return ENOENT;
+    } else if (base->kind != VPCI_KEEPER_BASE) {
+        *textp = xasprintf("region %"PRIu32" is %s: %s", id,
+                           (base->kind == VPCI_KEEPER_LINK ? "a link"
+                            : "a peer's"), kind);
+        return EINVAL;
+    }
+    return 0;
+}
+
 /* Finds the base regions of a link. */
 static int
 find_bases(const struct vpci_keeper_link_add *add, struct region *base[2],
            char **textp)
 {
     for (int i = 0; i < 2; i++) {
-        base[i] = region_find(add->base[i]);
-        if (!base[i]) {
-            *textp = xasprintf("there is no region %"PRIu32": a link is "
-                               "between two base regions", add->base[i]);
-            return ENOENT;
-        } else if (base[i]->kind != VPCI_KEEPER_BASE) {
-            *textp = xasprintf("region %"PRIu32" is a link: a link is between "
-                               "two base regions", add->base[i]);
-            return EINVAL;
+        int error = find_base_by_id(add->base[i], "a link is between two base "
+                                    "regions", &base[i], textp);
+
+        if (error) {
+            return error;
         }
     }
     if (base[0] == base[1]) {
@@ -402,7 +424,106 @@ region_add_link(const struct vpci_keeper_link_add *add,
     return finish_region(region, regionp, textp);
 }
 
-/* Deletes a region that has no links. */
+static struct region *
+find_peer(const struct region *base)
+{
+    struct region *region;
+
+    LIST_FOR_EACH (region, node, &regions) {
+        if (region->kind == VPCI_KEEPER_PEER && region->base[0] == base) {
+            return region;
+        }
+    }
+    return NULL;
+}
+
+/* Checks that 'memory', which the switch has from a guest, can be that of
+ * 'region'. */
+static int
+check_peer_memory(const struct region *region, int memory, char **textp)
+{
+    struct stat s = { .st_size = 0 };
+
+    if (!descriptor_is_memory(memory)) {
+        *textp = xstrdup("the memory of a peer is a file of tmpfs or "
+                         "hugetlbfs, open for reading and writing, unlike "
+                         "this one: what is the memory backend of its "
+                         "virtual machine?");
+        return EINVAL;
+    } else if (fstat(memory, &s) || !S_ISREG(s.st_mode)
+               || s.st_size != region->size) {
+        *textp = xasprintf("the file has %lld bytes, %"PRIu64" are wanted",
+                           (long long int) s.st_size, region->size);
+        return EINVAL;
+    }
+    return 0;
+}
+
+static bool
+is_same_file(int a, int b)
+{
+    struct stat s, t;
+
+    return (!fstat(a, &s) && !fstat(b, &t)
+            && s.st_dev == t.st_dev && s.st_ino == t.st_ino);
+}
+
+static int
+adopt_peer(struct region *region, const struct vpci_keeper_peer_add *add,
+           int memory, char **textp)
+{
+    bool same = is_same_file(region->memory, memory);
+
+    if (!same || region->size != add->size
+        || region->n_vectors != add->n_vectors) {
+        *textp = xasprintf(
+            "%s is region %"PRIu32" with %"PRIu64" bytes of %s file and "
+            "%"PRIu32" vectors; %"PRIu64" bytes and %"PRIu32" vectors are "
+            "wanted: delete it first", region->ends[0].path, region->id,
+            region->size, same ? "this" : "another", region->n_vectors,
+            add->size, add->n_vectors);
+        return EEXIST;
+    }
+    return 0;
+}
+
+int
+region_add_peer(const struct vpci_keeper_peer_add *add, int *memory,
+                struct region **regionp, bool *adopted, char **textp)
+{
+    struct region *region, *old, *base;
+    int error = find_base_by_id(add->base, "a peer is one of a base region's "
+                                "guest", &base, textp);
+
+    if (error) {
+        return error;
+    }
+    region = region_create(VPCI_KEEPER_PEER, next_id);
+    region->size = add->size;
+    region->n_vectors = add->n_vectors;
+    region->base[0] = base;
+    region->ends[0].path = xasprintf("%s%s", base->ends[0].path,
+                                     VPCI_KEEPER_PEER_SUFFIX);
+    *textp = region_check(region);
+    error = *textp ? EINVAL : check_peer_memory(region, *memory, textp);
+    old = find_peer(base);
+    *adopted = old != NULL;
+    if (!error && old) {
+        *regionp = old;
+        error = adopt_peer(old, add, *memory, textp);
+    } else if (!error && !have_id(textp)) {
+        error = ENOSPC;
+    }
+    if (error || old) {
+        region_destroy(region);
+        return error;
+    }
+    region->memory = *memory;
+    *memory = -1;
+    return finish_region(region, regionp, textp);
+}
+
+/* Deletes a region that has no links and no peer. */
 static void
 delete_one(struct region *region)
 {
@@ -420,12 +541,12 @@ delete_one(struct region *region)
 uint32_t
 region_delete(struct region *region)
 {
-    struct region *link;
+    struct region *other;
     uint32_t n = 1;
 
-    LIST_FOR_EACH_SAFE (link, node, &regions) {
-        if (link->base[0] == region || link->base[1] == region) {
-            delete_one(link);
+    LIST_FOR_EACH_SAFE (other, node, &regions) {
+        if (other->base[0] == region || other->base[1] == region) {
+            delete_one(other);
             n++;
         }
     }
@@ -440,6 +561,12 @@ regions_delete_all(void)
         region_delete(CONTAINER_OF(ovs_list_front(&regions), struct region,
                                    node));
     }
+}
+
+uint32_t
+region_n_eventfds(const struct region *region)
+{
+    return region->kind == VPCI_KEEPER_PEER ? 1 : region->n_vectors;
 }
 
 void

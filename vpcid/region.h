@@ -71,11 +71,13 @@ struct region {
     uint32_t id;                /* Not 0. */
     enum vpci_keeper_kind kind;
     uint64_t size;              /* In bytes. */
-    uint64_t private_size;      /* In bytes; 0 in links. */
+    uint64_t private_size;      /* In bytes; 0 but in base regions. */
     uint32_t n_vectors;         /* Of each end. */
-    int memory;                 /* Sealed memfds. */
-    int private_memory;         /* -1 in links. */
-    struct region *base[2];     /* Of links; otherwise null. */
+    int memory;                 /* A sealed memfd, or a file of the switch's in
+                                 * the region of a peer. */
+    int private_memory;         /* A sealed memfd; -1 but in base regions. */
+    struct region *base[2];     /* Of links, and the first of peers; otherwise
+                                 * null. */
     bool attached;              /* The switch has added or adopted it on the
                                  * connection that it has. */
     int n_ends;                 /* 1 or 2. */
@@ -96,8 +98,16 @@ int region_add_base(const struct vpci_keeper_base_add *,
 int region_add_link(const struct vpci_keeper_link_add *,
                     struct region **regionp, char **textp);
 
-/* Deletes 'region', and its links if it is a base: disconnects clients and
- * unlinks sockets.  Returns how many regions that were. */
+/* Adds the region of a peer with memory '*memory', which it takes, leaving -1;
+ * or finds the one that is there, with the same file and parameters, and
+ * leaves '*memory' alone.
+ *
+ * Returns 0 with '*regionp' and '*adopted' set, or as above. */
+int region_add_peer(const struct vpci_keeper_peer_add *, int *memory,
+                    struct region **regionp, bool *adopted, char **textp);
+
+/* Deletes 'region', and its links and its peer's if it is a base: disconnects
+ * clients and unlinks sockets.  Returns how many regions that were. */
 uint32_t region_delete(struct region *);
 
 /* Deletes all regions. */
@@ -107,6 +117,10 @@ void regions_delete_all(void);
 struct region *region_find(uint32_t id);
 
 uint32_t regions_count(void);
+
+/* Returns how many eventfds we make for the vectors of a client: one in the
+ * region of a peer, where the others are the peer's. */
+uint32_t region_n_eventfds(const struct region *);
 
 /* Describes 'region' in '*msg'. */
 void region_describe(const struct region *, struct vpci_keeper_region *msg);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client.h"
 #include "control.h"
 #include "events.h"
 #include "openvswitch/vlog.h"
@@ -23,13 +24,14 @@ static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 60);
 
 /* Each of these makes '*reply', which has the request's type and xid,
  * complete, or returns a positive errno and a text for people, which the
- * caller frees, in '*textp'. */
+ * caller frees, in '*textp'.  It may take descriptors of '*request', leaving
+ * -1. */
 
 static int
-serve_hello(const union vpci_keeper_body *body, struct vpci_keeper_msg *reply,
+serve_hello(struct vpci_keeper_msg *request, struct vpci_keeper_msg *reply,
             char **textp)
 {
-    const struct vpci_keeper_hello *hello = &body->hello;
+    const struct vpci_keeper_hello *hello = &request->body.hello;
     struct vpci_keeper_welcome *w = &reply->body.welcome;
 
     if (hello->min_version > VPCI_KEEPER_VERSION
@@ -57,14 +59,17 @@ serve_hello(const union vpci_keeper_body *body, struct vpci_keeper_msg *reply,
     return 0;
 }
 
-/* A reply with a region's parameters and memory. */
+/* A reply with a region's parameters, and with its memory, but for that of a
+ * peer, which the switch has. */
 static void
 reply_region(struct vpci_keeper_msg *reply, struct region *region,
              bool adopted)
 {
     region_describe(region, &reply->body.region);
     reply->body.region.adopted = adopted;
-    vpci_keeper_msg_add_fd(reply, region->memory);
+    if (region->kind != VPCI_KEEPER_PEER) {
+        vpci_keeper_msg_add_fd(reply, region->memory);
+    }
     if (region->private_memory >= 0) {
         vpci_keeper_msg_add_fd(reply, region->private_memory);
     }
@@ -72,12 +77,13 @@ reply_region(struct vpci_keeper_msg *reply, struct region *region,
 }
 
 static int
-serve_base_add(const union vpci_keeper_body *body,
+serve_base_add(struct vpci_keeper_msg *request,
                struct vpci_keeper_msg *reply, char **textp)
 {
     struct region *region;
     bool adopted;
-    int error = region_add_base(&body->base_add, &region, &adopted, textp);
+    int error = region_add_base(&request->body.base_add, &region, &adopted,
+                                textp);
 
     if (!error) {
         reply_region(reply, region, adopted);
@@ -86,11 +92,11 @@ serve_base_add(const union vpci_keeper_body *body,
 }
 
 static int
-serve_link_add(const union vpci_keeper_body *body,
+serve_link_add(struct vpci_keeper_msg *request,
                struct vpci_keeper_msg *reply, char **textp)
 {
     struct region *region;
-    int error = region_add_link(&body->link_add, &region, textp);
+    int error = region_add_link(&request->body.link_add, &region, textp);
 
     if (!error) {
         reply_region(reply, region, false);
@@ -111,16 +117,18 @@ find_region(uint32_t id, char **textp)
 }
 
 static int
-serve_link_get(const union vpci_keeper_body *body,
+serve_link_get(struct vpci_keeper_msg *request,
                struct vpci_keeper_msg *reply, char **textp)
 {
-    struct region *region = find_region(body->id.region, textp);
+    struct region *region = find_region(request->body.id.region, textp);
 
     if (!region) {
         return ENOENT;
     } else if (region->kind != VPCI_KEEPER_LINK) {
-        *textp = xasprintf("region %"PRIu32" is not a link: BASE_ADD of %s "
-                           "adopts it", region->id, region->ends[0].path);
+        *textp = xasprintf("region %"PRIu32" is not a link: %s of %s adopts "
+                           "it", region->id,
+                           (region->kind == VPCI_KEEPER_BASE ? "BASE_ADD"
+                            : "PEER_ADD"), region->ends[0].path);
         return EINVAL;
     }
     reply_region(reply, region, true);
@@ -128,10 +136,10 @@ serve_link_get(const union vpci_keeper_body *body,
 }
 
 static int
-serve_del(const union vpci_keeper_body *body, struct vpci_keeper_msg *reply,
+serve_del(struct vpci_keeper_msg *request, struct vpci_keeper_msg *reply,
           char **textp)
 {
-    struct region *region = find_region(body->id.region, textp);
+    struct region *region = find_region(request->body.id.region, textp);
 
     if (!region) {
         return ENOENT;
@@ -140,8 +148,40 @@ serve_del(const union vpci_keeper_body *body, struct vpci_keeper_msg *reply,
     return 0;
 }
 
-typedef int serve_func(const union vpci_keeper_body *,
-                       struct vpci_keeper_msg *, char **textp);
+static int
+serve_peer_add(struct vpci_keeper_msg *request,
+               struct vpci_keeper_msg *reply, char **textp)
+{
+    struct region *region;
+    bool adopted;
+    int error = region_add_peer(&request->body.peer_add, &request->fds[0],
+                                &region, &adopted, textp);
+
+    if (!error) {
+        reply_region(reply, region, adopted);
+    }
+    return error;
+}
+
+static int
+serve_peer_signals(struct vpci_keeper_msg *request,
+                   struct vpci_keeper_msg *reply, char **textp)
+{
+    const struct vpci_keeper_signals_add *add = &request->body.signals_add;
+    struct region *region = find_region(add->region, textp);
+
+    if (!region) {
+        return ENOENT;
+    } else if (region->kind != VPCI_KEEPER_PEER) {
+        *textp = xasprintf("region %"PRIu32" is not a peer's", region->id);
+        return EINVAL;
+    }
+    return client_send_signals(&region->ends[0], add, request->fds,
+                               &reply->body.peer_signals, textp);
+}
+
+typedef int serve_func(struct vpci_keeper_msg *request,
+                       struct vpci_keeper_msg *reply, char **textp);
 
 static serve_func *
 find_server(uint16_t type)
@@ -152,12 +192,14 @@ find_server(uint16_t type)
     case VPCI_KEEPER_LINK_ADD: return serve_link_add;
     case VPCI_KEEPER_LINK_GET: return serve_link_get;
     case VPCI_KEEPER_DEL: return serve_del;
+    case VPCI_KEEPER_PEER_ADD: return serve_peer_add;
+    case VPCI_KEEPER_PEER_SIGNALS: return serve_peer_signals;
     default: return NULL;
     }
 }
 
 static int
-serve(const struct vpci_keeper_msg *request, char **textp)
+serve(struct vpci_keeper_msg *request, char **textp)
 {
     const struct vpci_keeper_header *h = &request->header;
     serve_func *server = find_server(h->type);
@@ -175,11 +217,11 @@ serve(const struct vpci_keeper_msg *request, char **textp)
     }
     vpci_keeper_msg_init(&control.reply, h->type | VPCI_KEEPER_REPLY, h->xid);
     control.has_reply = true;
-    return server(&request->body, &control.reply, textp);
+    return server(request, &control.reply, textp);
 }
 
 void
-request_serve(const struct vpci_keeper_msg *request)
+request_serve(struct vpci_keeper_msg *request)
 {
     const struct vpci_keeper_header *h = &request->header;
     char *text = NULL;

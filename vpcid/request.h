@@ -6,9 +6,10 @@
 struct vpci_keeper_msg;
 
 /* Does what the switch asks for in '*request', which is sound, and puts the
- * reply into 'control' (see control.h).
+ * reply into 'control' (see control.h).  Descriptors that it takes become -1,
+ * the others stay the caller's.
  *
  * Threads: the main thread only. */
-void request_serve(const struct vpci_keeper_msg *request);
+void request_serve(struct vpci_keeper_msg *request);
 
 #endif /* vpcid/request.h */

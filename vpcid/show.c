@@ -38,6 +38,18 @@ show_refusals(struct ds *s, const struct end *end)
     ds_put_char(s, '\n');
 }
 
+/* What the client of a peer's region has had of its signals. */
+static void
+show_peers(struct ds *s, const struct client *client)
+{
+    ds_put_format(s, "    vectors so far: %"PRIu32" of %"PRIu32", ids of the "
+                  "peer:", client->n_sent, client->end->region->n_vectors);
+    for (uint32_t i = 0; i < client->n_peers; i++) {
+        ds_put_format(s, " %"PRIu32, client->peers[i]);
+    }
+    ds_put_format(s, "%s\n", client->n_peers ? "" : " none");
+}
+
 static void
 show_client(struct ds *s, const struct client *client)
 {
@@ -49,6 +61,9 @@ show_client(struct ds *s, const struct client *client)
     ds_put_cstr(s, ", ");
     show_time(s, client->since);
     ds_put_char(s, '\n');
+    if (client->end->region->kind == VPCI_KEEPER_PEER) {
+        show_peers(s, client);
+    }
 }
 
 static void
@@ -70,6 +85,8 @@ show_region(struct ds *s, const struct region *region)
     ds_put_format(s, "region %"PRIu32": ", region->id);
     if (region->kind == VPCI_KEEPER_BASE) {
         ds_put_cstr(s, "base");
+    } else if (region->kind == VPCI_KEEPER_PEER) {
+        ds_put_format(s, "peer of region %"PRIu32, region->base[0]->id);
     } else {
         ds_put_format(s, "link of regions %"PRIu32" and %"PRIu32,
                       region->base[0]->id, region->base[1]->id);

@@ -27,6 +27,7 @@
 #include "state-json.h"
 #include "util.h"
 #include "uuid.h"
+#include "vpci/abi.h"
 #include "vpci/doorbell.h"
 
 VLOG_DEFINE_THIS_MODULE(state);
@@ -78,6 +79,19 @@ read_memory(struct reader *r, const struct json *json, const char *name,
     return fd;
 }
 
+/* The memory of a peer is as large as others make it, at any time. */
+static int
+read_peer_memory(struct reader *r, const struct json *json, const char *name)
+{
+    int fd = read_fd(r, json, name);
+
+    if (!r->error && !descriptor_is_memory(fd)) {
+        reader_fail(r, "descriptor %d, '%s', is not a file of tmpfs or "
+                    "hugetlbfs", fd, name);
+    }
+    return fd;
+}
+
 static void
 read_eventfds(struct reader *r, const struct json *json, const char *name,
               int fds[], size_t n)
@@ -115,10 +129,33 @@ load_listener(struct reader *r, const struct json *json, int type,
     }
 }
 
+/* What the client of a peer's region has had of its signals. */
+static void
+load_peers(struct reader *r, const struct json *json, struct client *client)
+{
+    const struct json_array *array = json_array(read_array(r, json, "peers"));
+
+    client->n_sent = read_integer(r, json, "n_sent", 0,
+                                  client->end->region->n_vectors);
+    if (array->n > VPCI_KEEPER_MAX_PEERS) {
+        reader_fail(r, "%"PRIuSIZE" peers", array->n);
+    }
+    for (size_t i = 0; !r->error && i < array->n; i++) {
+        const struct json *elem = array->elems[i];
+        int64_t id = elem->type == JSON_INTEGER ? json_integer(elem) : 0;
+
+        if (id < 1 || id >= VPCI_ABI_PEER_ID || !peer_id_claim(id)) {
+            reader_fail(r, "ivshmem id %"PRId64", of a peer, is not free", id);
+            return;
+        }
+        client->peers[client->n_peers++] = id;
+    }
+}
+
 static void
 load_client(struct reader *r, const struct json *json, struct end *end)
 {
-    uint32_t n = end->region->n_vectors;
+    uint32_t n = region_n_eventfds(end->region);
     struct client *client = client_create(end);
 
     client->sock = read_socket(r, json, "socket", SOCK_STREAM, false);
@@ -135,6 +172,10 @@ load_client(struct reader *r, const struct json *json, struct end *end)
             || (client->self && !peer_id_claim(client->self)))) {
         reader_fail(r, "ivshmem id %"PRIu32" or %"PRIu32" is not free",
                     client->id, client->self);
+    }
+    client->n_sent = n;
+    if (end->region->kind == VPCI_KEEPER_PEER) {
+        load_peers(r, json, client);
     }
     end->client = client;
 }
@@ -181,7 +222,7 @@ load_ends(struct reader *r, const struct json *json, struct region *region)
 }
 
 static struct region *
-load_base_of_link(struct reader *r, const struct json *json, const char *name)
+load_base_of(struct reader *r, const struct json *json, const char *name)
 {
     uint32_t id = read_u32(r, json, name);
     struct region *base = region_find(id);
@@ -192,13 +233,41 @@ load_base_of_link(struct reader *r, const struct json *json, const char *name)
     return base;
 }
 
+/* Earlier versions had no peers. */
+static enum vpci_keeper_kind
+load_kind(struct reader *r, const struct json *json)
+{
+    bool peer = has_member(json, "peer") && read_bool(r, json, "peer");
+
+    return (read_bool(r, json, "link") ? VPCI_KEEPER_LINK
+            : peer ? VPCI_KEEPER_PEER
+            : VPCI_KEEPER_BASE);
+}
+
+/* Loads the memory of 'region', and what it belongs to. */
+static void
+load_memory(struct reader *r, const struct json *json, struct region *region)
+{
+    region->memory = (region->kind == VPCI_KEEPER_PEER
+                      ? read_peer_memory(r, json, "memory")
+                      : read_memory(r, json, "memory", region->size));
+    if (region->kind == VPCI_KEEPER_BASE) {
+        region->private_memory = read_memory(r, json, "private_memory",
+                                             region->private_size);
+    } else {
+        region->base[0] = load_base_of(r, json, "base0");
+    }
+    if (region->kind == VPCI_KEEPER_LINK) {
+        region->base[1] = load_base_of(r, json, "base1");
+    }
+}
+
 static void
 load_region(struct reader *r, const struct json *json)
 {
-    bool link = read_bool(r, json, "link");
+    enum vpci_keeper_kind kind = load_kind(r, json);
     uint32_t id = read_integer(r, json, "id", 1, UINT32_MAX - 1);
-    struct region *region
-        = region_create(link ? VPCI_KEEPER_LINK : VPCI_KEEPER_BASE, id);
+    struct region *region = region_create(kind, id);
     char *wrong;
 
     if (region_find(id)) {
@@ -212,14 +281,7 @@ load_region(struct reader *r, const struct json *json)
         reader_fail(r, "region %"PRIu32": %s", id, wrong);
         free(wrong);
     }
-    region->memory = read_memory(r, json, "memory", region->size);
-    if (link) {
-        region->base[0] = load_base_of_link(r, json, "base0");
-        region->base[1] = load_base_of_link(r, json, "base1");
-    } else {
-        region->private_memory = read_memory(r, json, "private_memory",
-                                             region->private_size);
-    }
+    load_memory(r, json, region);
     region->attached = read_bool(r, json, "attached");
     region_insert(region);
     if (!r->error) {
@@ -271,6 +333,16 @@ load_stats(struct reader *r, const struct json *json)
     control_stats.n_nonsense = read_count(r, json, "n_nonsense");
 }
 
+/* Earlier versions had one range of ids, see state_resume(). */
+static void
+load_next_ids(struct reader *r, const struct json *json)
+{
+    peer_id_set_next(PEER_ID_PLAIN, read_u32(r, json, "next_peer"));
+    if (has_member(json, "next_marked")) {
+        peer_id_set_next(PEER_ID_MARKED, read_u32(r, json, "next_marked"));
+    }
+}
+
 static void
 load_keeper(struct reader *r, const struct json *json,
             struct state_handover *handover)
@@ -284,7 +356,7 @@ load_keeper(struct reader *r, const struct json *json,
     keeper_since = read_count(r, json, "since");
     n_upgrades = read_u32(r, json, "n_upgrades");
     region_set_next_id(read_u32(r, json, "next_region"));
-    peer_id_set_next(read_u32(r, json, "next_peer"));
+    load_next_ids(r, json);
     for (size_t i = 0; !r->error && i < list->n; i++) {
         load_region(r, list->elems[i]);
     }
@@ -378,11 +450,27 @@ resume_listener(struct listener *listener)
     descriptor_set_cloexec(listener->fd, true);
 }
 
+/* Says so if a client has an id that an earlier version gave it and that we
+ * would not. */
+static void
+check_id(const struct client *client)
+{
+    bool marked = client->end->region->kind == VPCI_KEEPER_PEER;
+
+    if ((peer_id_range(client->id) == PEER_ID_MARKED) != marked) {
+        VLOG_WARN("%s: the client with pid %"PRIu32" has ivshmem id %"PRIu32
+                  ", by which its driver takes the device for one with a "
+                  "peer's memory: unplug the device and plug it in again",
+                  client->end->path, client->pid, client->id);
+    }
+}
+
 static void
 resume_client(struct client *client)
 {
     int error;
 
+    check_id(client);
     descriptor_set_cloexec(client->sock, true);
     for (int i = 0; i < VPCI_KEEPER_MAX_VECTORS; i++) {
         descriptor_set_cloexec(client->own[i], true);

@@ -63,9 +63,20 @@ save_listener(const struct listener *listener, struct state_fds *fds)
 }
 
 static struct json *
+save_peers(const struct client *client)
+{
+    struct json *json = json_array_create_empty();
+
+    for (uint32_t i = 0; i < client->n_peers; i++) {
+        json_array_add(json, json_integer_create(client->peers[i]));
+    }
+    return json;
+}
+
+static struct json *
 save_client(const struct client *client, struct state_fds *fds)
 {
-    uint32_t n = client->end->region->n_vectors;
+    uint32_t n = region_n_eventfds(client->end->region);
     struct json *json = json_object_create();
 
     write_fd(json, "socket", client->sock, fds);
@@ -77,6 +88,10 @@ save_client(const struct client *client, struct state_fds *fds)
     write_integer(json, "since", client->since);
     write_fds(json, "own", client->own, n, fds);
     write_fds(json, "selfs", client->selfs, client->self ? n : 0, fds);
+    if (client->end->region->kind == VPCI_KEEPER_PEER) {
+        write_integer(json, "n_sent", client->n_sent);
+        json_object_put(json, "peers", save_peers(client));
+    }
     return json;
 }
 
@@ -117,20 +132,24 @@ save_end(const struct end *end, struct state_fds *fds)
 static struct json *
 save_region(const struct region *region, struct state_fds *fds)
 {
-    bool link = region->kind == VPCI_KEEPER_LINK;
+    enum vpci_keeper_kind kind = region->kind;
     struct json *ends = json_array_create_empty();
     struct json *json = json_object_create();
 
     write_integer(json, "id", region->id);
-    write_bool(json, "link", link);
+    write_bool(json, "link", kind == VPCI_KEEPER_LINK);
+    write_bool(json, "peer", kind == VPCI_KEEPER_PEER);
     write_integer(json, "size", region->size);
     write_integer(json, "private_size", region->private_size);
     write_integer(json, "n_vectors", region->n_vectors);
     write_fd(json, "memory", region->memory, fds);
-    if (link) {
+    if (kind != VPCI_KEEPER_BASE) {
         write_integer(json, "base0", region->base[0]->id);
+    }
+    if (kind == VPCI_KEEPER_LINK) {
         write_integer(json, "base1", region->base[1]->id);
-    } else {
+    }
+    if (kind == VPCI_KEEPER_BASE) {
         write_fd(json, "private_memory", region->private_memory, fds);
     }
     write_bool(json, "attached", region->attached);
@@ -190,7 +209,8 @@ save_keeper(const struct state_handover *handover, struct state_fds *fds)
     write_integer(json, "since", keeper_since);
     write_integer(json, "n_upgrades", n_upgrades);
     write_integer(json, "next_region", region_next_id());
-    write_integer(json, "next_peer", peer_id_next());
+    write_integer(json, "next_peer", peer_id_next(PEER_ID_PLAIN));
+    write_integer(json, "next_marked", peer_id_next(PEER_ID_MARKED));
     LIST_FOR_EACH (region, node, &regions) {
         json_array_add(list, save_region(region, fds));
     }

@@ -47,6 +47,7 @@ stranger_run(int fd, const char *name, uint32_t pid)
     if (error == EAGAIN) {
         return true;
     }
+    vpci_keeper_msg_close_fds(&msg);
     if (msg.header.magic == VPCI_KEEPER_MAGIC) {
         vpci_keeper_msg_refuse(&reply, msg.header.type, msg.header.xid, EBUSY,
                                "switch '%s' with pid %"PRIu32" is connected: "

@@ -74,6 +74,17 @@ check_link_add(const union vpci_keeper_body *body)
     return body->link_add.reserved ? "reserved bytes are not 0" : NULL;
 }
 
+/* The parameters are for whoever serves it to judge. */
+static const char *
+check_signals_add(const union vpci_keeper_body *body)
+{
+    const struct vpci_keeper_signals_add *add = &body->signals_add;
+
+    return (add->n_kicks > VPCI_KEEPER_MAX_VECTORS
+            || add->n_calls > VPCI_KEEPER_MAX_VECTORS
+            ? "too many signals" : NULL);
+}
+
 static const char *
 check_id(const union vpci_keeper_body *body)
 {
@@ -87,11 +98,12 @@ check_count(const union vpci_keeper_body *body)
 }
 
 static const char *
-check_region(const union vpci_keeper_body *body)
+check_any_region(const union vpci_keeper_body *body)
 {
     const struct vpci_keeper_region *r = &body->region;
 
     return (r->kind != VPCI_KEEPER_BASE && r->kind != VPCI_KEEPER_LINK
+            && r->kind != VPCI_KEEPER_PEER
             ? "unknown kind of region"
             : !r->n_vectors || r->n_vectors > VPCI_KEEPER_MAX_VECTORS
             ? "wrong number of vectors"
@@ -99,6 +111,31 @@ check_region(const union vpci_keeper_body *body)
               || !is_string(r->path[1], sizeof r->path[1])
             ? "a path does not end"
             : NULL);
+}
+
+/* A region whose memory comes along. */
+static const char *
+check_region(const union vpci_keeper_body *body)
+{
+    return (body->region.kind == VPCI_KEEPER_PEER
+            ? "it is the region of a peer" : check_any_region(body));
+}
+
+static const char *
+check_peer_region(const union vpci_keeper_body *body)
+{
+    return (body->region.kind != VPCI_KEEPER_PEER
+            ? "it is not the region of a peer" : check_any_region(body));
+}
+
+static const char *
+check_peer_signals(const union vpci_keeper_body *body)
+{
+    const struct vpci_keeper_peer_signals *s = &body->peer_signals;
+
+    return (!s->first_kick || s->first_kick > VPCI_KEEPER_MAX_VECTORS
+            || s->n_left >= VPCI_KEEPER_MAX_VECTORS
+            ? "wrong number of vectors" : NULL);
 }
 
 static const char *
@@ -136,6 +173,19 @@ static uint32_t
 n_fds_of_region(const union vpci_keeper_body *body)
 {
     return body->region.kind == VPCI_KEEPER_BASE ? 2 : 1;
+}
+
+static uint32_t
+n_fds_of_peer_add(const union vpci_keeper_body *body)
+{
+    (void) body;
+    return 1;
+}
+
+static uint32_t
+n_fds_of_signals_add(const union vpci_keeper_body *body)
+{
+    return body->signals_add.n_kicks + body->signals_add.n_calls;
 }
 
 /* Only the switch's side of a base region has an id. */
@@ -191,6 +241,7 @@ check_eventfds(const struct vpci_keeper_msg *msg)
 #define BODY(NAME) sizeof(struct vpci_keeper_##NAME), check_##NAME
 #define NO_BODY 0, NULL
 #define NO_FDS NULL, NULL
+#define REGION(CHECK) sizeof(struct vpci_keeper_region), CHECK
 
 static const struct format formats[] = {
     { VPCI_KEEPER_HELLO, KEEPER, BODY(hello), NO_FDS },
@@ -199,14 +250,20 @@ static const struct format formats[] = {
     { VPCI_KEEPER_LINK_ADD, KEEPER, BODY(link_add), NO_FDS },
     { VPCI_KEEPER_LINK_GET, KEEPER, BODY(id), NO_FDS },
     { VPCI_KEEPER_DEL, KEEPER, BODY(id), NO_FDS },
+    { VPCI_KEEPER_PEER_ADD, KEEPER, sizeof(struct vpci_keeper_peer_add), NULL,
+      n_fds_of_peer_add, NULL },
+    { VPCI_KEEPER_PEER_SIGNALS, KEEPER, BODY(signals_add),
+      n_fds_of_signals_add, NULL },
 
     { REPLY(HELLO), SWITCH, BODY(welcome), NO_FDS },
-    { REPLY(LIST), SWITCH, BODY(region), NO_FDS },
+    { REPLY(LIST), SWITCH, REGION(check_any_region), NO_FDS },
     { VPCI_KEEPER_LIST_END, SWITCH, BODY(count), NO_FDS },
     { REPLY(BASE_ADD), SWITCH, BODY(region), n_fds_of_region, check_memory },
     { REPLY(LINK_ADD), SWITCH, BODY(region), n_fds_of_region, check_memory },
     { REPLY(LINK_GET), SWITCH, BODY(region), n_fds_of_region, check_memory },
     { REPLY(DEL), SWITCH, BODY(count), NO_FDS },
+    { REPLY(PEER_ADD), SWITCH, REGION(check_peer_region), NO_FDS },
+    { REPLY(PEER_SIGNALS), SWITCH, BODY(peer_signals), NO_FDS },
 
     { VPCI_KEEPER_PEER_UP, SWITCH, BODY(peer_up), n_fds_of_peer_up,
       check_eventfds },
@@ -396,6 +453,7 @@ check_packet(const struct vpci_keeper_header *h, const struct packet *packet,
     } else if (packet->flags & MSG_CTRUNC) {
         snprintf(why, size, "descriptors of a message of type %#x were lost: "
                  "is the limit of open files (ulimit -n) too low?", h->type);
+        return EMFILE;
     } else if (packet->n_fds != h->n_fds) {
         snprintf(why, size, "message of type %#x says that it has %u "
                  "descriptors, but has %zu", h->type,

@@ -20,23 +20,32 @@
  * integers and errno values are the machine's own.  Bytes that mean nothing
  * are zero.
  *
- *     request     body          reply's body  descriptors of the reply
- *     ---------   ------------  ------------  ------------------------
- *     HELLO       hello         welcome       none
- *     LIST        none          region        none; one reply for each region,
- *                                             by ascending id; then a reply of
- *                                             type LIST_END, with body count
- *     BASE_ADD    base_add      region        memory, private memory
- *     LINK_ADD    link_add      region        memory
- *     LINK_GET    id            region        memory
- *     DEL         id            count         none
+ *     request       body          reply's body  descriptors of the reply
+ *     ---------     ------------  ------------  ------------------------
+ *     HELLO         hello         welcome       none
+ *     LIST          none          region        none; one reply for each
+ *                                               region, by ascending id; then
+ *                                               one of type LIST_END, with
+ *                                               body count
+ *     BASE_ADD      base_add      region        memory, private memory
+ *     LINK_ADD      link_add      region        memory
+ *     LINK_GET      id            region        memory
+ *     DEL           id            count         none
+ *     PEER_ADD      peer_add      region        none
+ *     PEER_SIGNALS  signals_add   peer_signals  none
+ *
+ * Two requests have descriptors themselves:
+ *
+ *     PEER_ADD      the memory
+ *     PEER_SIGNALS  'n_kicks' eventfds, then 'n_calls'
  *
  *     event       body          descriptors
  *     ---------   ------------  -----------
  *     PEER_UP     peer_up       'n_vectors' eventfds that interrupt the
  *                               client, by vector; for a base region,
  *                               'n_vectors' more that the client rings for
- *                               the switch
+ *                               the switch; for the region of a peer, one,
+ *                               as 'n_vectors' says
  *     PEER_DOWN   peer_down     none
  *
  * A reply whose 'error' is not 0 has body 'text' instead, and no descriptors.
@@ -49,14 +58,46 @@
  * there is a PEER_DOWN.  If the switch is slow, it is not told of clients that
  * came and went meanwhile ('n_clients' has counted them), with one exception:
  * when an end of a link is over, it gets a PEER_DOWN even without a PEER_UP.
- * No PEER_DOWN comes for a region that DEL deletes, nor for its links, which
- * go with it.
+ * No PEER_DOWN comes for a region that DEL deletes, nor for its links and its
+ * peer's, which go with it.
  *
  * 'end' in a reply says how an end was when the request was served.  Only
  * PEER_UP says that there is a client: one that was there may have gone before
  * the switch could be told of it.
  *
  * When the connection ends, all that the keeper has stays as it is.
+ *
+ * The region of a peer has memory that the switch brings: the RAM of a virtual
+ * machine, the peer, whose virtio rings the guest of a base region is to
+ * drive.  It is a file of tmpfs or hugetlbfs, open for reading and writing, of
+ * exactly 'size' bytes; it need not be sealed, since that of QEMU is not, so
+ * that whoever has the file can take the memory from under its users.  What is
+ * in it, the keeper never looks at.  There is one such region for a base
+ * region at most: PEER_ADD adopts it if it has the same file and parameters,
+ * and is refused with EEXIST if not; then DEL makes room.  Its socket is that
+ * of the base region with VPCI_KEEPER_PEER_SUFFIX behind it.  Clients come and
+ * go there as at a base region, but there is no second side: a client gets its
+ * vector 0, which the switch may ring, and what PEER_SIGNALS brings.
+ *
+ * PEER_SIGNALS gives client 'peer' of such a region signals of the virtual
+ * machine: 'kicks', which that one injects, as further vectors of its own,
+ * from 'first_kick' on; and 'calls', which it waits for, as the vectors, from
+ * 0 on, of an ivshmem peer with a new id, 'peer' of the reply.  The keeper
+ * closes its descriptors of them.  A client is sent calls
+ * VPCI_KEEPER_MAX_PEERS times at most, 'n_vectors' of them at a time, and
+ * 'n_vectors' of its own, vector 0 among them: 'n_left' says how many of those
+ * are left.  It is not told that an earlier peer has gone: QEMU 7.2 frees what
+ * it has for one then, and uses it later.
+ *
+ *     EINVAL    not the region of a peer; no signals, or more kicks or calls
+ *               than any client can have; a descriptor is not an eventfd
+ *     ENOENT    no such region
+ *     ENOTCONN  no such client, or it did not read and has been disconnected
+ *     ENOSPC    the client has had all the signals that it can: its device is
+ *               to be unplugged and plugged in again; or no ids are left
+ *
+ * The ivshmem ids of clients of such regions have the bit VPCI_ABI_PEER_ID
+ * (vpci/abi.h).  No other id that the keeper gives, to whomever, has it.
  *
  * Before HELLO every request is refused with EPROTO.  A version that the
  * keeper does not know is refused with EPROTONOSUPPORT, a second switch with
@@ -74,8 +115,11 @@
 #define VPCI_KEEPER_PATH_SIZE 512
 
 /* Longest path of a base region, with its null byte: leaves room for what the
- * sockets of links add to it. */
+ * sockets of links and peers add to it. */
 #define VPCI_KEEPER_BASE_PATH_SIZE (VPCI_KEEPER_PATH_SIZE - 16)
+
+/* Behind the path of a base region: the socket of its peer. */
+#define VPCI_KEEPER_PEER_SUFFIX ".peer"
 
 #define VPCI_KEEPER_TEXT_SIZE 384
 #define VPCI_KEEPER_NAME_SIZE 64
@@ -84,6 +128,7 @@
  * BAR of it. */
 #define VPCI_KEEPER_MIN_SIZE (UINT64_C(1) << 12)
 #define VPCI_KEEPER_MAX_SIZE (UINT64_C(1) << 30)
+#define VPCI_KEEPER_MAX_PEER_SIZE (UINT64_C(1) << 40)
 
 /* Size of a base region's private memory, in bytes: a multiple of a page. */
 #define VPCI_KEEPER_PRIVATE_PAGE UINT64_C(4096)
@@ -91,6 +136,9 @@
 
 /* Vectors of each end of a region. */
 #define VPCI_KEEPER_MAX_VECTORS 32
+
+/* How often a client of a peer's region is given calls. */
+#define VPCI_KEEPER_MAX_PEERS 32
 
 /* Descriptors in one message. */
 #define VPCI_KEEPER_MAX_FDS (2 * VPCI_KEEPER_MAX_VECTORS)
@@ -103,6 +151,8 @@ enum vpci_keeper_type {
     VPCI_KEEPER_LINK_ADD = 4,
     VPCI_KEEPER_LINK_GET = 5,
     VPCI_KEEPER_DEL = 6,
+    VPCI_KEEPER_PEER_ADD = 7,
+    VPCI_KEEPER_PEER_SIGNALS = 8,
 
     /* Events. */
     VPCI_KEEPER_PEER_UP = 0x4001,
@@ -116,11 +166,12 @@ enum vpci_keeper_type {
 enum vpci_keeper_kind {
     VPCI_KEEPER_BASE = 1,       /* The switch and a guest. */
     VPCI_KEEPER_LINK = 2,       /* Two guests. */
+    VPCI_KEEPER_PEER = 3,       /* A guest, and the memory of another one. */
 };
 
 /* State of an end of a region. */
 enum vpci_keeper_end {
-    VPCI_KEEPER_END_NONE = 0,   /* The second end of a base region. */
+    VPCI_KEEPER_END_NONE = 0,   /* The second end of what has one. */
     VPCI_KEEPER_END_FREE = 1,   /* Listens. */
     VPCI_KEEPER_END_UP = 2,     /* Has a client. */
     VPCI_KEEPER_END_OVER = 3,   /* Of a link: its client has gone. */
@@ -172,14 +223,39 @@ struct vpci_keeper_id {
     uint32_t reserved;
 };
 
+struct vpci_keeper_peer_add {
+    uint64_t size;              /* In bytes: a power of two from
+                                 * VPCI_KEEPER_MIN_SIZE to
+                                 * VPCI_KEEPER_MAX_PEER_SIZE. */
+    uint32_t base;              /* Id of the guest's base region. */
+    uint32_t n_vectors;         /* Of the guest, vector 0 among them. */
+};
+
+struct vpci_keeper_signals_add {
+    uint32_t region;
+    uint32_t n_kicks;           /* Each up to VPCI_KEEPER_MAX_VECTORS. */
+    uint32_t n_calls;
+    uint32_t peer;              /* ivshmem id of the client that is meant. */
+};
+
+struct vpci_keeper_peer_signals {
+    uint32_t region;
+    uint32_t peer;              /* ivshmem id, in the client's eyes, of who
+                                 * waits for the calls; 0 without calls. */
+    uint32_t first_kick;        /* The client's vector of the first kick. */
+    uint32_t n_left;            /* Vectors of its own that the client can still
+                                 * be sent. */
+};
+
 struct vpci_keeper_region {
     uint32_t id;                /* Never 0, never used again. */
     uint32_t kind;              /* enum vpci_keeper_kind. */
     uint64_t size;              /* In bytes. */
-    uint64_t private_size;      /* In bytes; 0 in links. */
+    uint64_t private_size;      /* In bytes; 0 but in base regions. */
     uint32_t n_vectors;         /* Of each end. */
     uint32_t adopted;           /* 1 if it was there already. */
-    uint32_t base[2];           /* Of links: ids of their base regions. */
+    uint32_t base[2];           /* Ids of the base regions of a link, or of the
+                                 * one of a peer. */
     uint32_t end[2];            /* enum vpci_keeper_end. */
     char path[2][VPCI_KEEPER_PATH_SIZE];    /* Of the ends' sockets. */
 };
@@ -197,7 +273,8 @@ struct vpci_keeper_peer_up {
                                  * as this client knows it.  Otherwise 0. */
     uint32_t pid;               /* Of the client, as its socket tells. */
     uint32_t uid;
-    uint32_t n_vectors;
+    uint32_t n_vectors;         /* That the descriptors are of: all, but in the
+                                 * region of a peer 1. */
     uint32_t reserved;
     uint64_t n_clients;         /* That this end has ever had. */
 };
@@ -219,6 +296,9 @@ union vpci_keeper_body {
     struct vpci_keeper_welcome welcome;
     struct vpci_keeper_base_add base_add;
     struct vpci_keeper_link_add link_add;
+    struct vpci_keeper_peer_add peer_add;
+    struct vpci_keeper_signals_add signals_add;
+    struct vpci_keeper_peer_signals peer_signals;
     struct vpci_keeper_id id;
     struct vpci_keeper_region region;
     struct vpci_keeper_count count;
@@ -235,6 +315,9 @@ VPCI_KEEPER_ASSERT_SIZE(hello, 72);
 VPCI_KEEPER_ASSERT_SIZE(welcome, 32);
 VPCI_KEEPER_ASSERT_SIZE(base_add, 536);
 VPCI_KEEPER_ASSERT_SIZE(link_add, 24);
+VPCI_KEEPER_ASSERT_SIZE(peer_add, 16);
+VPCI_KEEPER_ASSERT_SIZE(signals_add, 16);
+VPCI_KEEPER_ASSERT_SIZE(peer_signals, 16);
 VPCI_KEEPER_ASSERT_SIZE(id, 8);
 VPCI_KEEPER_ASSERT_SIZE(region, 1072);
 VPCI_KEEPER_ASSERT_SIZE(count, 8);
@@ -288,7 +371,9 @@ int vpci_keeper_send(int sock, const struct vpci_keeper_msg *);
  * and strings are right, and its descriptors, as many as the type asks for,
  * are what they should be: sealed memory of the right size, or eventfds, which
  * block who rings them if a client wants that (vpci/doorbell.h).  They are the
- * caller's, and have FD_CLOEXEC.
+ * caller's, and have FD_CLOEXEC.  What the descriptors of a request are, which
+ * the switch has from guests, is for the keeper to find out: if they are
+ * wrong, that is no nonsense of the switch's.
  *
  * Otherwise returns a positive errno, and no descriptor is left open.  'why'
  * becomes a short text, cut to VPCI_KEEPER_TEXT_SIZE bytes:
@@ -297,6 +382,8 @@ int vpci_keeper_send(int sock, const struct vpci_keeper_msg *);
  *     ENOTCONN         the other side has closed the connection.
  *     EOPNOTSUPP       unknown type, but a header that can be replied to.
  *     EPROTONOSUPPORT  unknown version, but a header that can be replied to.
+ *     EMFILE           its descriptors could not be had, but a header that can
+ *                      be replied to.
  *     EPROTO           nonsense.  'msg->header' can be replied to if its
  *                      'magic' is VPCI_KEEPER_MAGIC, otherwise it is all
  *                      zeros.

@@ -10,7 +10,7 @@ import subprocess
 import keeper
 from check_upgrade import upgrade
 from control import PEER_UP, Switch
-from ivshmem import wait_for
+from ivshmem import is_set, ring, wait_for
 
 # Where the device's BARs are put: registers, MSI-X, shared memory.
 REGISTERS, MSIX, MEMORY = 0xfe000000, 0xfe100000, 0xe0000000
@@ -59,6 +59,38 @@ class Qemu:
         self.process.communicate()
 
 
+class PeerOfQemu:
+    """A peer's memory in a virtual machine, with signals that change."""
+
+    def __init__(self, switch, base):
+        self.switch = switch
+        self.memory = os.memfd_create("ram")
+        os.ftruncate(self.memory, 1 << 24)
+        self.region = switch.peer_add(base.id, self.memory, 1 << 24)
+        self.qemu = Qemu(self.region.path0, 8)
+        self.up = switch.event()
+        self.calls = {}         # eventfds, by ivshmem id.
+
+    def signal(self):
+        """Sends new signals, after which old and new ones work."""
+        kick = os.eventfd(0, os.EFD_NONBLOCK)
+        fds = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
+        sent = self.switch.signals(self.region.id, self.up.peer, [kick], fds)
+        self.calls[sent.peer] = fds
+        # QEMU has a file of its own to read what we have sent: it may take a
+        # moment.
+        keeper.wait_until(lambda: self.rings(sent.peer, 1), "a doorbell")
+        for id_ in self.calls:
+            assert self.rings(id_, 0)
+        assert not is_set(kick)
+        ring(kick)
+
+    def rings(self, id_, vector):
+        """Says whether a doorbell of the guest reaches the peer."""
+        self.qemu.doorbell(id_, vector)
+        return is_set(self.calls[id_][vector])
+
+
 def check_qemu():
     """QEMU takes the keeper for an ivshmem server, also after an upgrade."""
     switch = Switch(keeper.CONTROL)
@@ -73,23 +105,27 @@ def check_qemu():
         for path in link.path0, link.path1:
             guests.append(Qemu(path, 1))
         ends = [switch.event() for _ in range(2)]
+        peer = PeerOfQemu(switch, region)
+        guests.append(peer.qemu)
         for _ in range(2):
             assert [guest.own_id() for guest in guests] \
-                == [up.peer, ends[0].peer, ends[1].peer]
+                == [up.peer, ends[0].peer, ends[1].peer, peer.up.peer]
             for vector in range(2):
                 guests[0].doorbell(up.self, vector)
                 assert wait_for(up.fds[2 + vector])
-            for fd, guest in zip((*region.fds[:1], *link.fds * 2), guests):
+            peer.signal()
+            for fd, guest in zip((*region.fds[:1], *link.fds * 2, peer.memory),
+                                 guests):
                 word = os.urandom(4)
                 os.pwrite(fd, word, 4096)
                 assert guest.do("readl %d" % (MEMORY + 4096)) \
                     == struct.unpack("<I", word)[0]
             upgrade()
         assert switch.is_silent()
-        assert [guest.process.poll() for guest in guests] == [None] * 3
+        assert [guest.process.poll() for guest in guests] == [None] * 4
     finally:
         for guest in guests:
             guest.end()
-    for _ in range(3):
+    for _ in range(4):
         assert switch.event().text == "it closed the connection"
     switch.close()

@@ -14,26 +14,28 @@ TIMEOUT = 30
 MAGIC = 0x6b697076
 HEADER = struct.Struct("=IHHIIII")
 
-HELLO, LIST, BASE_ADD, LINK_ADD, LINK_GET, DEL = range(1, 7)
+(HELLO, LIST, BASE_ADD, LINK_ADD, LINK_GET, DEL, PEER_ADD,
+ PEER_SIGNALS) = range(1, 9)
 PEER_UP, PEER_DOWN = 0x4001, 0x4002
 REPLY = 0x8000
 LIST_END = REPLY | 0x7f
 
-BASE, LINK = 1, 2
-FREE, UP, OVER = 1, 2, 3
+BASE, LINK, PEER = 1, 2, 3
+NONE, FREE, UP, OVER = 0, 1, 2, 3
 
 # What bodies are made of, and the names of that.
 BODIES = {
     HELLO | REPLY: ("=IIII16s", "version pid n_regions reserved uuid"),
     LIST_END: ("=II", "n reserved"),
     DEL | REPLY: ("=II", "n reserved"),
+    PEER_SIGNALS | REPLY: ("=IIII", "region peer first_kick n_left"),
     PEER_UP: ("=IIIIIIIIQ", "region end peer self pid uid n_vectors reserved "
               "n_clients"),
     PEER_DOWN: ("=IIII384s", "region end peer reserved text"),
 }
 REGION = ("=IIQQIIIIII512s512s", "id kind size private_size n_vectors adopted "
           "base0 base1 end0 end1 path0 path1")
-for request in LIST, BASE_ADD, LINK_ADD, LINK_GET:
+for request in LIST, BASE_ADD, LINK_ADD, LINK_GET, PEER_ADD:
     BODIES[request | REPLY] = REGION
 TEXT = ("=384s", "text")
 
@@ -125,13 +127,14 @@ class Switch:
         except Closed:
             return True
 
-    def send(self, kind, body=b""):
+    def send(self, kind, body=b"", fds=()):
         self.xid += 1
-        self.sock.send(pack(kind, self.xid, body))
+        socket.send_fds(self.sock, [pack(kind, self.xid, body, len(fds))],
+                        list(fds))
         return self.xid
 
-    def call(self, kind, body=b""):
-        reply = self.receive(self.send(kind, body))
+    def call(self, kind, body=b"", fds=()):
+        reply = self.receive(self.send(kind, body, fds))
         if reply.error:
             raise Refused(reply.error, reply.text)
         return reply
@@ -146,6 +149,15 @@ class Switch:
 
     def link_get(self, region):
         return self.call(LINK_GET, struct.pack("=II", region, 0))
+
+    def peer_add(self, base, memory, size=65536, n_vectors=8):
+        return self.call(PEER_ADD, struct.pack("=QII", size, base, n_vectors),
+                         [memory])
+
+    def signals(self, region, peer, kicks, calls):
+        return self.call(PEER_SIGNALS,
+                         struct.pack("=IIII", region, len(kicks), len(calls),
+                                     peer), [*kicks, *calls])
 
     def delete(self, region):
         return self.call(DEL, struct.pack("=II", region, 0)).n
