@@ -153,6 +153,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-filter.c \
 	lib/netdev-vpci-follow.c \
 	lib/netdev-vpci-keeper.c \
+	lib/netdev-vpci-keeper-peer.c \
+	lib/netdev-vpci-keeper-private.h \
 	lib/netdev-vpci-keeper.h \
 	lib/netdev-vpci-link-count.c \
 	lib/netdev-vpci-link-edit.c \

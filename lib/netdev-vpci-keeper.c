@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include "netdev-vpci-keeper.h"
+#include "netdev-vpci-keeper-private.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -25,24 +26,12 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_keeper);
 
 static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 20);
 
-#define RETRY_MS 1000
-
 /* Messages in one turn of the main loop: guests that come and go all the time
  * make some all the time. */
 #define MAX_MESSAGES 64
 
-/* How long a region that nobody uses is kept: a switch that ends has closed
- * all ports first, and one that begins has yet to open them. */
-#define LINGER_MS 1000
+/* Likewise, when we have just begun. */
 #define LINGER_AT_START_MS 10000
-
-/* A region that the keeper has, and nobody here uses. */
-struct orphan {
-    struct orphan *next;
-    uint32_t region;
-    char *path;
-    long long int delete_at;
-};
 
 enum state {
     AWAY,                       /* No connection. */
@@ -54,10 +43,11 @@ enum state {
 static int sock = -1;
 static enum state state;
 static long long int connect_at;        /* When to try (again). */
+static uint8_t keeper_uuid[16];         /* Of the last one. */
 static uint32_t last_xid;
 static struct vpci_region_user *users;
 static struct vpci_link_user *link_users;
-static struct orphan *orphans;
+static struct vpci_keeper_orphan *orphans;
 static bool started;                    /* Orphans of before were seen. */
 static bool send_blocked;
 
@@ -67,8 +57,14 @@ vpci_keeper_is_there(void)
     return state == READY;
 }
 
-static uint32_t
-next_xid(void)
+bool
+vpci_keeper_can_ask(void)
+{
+    return state == READY && !send_blocked;
+}
+
+uint32_t
+vpci_keeper_next_xid(void)
 {
     last_xid += last_xid == UINT32_MAX ? 2 : 1;
     return last_xid;
@@ -97,9 +93,9 @@ find_link(uint32_t region)
 }
 
 static void
-free_orphan(struct orphan **p)
+free_orphan(struct vpci_keeper_orphan **p)
 {
-    struct orphan *o = *p;
+    struct vpci_keeper_orphan *o = *p;
 
     *p = o->next;
     free(o->path);
@@ -107,23 +103,39 @@ free_orphan(struct orphan **p)
 }
 
 static void
+free_orphans(void)
+{
+    while (orphans) {
+        free_orphan(&orphans);
+    }
+}
+
+void
+vpci_keeper_add_orphan(const struct vpci_keeper_orphan *orphan)
+{
+    if (state != AWAY) {
+        struct vpci_keeper_orphan *o = xmemdup(orphan, sizeof *orphan);
+
+        o->path = xstrdup(orphan->path);
+        o->next = orphans;
+        orphans = o;
+    }
+}
+
+static void
 add_orphan(uint32_t region, const char *path, long long int delete_at)
 {
-    struct orphan *o = xmalloc(sizeof *o);
-
-    *o = (struct orphan) {
-        .next = orphans,
+    vpci_keeper_add_orphan(&(struct vpci_keeper_orphan) {
         .region = region,
-        .path = xstrdup(path),
+        .path = CONST_CAST(char *, path),
         .delete_at = delete_at,
-    };
-    orphans = o;
+    });
 }
 
 static bool
 is_orphan(uint32_t region)
 {
-    const struct orphan *o = orphans;
+    const struct vpci_keeper_orphan *o = orphans;
 
     while (o && o->region != region) {
         o = o->next;
@@ -135,13 +147,36 @@ is_orphan(uint32_t region)
 static void
 adopt_orphan(const char *path)
 {
-    for (struct orphan **p = &orphans; *p; ) {
+    for (struct vpci_keeper_orphan **p = &orphans; *p; ) {
         if (!strcmp((*p)->path, path)) {
             free_orphan(p);
         } else {
             p = &(*p)->next;
         }
     }
+}
+
+void
+vpci_keeper_adopt_peer(uint32_t base)
+{
+    for (struct vpci_keeper_orphan **p = &orphans; *p; ) {
+        if (base && (*p)->base == base && !(*p)->doomed) {
+            free_orphan(p);
+        } else {
+            p = &(*p)->next;
+        }
+    }
+}
+
+bool
+vpci_keeper_has_orphan_peer(uint32_t base)
+{
+    const struct vpci_keeper_orphan *o = orphans;
+
+    while (o && o->base != base) {
+        o = o->next;
+    }
+    return o != NULL;
 }
 
 /* The connection has ended, or could not be made, for the reason 'why'. */
@@ -156,11 +191,9 @@ disconnected(const char *why)
         sock = -1;
     }
     state = AWAY;
-    connect_at = time_msec() + RETRY_MS;
+    connect_at = time_msec() + VPCI_KEEPER_RETRY_MS;
     send_blocked = false;
-    while (orphans) {
-        free_orphan(&orphans);
-    }
+    free_orphans();
     for (struct vpci_region_user *u = users; u; u = u->next) {
         u->xid = 0;
         u->ask_at = 0;
@@ -171,19 +204,36 @@ disconnected(const char *why)
         u->due = true;
         u->listed = false;
     }
+    vpci_peer_users_disconnected(why);
 }
 
-/* Sends '*msg'.  Returns false if that has to be tried again. */
-static bool
-send_msg(const struct vpci_keeper_msg *msg)
+/* Sends '*msg'.  Returns 0, EAGAIN if that has to be tried again, or another
+ * positive errno if the connection is of no use. */
+static int
+try_to_send(const struct vpci_keeper_msg *msg)
 {
     int error = vpci_keeper_send(sock, msg);
 
-    if (error && error != EAGAIN && error != ETOOMANYREFS) {
+    error = error == ETOOMANYREFS ? EAGAIN : error;
+    send_blocked = error == EAGAIN;
+    return error;
+}
+
+bool
+vpci_keeper_ask(const struct vpci_keeper_msg *msg)
+{
+    int error = try_to_send(msg);
+
+    if (error && error != EAGAIN) {
         disconnected(ovs_strerror(error));
     }
-    send_blocked = error == EAGAIN || error == ETOOMANYREFS;
     return !error;
+}
+
+bool
+vpci_keeper_ask_silently(const struct vpci_keeper_msg *msg)
+{
+    return !try_to_send(msg);
 }
 
 static void
@@ -191,12 +241,12 @@ greet(void)
 {
     struct vpci_keeper_msg msg;
 
-    vpci_keeper_msg_init(&msg, VPCI_KEEPER_HELLO, next_xid());
+    vpci_keeper_msg_init(&msg, VPCI_KEEPER_HELLO, vpci_keeper_next_xid());
     msg.body.hello.min_version = VPCI_KEEPER_VERSION;
     msg.body.hello.max_version = VPCI_KEEPER_VERSION;
     ovs_strlcpy(msg.body.hello.name, program_name,
                 sizeof msg.body.hello.name);
-    if (send_msg(&msg)) {
+    if (vpci_keeper_ask(&msg)) {
         state = GREETING;
     } else if (sock >= 0) {
         disconnected("it does not read what we send");
@@ -227,7 +277,7 @@ static void
 ask(struct vpci_region_user *u)
 {
     struct vpci_keeper_msg msg;
-    uint32_t xid = next_xid();
+    uint32_t xid = vpci_keeper_next_xid();
 
     vpci_keeper_msg_init(&msg, VPCI_KEEPER_BASE_ADD, xid);
     ovs_strlcpy(msg.body.base_add.path, u->path,
@@ -235,7 +285,7 @@ ask(struct vpci_region_user *u)
     msg.body.base_add.size = u->size;
     msg.body.base_add.private_size = u->private_size;
     msg.body.base_add.n_vectors = u->n_vectors;
-    if (send_msg(&msg)) {
+    if (vpci_keeper_ask(&msg)) {
         u->xid = xid;
         u->ask_at = LLONG_MAX;
     }
@@ -247,7 +297,7 @@ ask_link(struct vpci_link_user *u)
 {
     uint16_t type = u->region ? VPCI_KEEPER_LINK_GET : VPCI_KEEPER_LINK_ADD;
     struct vpci_keeper_msg msg;
-    uint32_t xid = next_xid();
+    uint32_t xid = vpci_keeper_next_xid();
 
     vpci_keeper_msg_init(&msg, type, xid);
     if (u->region) {
@@ -258,20 +308,20 @@ ask_link(struct vpci_link_user *u)
         msg.body.link_add.base[0] = u->base[0];
         msg.body.link_add.base[1] = u->base[1];
     }
-    if (send_msg(&msg)) {
+    if (vpci_keeper_ask(&msg)) {
         u->xid = xid;
         u->due = false;
     }
 }
 
-static bool
-delete_region(uint32_t region)
+bool
+vpci_keeper_delete(uint32_t region)
 {
     struct vpci_keeper_msg msg;
 
-    vpci_keeper_msg_init(&msg, VPCI_KEEPER_DEL, next_xid());
+    vpci_keeper_msg_init(&msg, VPCI_KEEPER_DEL, vpci_keeper_next_xid());
     msg.body.id.region = region;
-    return send_msg(&msg);
+    return vpci_keeper_ask(&msg);
 }
 
 /* What does the keeper have? */
@@ -280,25 +330,39 @@ list_regions(void)
 {
     struct vpci_keeper_msg msg;
 
-    vpci_keeper_msg_init(&msg, VPCI_KEEPER_LIST, next_xid());
-    if (send_msg(&msg)) {
+    vpci_keeper_msg_init(&msg, VPCI_KEEPER_LIST, vpci_keeper_next_xid());
+    if (vpci_keeper_ask(&msg)) {
         state = LISTING;
     } else if (sock >= 0) {
         disconnected("it does not read what we send");
     }
 }
 
+void
+vpci_keeper_list(void)
+{
+    if (state == READY) {
+        list_regions();
+    }
+}
+
 static void
 is_listed(const struct vpci_keeper_region *r)
 {
-    long long int linger = started ? LINGER_MS : LINGER_AT_START_MS;
-
+    struct vpci_keeper_orphan orphan = {
+        .region = r->id,
+        .base = r->kind == VPCI_KEEPER_PEER ? r->base[0] : 0,
+        .path = CONST_CAST(char *, r->path[0]),
+        .delete_at = time_msec() + (started ? VPCI_KEEPER_LINGER_MS
+                                    : LINGER_AT_START_MS),
+    };
     struct vpci_link_user *link = find_link(r->id);
 
     if (link) {
         link->listed = true;
-    } else if (!is_orphan(r->id)) {
-        add_orphan(r->id, r->path[0], time_msec() + linger);
+    } else if (!is_orphan(r->id)
+               && !(orphan.base && vpci_peer_users_listed(r))) {
+        vpci_keeper_add_orphan(&orphan);
     }
     for (struct vpci_region_user *u = users; u; u = u->next) {
         adopt_orphan(u->path);
@@ -327,7 +391,7 @@ handle_base(struct vpci_region_user *u, struct vpci_keeper_msg *msg)
         msg->header.n_fds = 0;
         return;
     }
-    u->ask_at = time_msec() + RETRY_MS;
+    u->ask_at = time_msec() + VPCI_KEEPER_RETRY_MS;
     if (msg->header.error == EEXIST && state == READY) {
         VLOG_INFO_RL(&rl, "%s: the keeper has a region of another shape there: "
                      "its guest, if there is one, has to connect again",
@@ -346,7 +410,7 @@ delete_if_refused(const struct vpci_keeper_region *r)
         if (!strcmp(u->path, r->path[0])
             && (r->size != u->size || r->n_vectors != u->n_vectors
                 || r->private_size != u->private_size)) {
-            delete_region(r->id);
+            vpci_keeper_delete(r->id);
             u->ask_at = 0;
         }
     }
@@ -377,6 +441,38 @@ handle_link(struct vpci_link_user *u, struct vpci_keeper_msg *msg)
     msg->header.n_fds = 0;
 }
 
+/* The keeper that has answered is not the last one, or has lost everything.
+ * It may use the same ids for other regions. */
+static void
+forget_ids(void)
+{
+    const char *why = "the keeper of regions has lost everything";
+
+    free_orphans();
+    for (struct vpci_region_user *u = users; u; u = u->next) {
+        u->region = 0;
+    }
+    for (struct vpci_link_user *u = link_users; u; u = u->next) {
+        if (!u->region) {
+            u->due = false;
+            u->class->refused(u, why);
+        }
+    }
+    vpci_peer_users_lost(why);
+}
+
+static void
+handle_welcome(const struct vpci_keeper_welcome *w)
+{
+    VLOG_INFO("connected to the keeper of regions (pid %"PRIu32", %"PRIu32
+              " regions)", w->pid, w->n_regions);
+    if (memcmp(keeper_uuid, w->uuid, sizeof keeper_uuid)) {
+        forget_ids();
+        memcpy(keeper_uuid, w->uuid, sizeof keeper_uuid);
+    }
+    list_regions();
+}
+
 /* All regions have been listed: links that were not are no more. */
 static void
 find_lost_links(void)
@@ -403,15 +499,15 @@ handle_reply(struct vpci_keeper_msg *msg)
         handle_base(u, msg);
     } else if (link) {
         handle_link(link, msg);
-    } else if (msg->header.error && state != READY) {
+    } else if (vpci_peer_users_reply(msg)) {
+        return;
+    } else if (msg->header.error && (type == VPCI_KEEPER_HELLO
+                                     || type == VPCI_KEEPER_LIST)) {
         VLOG_WARN_RL(&rl, "the keeper of regions refuses us: %s",
                      msg->body.error.text);
         disconnected(msg->body.error.text);
     } else if (type == VPCI_KEEPER_HELLO) {
-        VLOG_INFO("connected to the keeper of regions (pid %"PRIu32", "
-                  "%"PRIu32" regions)", msg->body.welcome.pid,
-                  msg->body.welcome.n_regions);
-        list_regions();
+        handle_welcome(&msg->body.welcome);
     } else if (msg->header.type == VPCI_KEEPER_LIST_END) {
         state = READY;
         started = true;
@@ -421,7 +517,7 @@ handle_reply(struct vpci_keeper_msg *msg)
         delete_if_refused(&msg->body.region);
     } else if (type == VPCI_KEEPER_LINK_ADD && !msg->header.error) {
         /* Whoever asked for it does not want it any more. */
-        delete_region(msg->body.region.id);
+        vpci_keeper_delete(msg->body.region.id);
     }
 }
 
@@ -433,7 +529,9 @@ handle_event(struct vpci_keeper_msg *msg)
     struct vpci_region_user *u;
     struct vpci_link_user *link;
 
-    if (msg->header.type == VPCI_KEEPER_PEER_UP) {
+    if (vpci_peer_users_event(msg)) {
+        return;
+    } else if (msg->header.type == VPCI_KEEPER_PEER_UP) {
         u = find_user(up->region);
         link = find_link(up->region);
         if (u) {
@@ -492,11 +590,11 @@ receive(void)
 static void
 run_orphans(void)
 {
-    for (struct orphan **p = &orphans; *p && !send_blocked; ) {
+    for (struct vpci_keeper_orphan **p = &orphans; *p && !send_blocked; ) {
         if (time_msec() >= (*p)->delete_at) {
             uint32_t region = (*p)->region;
 
-            if (delete_region(region)) {
+            if (vpci_keeper_delete(region)) {
                 VLOG_INFO("%s: no port uses it any more", (*p)->path);
                 free_orphan(p);
             }
@@ -528,8 +626,8 @@ vpci_keeper_unregister(struct vpci_region_user *u)
         continue;
     }
     *p = u->next;
-    if (u->region && state != AWAY) {
-        add_orphan(u->region, u->path, time_msec() + LINGER_MS);
+    if (u->region) {
+        add_orphan(u->region, u->path, time_msec() + VPCI_KEEPER_LINGER_MS);
     }
 }
 
@@ -541,7 +639,7 @@ vpci_keeper_register_link(struct vpci_link_user *u)
     u->listed = false;
     u->next = link_users;
     link_users = u;
-    for (struct orphan **p = &orphans; *p; ) {
+    for (struct vpci_keeper_orphan **p = &orphans; *p; ) {
         if ((*p)->region == u->region) {
             free_orphan(p);
         } else {
@@ -559,7 +657,7 @@ vpci_keeper_unregister_link(struct vpci_link_user *u, bool delete)
         continue;
     }
     *p = u->next;
-    if (delete && u->region && state != AWAY) {
+    if (delete && u->region) {
         add_orphan(u->region, "a link", time_msec());
     }
 }
@@ -580,6 +678,7 @@ run_users(void)
             ask_link(u);
         }
     }
+    vpci_peer_users_run();
 }
 
 void
@@ -619,7 +718,8 @@ vpci_keeper_wait(void)
             poll_immediate_wake();
         }
     }
-    for (const struct orphan *o = orphans; o; o = o->next) {
+    vpci_peer_users_wait();
+    for (const struct vpci_keeper_orphan *o = orphans; o; o = o->next) {
         poll_timer_wait_until(o->delete_at);
     }
 }

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/fuzz-ring-standalone \
 	tests/fuzz-vring-standalone \
 	tests/hostile-guest \
+	tests/keeper-user \
 	tests/kinds-of-frames \
 	tests/link-guest \
 	tests/mortal-guests \
@@ -201,6 +202,20 @@ tests_test_match_LDADD = \
 	$(DPDK_LIBS) \
 	$(NUMA_LIBS)
 $(tests_test_match_OBJECTS): $(OVS_STAMP)
+
+## The switch's connection to the keeper, without the rest of the switch.
+tests_keeper_user_SOURCES = \
+	lib/netdev-vpci-keeper-peer.c \
+	lib/netdev-vpci-keeper.c \
+	tests/keeper-user.c
+tests_keeper_user_CPPFLAGS = $(NETDEV_VPCI_CPPFLAGS)
+tests_keeper_user_CFLAGS = $(NETDEV_VPCI_CFLAGS)
+tests_keeper_user_LDADD = \
+	lib/libvpci.la \
+	$(OVS_LIBS) \
+	$(DPDK_LIBS) \
+	$(NUMA_LIBS)
+$(tests_keeper_user_OBJECTS): $(OVS_STAMP)
 
 tests_test_look_SOURCES = tests/test-look.c tests/unit-test.h
 tests_test_look_CPPFLAGS = $(TESTS_CPPFLAGS)
@@ -464,6 +479,7 @@ EXTRA_DIST += \
 	tests/vpcid/check_paths.py \
 	tests/vpcid/check_peers.py \
 	tests/vpcid/check_qemu.py \
+	tests/vpcid/check_switch.py \
 	tests/vpcid/check_upgrade.py \
 	tests/vpcid/control.py \
 	tests/vpcid/ivshmem.py \

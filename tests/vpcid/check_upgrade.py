@@ -378,9 +378,7 @@ def check_upgrade_of_monitored():
     # The test suite waits for the end of this one alone.
     keeper.appctl("exit")
     keeper.wait_until(lambda: not lives(monitor), "the end of the monitor")
-    subprocess.run(["vpcid", "--detach", "--no-chdir", "--pidfile",
-                    "--log-file", "--control=" + keeper.CONTROL], check=True,
-                   timeout=keeper.TIMEOUT, stderr=subprocess.DEVNULL)
+    keeper.restart()
 
 
 def state(pid):

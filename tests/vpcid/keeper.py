@@ -25,6 +25,13 @@ def pid():
         return int(f.read())
 
 
+def restart():
+    """Starts a keeper after the last one was killed."""
+    subprocess.run(["vpcid", "--detach", "--no-chdir", "--pidfile",
+                    "--log-file", "--control=" + CONTROL], check=True,
+                   timeout=TIMEOUT, stderr=subprocess.DEVNULL)
+
+
 def appctl(*args, check=True):
     run = subprocess.run(["ovs-appctl", "-t", "vpcid", *args], text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
