@@ -1017,7 +1017,8 @@ run_entries(void)
     } bad[] = {
         { 1, 2, "side is 2, but 0 or 1 is possible" },
         { 2, VPCI_ABI_BASE, "kind of region is 1, but should be 2" },
-        { 2, 3, "kind of region is 3" },
+        { 2, 5, "kind of region is 5" },
+        { 2, VPCI_ABI_BASE_PEER, "number of links is 0" },
         { 3, 17, "number of queues is 17" },
         { 4, 0, "number of classes is 0" },
         { 5, 13, "binary logarithm of slots is 13" },
