@@ -31,6 +31,7 @@ VPCI_SOURCES = \
 	lib/vpci/key.c \
 	lib/vpci/layout-format.c \
 	lib/vpci/layout.c \
+	lib/vpci/memory.c \
 	lib/vpci/net-call.c \
 	lib/vpci/net-hold.c \
 	lib/vpci/net-link-rx.c \
@@ -69,6 +70,15 @@ VPCI_SOURCES = \
 	lib/vpci/steer.c \
 	lib/vpci/storm.c \
 	lib/vpci/storm.h \
+	lib/vpci/vring-doorbell.c \
+	lib/vpci/vring-layout.h \
+	lib/vpci/vring-native.c \
+	lib/vpci/vring-packed.c \
+	lib/vpci/vring-peek.h \
+	lib/vpci/vring-private.h \
+	lib/vpci/vring-push.h \
+	lib/vpci/vring-split.c \
+	lib/vpci/vring.c \
 	lib/vpci/wire.c
 
 VPCI_SWITCH_SOURCES = \
@@ -77,16 +87,8 @@ VPCI_SWITCH_SOURCES = \
 	lib/vpci/guard.c \
 	lib/vpci/keeper.c \
 	lib/vpci/keeper.h \
-	lib/vpci/memory.c \
 	lib/vpci/splice.c \
-	lib/vpci/spread.c \
-	lib/vpci/vring-native.c \
-	lib/vpci/vring-packed.c \
-	lib/vpci/vring-peek.h \
-	lib/vpci/vring-private.h \
-	lib/vpci/vring-push.h \
-	lib/vpci/vring-split.c \
-	lib/vpci/vring.c
+	lib/vpci/spread.c
 
 # The library that our own programs are linked with: a part of them, so that they
 # start anywhere, and not slower than one program made of the same sources, which

@@ -249,6 +249,7 @@ tests_test_vring_SOURCES = \
 	tests/test-vring-memory.c \
 	tests/test-vring-native.c \
 	tests/test-vring-notify.c \
+	tests/test-vring-record.c \
 	tests/test-vring-start.c \
 	tests/test-vring-stress.c \
 	tests/test-vring.c \

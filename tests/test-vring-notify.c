@@ -114,3 +114,109 @@ test_no_kicks(void)
     for_both(run_no_kicks, MODERN, 16);
     for_both(run_no_kicks, MODERN | VRING_F_EVENT_IDX, 16);
 }
+
+static void
+count_notify(void *n_)
+{
+    unsigned int *n = n_;
+
+    ++*n;
+}
+
+/* Whoever has no doorbell is told instead, also by a stop. */
+static void
+run_notify_function(struct guest *g)
+{
+    unsigned int n = 0;
+
+    vpci_vring_stop(g->vr, &g->cfg.base);
+    g->cfg.notify = count_notify;
+    g->cfg.notify_aux = &n;
+    guest_start(g);
+    for (unsigned int i = 1; i <= 10; i++) {
+        CHECK(!vring_driver_enable_interrupts(g->drv, 1));
+        move_frames(g, 2);
+        if (i < 10) {
+            CHECK(vpci_vring_notify(g->vr) && !vpci_vring_notify(g->vr));
+        } else {
+            vpci_vring_stop(g->vr, NULL);
+        }
+        CHECK(n == i);
+        reap_all(g);
+    }
+    CHECK(!count_calls(g));
+}
+
+void
+test_notify_function(void)
+{
+    for_both(run_notify_function, MODERN, 16);
+    for_both(run_notify_function, MODERN | VRING_F_EVENT_IDX, 16);
+}
+
+/* Makes 'n' frames available.  Returns whether the driver kicks. */
+static bool
+send_and_kick(struct guest *g, unsigned int n)
+{
+    for (unsigned int i = 0; i < n; i++) {
+        uint32_t len = 40;
+
+        CHECK(guest_send(g, 1, &len, 1, false) >= 0);
+    }
+    vring_driver_publish(g->drv);
+    return vring_driver_needs_kick(g->drv);
+}
+
+static void
+take_all(struct guest *g)
+{
+    struct vpci_pkt pkts[VPCI_VRING_BURST];
+    unsigned int n = vpci_vring_peek(g->vr, pkts, VPCI_VRING_BURST);
+
+    vpci_vring_release(g->vr, n);
+    reap_all(g);
+}
+
+/* A ring that asks for a kick gets one, and none when it is awake. */
+static void
+run_kicks(struct guest *g)
+{
+    for (int round = 0; round < 2000; round++) {
+        CHECK(!send_and_kick(g, 1 + random_below(3)));
+        CHECK(!vpci_vring_ask(g->vr));
+        CHECK(!send_and_kick(g, 1));
+        take_all(g);
+        CHECK(vpci_vring_ask(g->vr));
+        if (round % 3) {
+            CHECK(send_and_kick(g, 1 + random_below(3)));
+        }
+        if (round % 5) {
+            vpci_vring_awake(g->vr);
+        } else {
+            vpci_vring_stop(g->vr, &g->cfg.base);
+            if (round % 2) {
+                CHECK(!send_and_kick(g, 1));
+            }
+            guest_start(g);
+        }
+        CHECK(!send_and_kick(g, 1));
+        take_all(g);
+    }
+
+    /* Of a broken ring nothing comes, whatever is there. */
+    if (!g->drv->packed) {
+        CHECK(!send_and_kick(g, 1));
+        __atomic_store_n(&g->drv->avail->idx, g->drv->avail->idx + 100,
+                         __ATOMIC_RELAXED);
+        take_all(g);
+        CHECK(g->n_faults == 1 && vpci_vring_ask(g->vr));
+    }
+}
+
+void
+test_kicks(void)
+{
+    for_both(run_kicks, MODERN, 16);
+    for_both(run_kicks, MODERN | VRING_F_EVENT_IDX, 16);
+    for_both(run_kicks, MODERN | VRING_F_EVENT_IDX | VRING_F_IN_ORDER, 64);
+}

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "test-vring-harness.h"
@@ -251,4 +252,80 @@ test_lap_race(void)
     CHECK(n_moved);
     guest_destroy(&from);
     guest_destroy(&to);
+}
+
+/* A driver that kicks as it is asked to. */
+struct kicker {
+    struct guest *g;
+    int kick_fd;
+    uint32_t n_frames;
+};
+
+static void *
+kick_main(void *k_)
+{
+    struct kicker *k = k_;
+    uint32_t len = 60;
+
+    for (uint32_t sent = 0; sent < k->n_frames; ) {
+        bool sends = guest_send(k->g, sent, &len, 1, false) >= 0;
+
+        sent += sends;
+        if (!sends || random_below(3)) {
+            vring_driver_publish(k->g->drv);
+            if (vring_driver_needs_kick(k->g->drv)) {
+                eventfd_write(k->kick_fd, 1);
+            }
+            reap_all(k->g);
+        }
+    }
+    vring_driver_publish(k->g->drv);
+    if (vring_driver_needs_kick(k->g->drv)) {
+        eventfd_write(k->kick_fd, 1);
+    }
+    return NULL;
+}
+
+/* The engine sleeps whenever there is nothing: no kick is lost. */
+static void
+run_kick_stress(uint64_t features, uint16_t size)
+{
+    struct pollfd pfd = { .fd = eventfd(0, EFD_NONBLOCK), .events = POLLIN };
+    struct kicker k = { .kick_fd = pfd.fd, .n_frames = STRESS_FRAMES };
+    struct vpci_pkt pkts[VPCI_VRING_BURST];
+    uint32_t received = 0, n_sleeps = 0;
+    pthread_t thread;
+    struct guest g;
+
+    guest_init(&g, features, size, size - 2, true);
+    k.g = &g;
+    CHECK(pfd.fd >= 0 && !pthread_create(&thread, NULL, kick_main, &k));
+    while (received < k.n_frames) {
+        unsigned int n = vpci_vring_peek(g.vr, pkts, VPCI_VRING_BURST);
+        eventfd_t value;
+
+        if (n) {
+            vpci_vring_release(g.vr, n);
+            received += n;
+        } else if (vpci_vring_ask(g.vr)) {
+            CHECK(poll(&pfd, 1, 20000) == 1);
+            eventfd_read(pfd.fd, &value);
+            vpci_vring_awake(g.vr);
+            n_sleeps++;
+        }
+    }
+    CHECK(!pthread_join(thread, NULL));
+    CHECK(n_sleeps && !g.n_faults);
+    reap_all(&g);
+    guest_destroy(&g);
+    close(pfd.fd);
+}
+
+void
+test_stress_kicks(void)
+{
+    run_kick_stress(MODERN, 16);
+    run_kick_stress(MODERN | VRING_F_EVENT_IDX, 16);
+    run_kick_stress(MODERN | VRING_F_PACKED, 15);
+    run_kick_stress(MODERN | VRING_F_PACKED | VRING_F_EVENT_IDX, 15);
 }

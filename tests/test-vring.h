@@ -38,6 +38,13 @@ void test_native_ends(void);
 /* test-vring-notify.c. */
 void test_suppression(void);
 void test_no_kicks(void);
+void test_notify_function(void);
+void test_kicks(void);
+
+/* test-vring-record.c. */
+void test_record(void);
+void test_recover(void);
+void test_death(void);
 
 /* test-vring-start.c. */
 void test_stop_start(void);
@@ -48,6 +55,7 @@ void test_state(void);
 /* test-vring-stress.c. */
 void test_stress_split(void);
 void test_stress_packed(void);
+void test_stress_kicks(void);
 void test_index_race(void);
 void test_lap_race(void);
 

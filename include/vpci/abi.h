@@ -482,7 +482,9 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_flow_count) == 32);
  * not use them again before there is another odd turn.
  *
  * While the guest has them it keeps its record of where each ring is up to date,
- * so that the switch can go on if it dies.
+ * so that the switch can go on if it dies.  If it returns a turn that it has not taken, records are where
+ * the switch has said.  A guest that begins returns whatever turn there is, and
+ * records stay as one before it, who had taken that, has left them.
  *
  * Hints may name the peer's link before the guest has the rings: it lets these
  * packets wait, VPCI_ABI_PEER_WAIT_MS at most, so that none overtakes those that
@@ -510,7 +512,9 @@ struct vpci_abi_peer_memory {
 VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_peer_memory) == 32);
 
 /* Where a virtio ring stands: the next available descriptor chain, and the next
- * used one << 16; of a packed ring with its wrap counter in the top bit. */
+ * used one << 16; of a packed ring with its wrap counter in the top bit.  The two
+ * are the same, since rings are handed over without what has been taken and not
+ * given back. */
 #define VPCI_ABI_PEER_WRAP 0x8000u
 #define VPCI_ABI_PEER_USED_SHIFT 16
 
@@ -559,7 +563,9 @@ enum vpci_abi_peer_why {
 
 /* A guest's record of a ring: where it will stand after what it is about to
  * publish, and where it stood before.  If they differ when the guest is dead,
- * the ring itself says whether that was published. */
+ * the ring itself says whether that was published.  In a packed ring that is one
+ * frame, or a batch that one descriptor stands for; the chains of a frame are
+ * given back from the last one to the first one, each by one store. */
 struct vpci_abi_peer_record {
     vpci_le32 next;             /* Written first, */
     vpci_le32 at;               /* and this when it has been published. */

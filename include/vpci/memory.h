@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_MEMORY_H
 #define VPCI_MEMORY_H 1

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_VRING_H
 #define VPCI_VRING_H 1
@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vpci/abi.h"
 #include "vpci/memory.h"
 #include "vpci/net-hdr.h"
 #include "vpci/peer.h"
@@ -111,7 +112,18 @@ struct vpci_vring_config {
     struct vpci_vring_base base;
     int call_fd;                /* eventfd that wakes the driver, or -1.
                                  * Borrowed: never closed by the ring. */
+
+    /* Wakes the driver, instead of 'call_fd', or null: on the thread that
+     * calls vpci_vring_notify() or _stop(). */
+    void (*notify)(void *aux);
+    void *notify_aux;
+
     const struct vpci_peer *peer; /* Must outlive the run. */
+
+    /* Where the ring says where it stands (vpci/abi.h, "Peers"), so that
+     * vpci_vring_recover() finds it if we die at any moment; or null.  'base'
+     * must not have buffers that were taken and not given back then. */
+    struct vpci_abi_peer_record *record;
 
     /* Dirty page log for live migration, or null: called for each range of
      * guest memory that the ring wrote, 'len' bytes at guest physical address
@@ -136,8 +148,8 @@ void vpci_vring_destroy(struct vpci_vring *vr);
 
 /* Starts a stopped ring and asks the driver not to kick (it is polled).
  *
- * Returns 0, or a positive errno: EINVAL if a size, an index of the base or
- * an alignment (virtio 1.1, sections 2.6 and 2.7.10.1) is not valid for this
+ * Returns 0, or a positive errno: EINVAL if a size, an index of the base or an
+ * alignment (virtio 1.1, sections 2.6 and 2.7.10.1) is not valid for this
  * kind of ring, EFAULT if an area does not lie inside guest memory, ENOMEM. */
 int vpci_vring_start(struct vpci_vring *, const struct vpci_vring_config *);
 
@@ -175,6 +187,18 @@ void vpci_vring_stop(struct vpci_vring *, struct vpci_vring_base *base);
  * first descriptor has never been used. */
 bool vpci_vring_packed_is_fresh(const void *desc);
 
+/* Finds out where a ring stands that somebody else drove, by '*config' as for
+ * vpci_vring_start(), but for 'base', and died with at any moment.  'next' and
+ * 'at' are what its record says (struct vpci_abi_peer_record).  What was not
+ * given back then counts as not taken.
+ *
+ * Completes a frame that was given back in part: writes to the ring.
+ *
+ * Returns true and fills in '*base'; or false if these and the ring's memory
+ * make no sense together.  Any thread, while no other one uses the ring. */
+bool vpci_vring_recover(const struct vpci_vring_config *config, uint32_t next,
+                        uint32_t at, struct vpci_vring_base *base);
+
 bool vpci_vring_is_running(const struct vpci_vring *);
 
 /* VPCI_FAULT_NONE if the ring is well.  May be called by any thread. */
@@ -207,6 +231,16 @@ bool vpci_vring_has_room(const struct vpci_vring *, unsigned int n);
  * driver has no more buffers (or that the ring is broken or stopped). */
 unsigned int vpci_vring_push(struct vpci_vring *, struct vpci_pkt *pkts,
                              unsigned int n);
+
+/* Asks the driver to kick when it makes buffers available, until
+ * vpci_vring_awake(): for those who would sleep.  Returns false, and takes it
+ * back, if there are buffers that were not released or filled yet: do not
+ * sleep.  Of a ring that is broken nothing comes any more.  Native rings are
+ * asked by their own functions: false. */
+bool vpci_vring_ask(struct vpci_vring *);
+
+/* Does not want to be kicked any more, as at first. */
+void vpci_vring_awake(struct vpci_vring *);
 
 /* Wakes the driver if it asked for it and anything was released or pushed
  * since the last call.  Call it after each burst: without it a sleeping driver

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* Native rings, used as if they were virtio rings: see struct
  * vpci_vring_native. */

@@ -1,53 +1,253 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* The packed ring: virtio 1.1, section 2.7. */
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "vring-peek.h"
 #include "vring-private.h"
 #include "vring-push.h"
 
-int
-vring_packed_start(struct vpci_vring *vr)
-{
-    const struct vpci_memory *mem = vr->cfg.mem;
-    struct vring_packed_desc_event *event = vr->device;
-
-    if (vr->avail_idx >= vr->size || vr->used_idx >= vr->size
-        || (uintptr_t) vr->desc % 16
-        || (uintptr_t) vr->driver % 4
-        || (uintptr_t) vr->device % 4) {
-        return EINVAL;
-    }
-    if (!vpci_memory_contains(mem, vr->desc, ((uint64_t) vr->size
-                                     * sizeof(struct vring_packed_desc)))
-        || !vpci_memory_contains(mem, vr->driver, sizeof *event)
-        || !vpci_memory_contains(mem, event, sizeof *event)) {
-        return EFAULT;
-    }
-
-    __atomic_store_n(&event->off_wrap, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&event->flags, VRING_PACKED_EVENT_FLAG_DISABLE,
-                     __ATOMIC_RELAXED);
-    if (vr->cfg.log) {
-        vring_log_host(vr, event, sizeof *event);
-    }
-    return 0;
-}
-
-/* Moves '*idx' forward by 'n', at most the size of the ring. */
+/* Moves '*idx' forward, or back, by 'n', at most the 'size' of the ring. */
 VRING_INLINE void
-packed_advance(const struct vpci_vring *vr, uint16_t *idx, bool *wrap,
-               uint32_t n)
+packed_advance(uint16_t size, uint16_t *idx, bool *wrap, uint32_t n)
 {
     uint32_t next = *idx + n;
 
-    if (next >= vr->size) {
-        next -= vr->size;
+    if (next >= size) {
+        next -= size;
         *wrap = !*wrap;
     }
     *idx = next;
+}
+
+static inline void
+packed_retreat(uint16_t size, uint16_t *idx, bool *wrap, uint32_t n)
+{
+    if (n > *idx) {
+        *idx += size;
+        *wrap = !*wrap;
+    }
+    *idx -= n;
+}
+
+/* What is behind the address of a descriptor, in one piece. */
+typedef uint64_t packed_tail __attribute__((may_alias));
+_Static_assert(offsetof(struct vring_packed_desc, len) == 8,
+               "virtio 1.1, section 2.7.13");
+
+/* Makes the descriptor at 'idx' a used one, by a single store. */
+static void
+packed_put_used(struct vring_packed_desc *desc, uint16_t idx, uint32_t len,
+                uint16_t id, uint16_t flags)
+{
+    packed_tail *tail = (void *) &desc[idx].len;
+
+    __atomic_store_n(tail, len | (uint64_t) id << 32 | (uint64_t) flags << 48,
+                     __ATOMIC_RELEASE);
+}
+
+/* Returns 0, or why there can be no such ring, as vpci_vring_start(). */
+static int
+packed_check(const struct vpci_vring_config *cfg)
+{
+    const struct vpci_memory *mem = cfg->mem;
+    size_t event_len = sizeof(struct vring_packed_desc_event);
+
+    if ((uintptr_t) cfg->desc % 16
+        || (uintptr_t) cfg->driver % 4
+        || (uintptr_t) cfg->device % 4) {
+        return EINVAL;
+    }
+    return (!vpci_memory_contains(mem, cfg->desc, ((uint64_t) cfg->size
+                                      * sizeof(struct vring_packed_desc)))
+            || !vpci_memory_contains(mem, cfg->driver, event_len)
+            || !vpci_memory_contains(mem, cfg->device, event_len)
+            ? EFAULT : 0);
+}
+
+/* A driver that is kicked for by an event index reads the flags first. */
+void
+vring_packed_set_kicks(struct vpci_vring *vr, bool on)
+{
+    struct vring_packed_desc_event *event = vr->device;
+    uint16_t off_wrap = (vr->avail_idx
+                         | vr->avail_wrap << VRING_PACKED_EVENT_F_WRAP_CTR);
+
+    if (on && vr->event_idx) {
+        __atomic_store_n(&event->off_wrap, off_wrap, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&event->flags,
+                     !on ? VRING_PACKED_EVENT_FLAG_DISABLE
+                     : vr->event_idx ? VRING_PACKED_EVENT_FLAG_DESC
+                     : VRING_PACKED_EVENT_FLAG_ENABLE, __ATOMIC_RELEASE);
+    if (VRING_UNLIKELY(vr->cfg.log != NULL)) {
+        vring_log_host(vr, event, sizeof *event);
+    }
+}
+
+int
+vring_packed_start(struct vpci_vring *vr)
+{
+    struct vring_packed_desc_event *event = vr->device;
+    int error = packed_check(&vr->cfg);
+
+    if (error) {
+        return error;
+    } else if (vr->avail_idx >= vr->size || vr->used_idx >= vr->size) {
+        return EINVAL;
+    }
+    __atomic_store_n(&event->off_wrap, 0, __ATOMIC_RELAXED);
+    vring_packed_set_kicks(vr, false);
+    return 0;
+}
+
+
+/* A place in a ring, as half of what a record says has it. */
+struct packed_place {
+    uint16_t idx;
+    bool wrap;
+};
+
+/* Returns false if there is no such place. */
+static bool
+packed_place_read(struct packed_place *p, uint16_t size, uint32_t place)
+{
+    p->idx = place & ~VPCI_ABI_PEER_WRAP;
+    p->wrap = place & VPCI_ABI_PEER_WRAP;
+    return p->idx < size;
+}
+
+/* Descriptors from 'from' to 'to', which may be more than a ring has. */
+static uint32_t
+packed_distance(uint16_t size, const struct packed_place *from,
+                const struct packed_place *to)
+{
+    uint32_t n = to->idx + size - from->idx;
+
+    return from->wrap != to->wrap ? n : n >= size ? n - size : n + size;
+}
+
+/* True if the descriptor at 'p' was used in the lap there.  It may be available
+ * again already. */
+static bool
+packed_was_used(const struct vring_packed_desc *desc,
+                const struct packed_place *p)
+{
+    uint16_t flags = __atomic_load_n(&desc[p->idx].flags, __ATOMIC_ACQUIRE);
+
+    return !(flags & VRING_PACKED_USED) != p->wrap;
+}
+
+/* The chain at 'p', which was written to and not used yet: all of its buffers
+ * are full.  Moves on behind it.  Returns false if it is not within '*left'
+ * descriptors, or not that of a frame that was spread over several. */
+static bool
+packed_read_full(const struct vpci_vring_config *cfg, struct packed_place *p,
+                 uint32_t *left, struct vring_used_elem *done)
+{
+    const struct vring_packed_desc *desc = cfg->desc;
+    uint64_t len = 0;
+
+    for (;;) {
+        struct vring_desc_copy d;
+
+        if (!*left) {
+            return false;
+        }
+        d = vring_packed_snapshot(&desc[p->idx]);
+        if (vring_desc_flags(d) & VRING_DESC_F_INDIRECT
+            || !(vring_desc_flags(d) & VRING_DESC_F_WRITE)) {
+            return false;
+        }
+        len += vring_desc_len(d);
+        packed_advance(cfg->size, &p->idx, &p->wrap, 1);
+        --*left;
+        if (!(vring_desc_flags(d) & VRING_DESC_F_NEXT)) {
+            done->id = vring_desc_next(d);
+            done->len = len;
+            return len <= UINT32_MAX;
+        }
+    }
+}
+
+/* A frame, or a batch, that was to take the 'left' descriptors from 'at' on was
+ * not published.  The chains of a frame are given back from the last one to the
+ * first one, which publishes it: if one of them is a used one, all that come
+ * before it are full, and are given back here.  Returns 0 if so, EAGAIN if
+ * there are none, or another errno. */
+static int
+packed_complete(const struct vpci_vring_config *cfg, struct packed_place at,
+                uint32_t left)
+{
+    struct vring_used_elem *done = malloc(left * sizeof *done);
+    struct packed_place *places = malloc(left * sizeof *places);
+    struct packed_place p = at;
+    uint32_t n = 0;
+    int error = done && places ? 0 : ENOMEM;
+
+    while (!error && left && (!n || !packed_was_used(cfg->desc, &p))) {
+        places[n] = p;
+        error = packed_read_full(cfg, &p, &left, &done[n]) ? 0 : EINVAL;
+        n++;
+    }
+    if (!error && !left) {
+        error = EAGAIN;
+    }
+    while (!error && n-- > 0) {
+        packed_put_used(cfg->desc, places[n].idx, done[n].len, done[n].id,
+                        VRING_DESC_F_WRITE
+                        | (places[n].wrap
+                           ? VRING_PACKED_AVAIL | VRING_PACKED_USED : 0));
+    }
+    free(done);
+    free(places);
+    return error;
+}
+
+/* True if no descriptor but the first of the 'n' from 'at' on is a used one. */
+static bool
+packed_is_whole(const struct vpci_vring_config *cfg, struct packed_place at,
+                uint32_t n)
+{
+    while (--n) {
+        packed_advance(cfg->size, &at.idx, &at.wrap, 1);
+        if (packed_was_used(cfg->desc, &at)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The flags of the first descriptor are written last, and with its id and
+ * length at once. */
+bool
+vring_packed_recover(const struct vpci_vring_config *cfg, uint32_t next_,
+                     uint32_t at_, struct vpci_vring_base *base)
+{
+    struct packed_place at, next;
+    uint32_t n;
+
+    if (packed_check(cfg) || !packed_place_read(&at, cfg->size, at_)
+        || !packed_place_read(&next, cfg->size, next_)) {
+        return false;
+    }
+    n = packed_distance(cfg->size, &at, &next);
+    if (n > cfg->size) {
+        return false;
+    }
+    if (n && !packed_was_used(cfg->desc, &at)) {
+        if (packed_is_whole(cfg, at, n)) {
+            next = at;
+        } else if (packed_complete(cfg, at, n)) {
+            return false;
+        }
+    }
+    *base = (struct vpci_vring_base) {
+        next.idx, next.idx, next.wrap, next.wrap
+    };
+    return true;
 }
 
 static int
@@ -152,7 +352,7 @@ packed_chain(struct vpci_vring *vr, struct vring_walk *w, bool write)
         if (w->slots >= max) {
             return vring_bad(vr, VPCI_FAULT_LOOP, w->idx, w->slots + 1, max);
         }
-        packed_advance(vr, &idx, &wrap, 1);
+        packed_advance(vr->size, &idx, &wrap, 1);
     }
     return vring_end_chain(vr, w, &g, w->idx);
 }
@@ -162,7 +362,7 @@ packed_walk_advance(const struct vpci_vring *vr, struct vring_walk *w,
                     uint32_t n, uint32_t slots)
 {
     (void) n;
-    packed_advance(vr, &w->idx, &w->wrap, slots);
+    packed_advance(vr->size, &w->idx, &w->wrap, slots);
     w->n_slots += slots;
     w->pos += slots;
 }
@@ -185,6 +385,71 @@ packed_log(const struct vpci_vring *vr, uint16_t idx)
     }
 }
 
+/* Descriptors that the 'n' chains of 'done_slots' take. */
+static uint32_t
+packed_count_slots(const uint16_t *done_slots, uint32_t n)
+{
+    uint32_t n_slots = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        n_slots += done_slots[i] & ~VRING_CONTINUES;
+    }
+    return n_slots;
+}
+
+/* Gives the 'n' chains at 'done', which take 'n_slots' descriptors, back to the
+ * driver, which sees them at once: from the last one to the first one, see
+ * packed_complete(). */
+static void
+packed_flush_frame(struct vpci_vring *vr, const struct vring_used_elem *done,
+                   const uint16_t *done_slots, uint32_t n, uint32_t n_slots,
+                   const uint16_t used[2])
+{
+    uint16_t end = vr->used_idx, idx;
+    bool end_wrap = vr->used_wrap, wrap;
+
+    packed_advance(vr->size, &end, &end_wrap, n_slots);
+    vring_record_next(vr, end, end_wrap);
+    idx = end;
+    wrap = end_wrap;
+    for (uint32_t i = n; i-- > 1; ) {
+        packed_retreat(vr->size, &idx, &wrap,
+                       done_slots[i] & ~VRING_CONTINUES);
+        packed_put_used(vr->desc, idx, done[i].len, done[i].id, used[wrap]);
+        packed_log(vr, idx);
+    }
+    packed_put_used(vr->desc, vr->used_idx, done[0].len, done[0].id,
+                    used[vr->used_wrap]);                           /* (B) */
+    vring_record_at(vr, end, end_wrap);
+    packed_log(vr, vr->used_idx);
+    __atomic_store_n(&vr->used_idx, end, __ATOMIC_RELAXED);
+    __atomic_store_n(&vr->used_wrap, end_wrap, __ATOMIC_RELAXED);
+    vr->n_pending += n_slots;
+}
+
+/* Gives the 'n' chains at 'done' back, as the function below, and records that
+ * of each frame: whoever finds a burst of them half written could neither undo
+ * nor complete it. */
+static void
+packed_flush_recorded(struct vpci_vring *vr,
+                      const struct vring_used_elem *done,
+                      const uint16_t *done_slots, uint32_t n,
+                      const uint16_t used[2], bool batch)
+{
+    if (batch) {
+        packed_flush_frame(vr, &done[n - 1], done_slots, 1,
+                           packed_count_slots(done_slots, n), used);
+    }
+    for (uint32_t i = 0, end; i < n && !batch; i = end) {
+        for (end = i + 1; done_slots[end - 1] & VRING_CONTINUES; end++) {
+            continue;
+        }
+        packed_flush_frame(vr, &done[i], &done_slots[i], end - i,
+                           packed_count_slots(&done_slots[i], end - i), used);
+    }
+    __atomic_store_n(&vr->n_bufs, vr->n_bufs + n, __ATOMIC_RELAXED);
+}
+
 /* Gives the 'n' chains from 'first' in 'done' on back to the driver.  'flags'
  * is VRING_DESC_F_WRITE if they were written to.  If 'batch', the used
  * descriptor of the last one stands for all. */
@@ -203,6 +468,10 @@ packed_flush(struct vpci_vring *vr, uint32_t first, uint32_t n,
     bool wrap = vr->used_wrap;
     uint32_t n_slots = 0;
 
+    if (VRING_UNLIKELY(vr->cfg.record != NULL)) {
+        packed_flush_recorded(vr, done, done_slots, n, used, batch);
+        return;
+    }
     head->id = done[batch ? n - 1 : 0].id;
     head->len = done[0].len;
     for (uint32_t i = 0; i < n; i++) {
@@ -214,7 +483,7 @@ packed_flush(struct vpci_vring *vr, uint32_t first, uint32_t n,
             __atomic_store_n(&p->flags, used[wrap], __ATOMIC_RELAXED);
             packed_log(vr, idx);
         }
-        packed_advance(vr, &idx, &wrap, done_slots[i]);
+        packed_advance(vr->size, &idx, &wrap, done_slots[i]);
         n_slots += done_slots[i];
     }
 
@@ -242,7 +511,7 @@ vring_packed_release(struct vpci_vring *vr, unsigned int n)
     bool wrap = vr->avail_wrap;
 
     for (unsigned int i = 0; i < n; i++) {
-        packed_advance(vr, &idx, &wrap, vr->done_slots[vr->first_peeked + i]);
+        packed_advance(vr->size, &idx, &wrap, vr->done_slots[vr->first_peeked + i]);
     }
     __atomic_store_n(&vr->avail_idx, idx, __ATOMIC_RELAXED);
     __atomic_store_n(&vr->avail_wrap, wrap, __ATOMIC_RELAXED);
@@ -255,7 +524,7 @@ vring_packed_pushed(struct vpci_vring *vr, uint32_t n)
     uint16_t idx = vr->avail_idx;
     bool wrap = vr->avail_wrap;
 
-    packed_advance(vr, &idx, &wrap, n);
+    packed_advance(vr->size, &idx, &wrap, n);
     __atomic_store_n(&vr->avail_idx, idx, __ATOMIC_RELAXED);
     __atomic_store_n(&vr->avail_wrap, wrap, __ATOMIC_RELAXED);
     packed_flush(vr, 0, n, VRING_DESC_F_WRITE, false);

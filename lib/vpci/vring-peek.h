@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_VRING_PEEK_H
 #define VPCI_VRING_PEEK_H 1
@@ -43,7 +43,7 @@ vring_peek_init(struct vpci_pkt *pkt, const struct vpci_iov *iov,
     pkt->iov = iov;
     pkt->n_iov = n_iov;
     pkt->len = len;
-    memset(&pkt->hdr, 0, 16);
+    memset((uint8_t *) pkt + offsetof(struct vpci_pkt, hdr), 0, 16);
 }
 
 /* Peeks at frames that lie in a single descriptor each, up to 'max' of them,

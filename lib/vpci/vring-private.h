@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_VRING_PRIVATE_H
 #define VPCI_VRING_PRIVATE_H 1
@@ -31,34 +31,28 @@
  *
  * (A), an acquire, pairs with (a); (B), a release, pairs with (b).  (C) pairs
  * with (c): one of the two sides sees what the other has written, so either
- * the driver does not sleep or the engine wakes it. */
+ * the driver does not sleep or the engine wakes it.
+ *
+ *     write avail->idx, or flags          write event word
+ *     (d) full                            (D) full
+ *     read event word                     read avail->idx, or flags
+ *     kick if the engine waits            sleep if nothing new
+ *
+ * (D) pairs with (d) in the same way. */
 
-#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
-#include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "vpci/vring.h"
-
-#ifndef VIRTIO_F_RING_PACKED
-#define VIRTIO_F_RING_PACKED 34
-#endif
-#ifndef VIRTIO_F_IN_ORDER
-#define VIRTIO_F_IN_ORDER 35
-#endif
+#include "vring-layout.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "virtio words are used as they lie in memory");
 _Static_assert(sizeof(struct vpci_net_hdr) == 10,
                "struct vpci_net_hdr is copied as struct virtio_net_hdr");
-_Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.1, section 2.6.5");
-_Static_assert(sizeof(struct vring_used_elem) == 8,
-               "virtio 1.1, section 2.6.8");
-_Static_assert(sizeof(struct vring_packed_desc) == 16,
-               "virtio 1.1, section 2.7.13");
 
 #define VRING_LIKELY(X) __builtin_expect(!!(X), 1)
 #define VRING_UNLIKELY(X) __builtin_expect(!!(X), 0)
@@ -82,6 +76,10 @@ typedef uint16_t vring_u16 __attribute__((aligned(1), may_alias));
  * serves many guests must not spend its time on one chain of one of them. */
 #define VRING_MIN_CHAIN 1024
 #define VRING_MAX_CHAIN 4096
+
+/* Beside how many descriptors a chain takes in the ring: the frame goes on in
+ * the next chain. */
+#define VRING_CONTINUES 0x8000u
 
 /* Pieces that a burst may take up before its last chain.  The room for that
  * chain comes on top, so that a chain always finds enough. */
@@ -129,7 +127,9 @@ struct vpci_vring {
     void *desc, *driver, *device;
     struct vpci_iov *iov;           /* Pieces of the chains at hand. */
     struct vring_used_elem *done;   /* Chains to be given back. */
-    uint16_t *done_slots;           /* Ring descriptors of each of them. */
+    uint16_t *done_slots;           /* Ring descriptors of each of them, and,
+                                     * if there is a record,
+                                     * VRING_CONTINUES. */
     uint32_t max_chain;             /* Descriptors, those in tables too. */
     uint16_t size;
     uint8_t hdr_len;                /* 10 or 12. */
@@ -151,6 +151,8 @@ struct vpci_vring {
     /* Given back since the last vpci_vring_notify(): chains of a split ring,
      * descriptors of a packed one. */
     uint32_t n_pending;
+
+    bool asked;                     /* The driver is to kick. */
 
     struct vpci_memory_region region; /* The one that was hit last. */
 
@@ -230,8 +232,46 @@ bool vring_read_desc_slow(struct vpci_vring *, uint64_t addr,
 void vring_log_host(const struct vpci_vring *, const void *host,
                     uint64_t len);
 
+/* Where a ring stands that has given back all that it has taken, as records
+ * have it. */
+VRING_INLINE uint32_t
+vring_place(bool packed, uint16_t idx, bool wrap)
+{
+    uint32_t place = packed && wrap ? idx | VPCI_ABI_PEER_WRAP : idx;
+
+    return place | place << VPCI_ABI_PEER_USED_SHIFT;
+}
+
+/* The ring is about to stand there, or does: so whoever finds the record knows
+ * what may have been published, and the ring says whether it was. */
+VRING_INLINE void
+vring_record_next(const struct vpci_vring *vr, uint16_t idx, bool wrap)
+{
+    if (VRING_UNLIKELY(vr->cfg.record != NULL)) {
+        vpci_store32(&vr->cfg.record->next, vring_place(vr->packed, idx,
+                                                        wrap));
+    }
+}
+
+VRING_INLINE void
+vring_record_at(const struct vpci_vring *vr, uint16_t idx, bool wrap)
+{
+    if (VRING_UNLIKELY(vr->cfg.record != NULL)) {
+        vpci_store32_release(&vr->cfg.record->at, vring_place(vr->packed, idx,
+                                                              wrap));
+    }
+}
+
+/* vring-doorbell.c. */
+
+/* Rings the doorbell 'call_fd'. */
+void vring_ring_doorbell(struct vpci_vring *);
+
 /* vring-split.c. */
 int vring_split_start(struct vpci_vring *);
+void vring_split_set_kicks(struct vpci_vring *, bool on);
+bool vring_split_recover(const struct vpci_vring_config *, uint32_t at,
+                         struct vpci_vring_base *);
 unsigned int vring_split_peek(struct vpci_vring *, struct vpci_pkt *,
                               unsigned int max);
 void vring_split_release(struct vpci_vring *, unsigned int n);
@@ -271,6 +311,9 @@ void vring_native_get_state(const struct vpci_vring *,
 
 /* vring-packed.c. */
 int vring_packed_start(struct vpci_vring *);
+void vring_packed_set_kicks(struct vpci_vring *, bool on);
+bool vring_packed_recover(const struct vpci_vring_config *, uint32_t next,
+                          uint32_t at, struct vpci_vring_base *);
 unsigned int vring_packed_peek(struct vpci_vring *, struct vpci_pkt *,
                                unsigned int max);
 void vring_packed_release(struct vpci_vring *, unsigned int n);

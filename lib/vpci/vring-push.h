@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #ifndef VPCI_VRING_PUSH_H
 #define VPCI_VRING_PUSH_H 1
@@ -237,6 +237,9 @@ vring_push_rest(struct vpci_vring *vr, struct vring_push *p,
         }
         if (p->w.slots < min_slots) {
             min_slots = p->w.slots;
+        }
+        if (vr->cfg.record) {
+            vr->done_slots[p->n_done - 1] |= VRING_CONTINUES;
         }
         len = vring_scatter(&p->w, 0, src);
         room += len;

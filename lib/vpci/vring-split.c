@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 /* The split ring: virtio 1.1, section 2.6. */
 
@@ -33,44 +33,89 @@ split_used_event(const struct vpci_vring *vr)
     return &avail->ring[vr->size];
 }
 
+/* Returns 0, or why there can be no such ring, as vpci_vring_start(). */
+static int
+split_check(const struct vpci_vring_config *cfg)
+{
+    bool event_idx = cfg->features >> VRING_F_EVENT_IDX & 1;
+    uint32_t event_len = event_idx ? sizeof(uint16_t) : 0;
+    uint32_t size = cfg->size;
+
+    if (size & (size - 1)
+        || (uintptr_t) cfg->desc % VRING_DESC_ALIGN_SIZE
+        || (uintptr_t) cfg->driver % VRING_AVAIL_ALIGN_SIZE
+        || (uintptr_t) cfg->device % VRING_USED_ALIGN_SIZE) {
+        return EINVAL;
+    }
+    return (!vpci_memory_contains(cfg->mem, cfg->desc,
+                                  size * sizeof(struct vring_desc))
+            || !vpci_memory_contains(cfg->mem, cfg->driver,
+                                     offsetof(struct vring_avail, ring)
+                                     + size * sizeof(uint16_t) + event_len)
+            || !vpci_memory_contains(cfg->mem, cfg->device,
+                                     offsetof(struct vring_used, ring)
+                                     + size * sizeof(struct vring_used_elem)
+                                     + event_len)
+            ? EFAULT : 0);
+}
+
+/* A driver kicks when avail->idx passes the event index, so the index that was
+ * passed last is the farthest away. */
+void
+vring_split_set_kicks(struct vpci_vring *vr, bool on)
+{
+    struct vring_used *used = vr->device;
+
+    if (vr->event_idx) {
+        __atomic_store_n(split_avail_event(vr), vr->avail_idx - !on,
+                         __ATOMIC_RELAXED);
+        split_log(vr, (offsetof(struct vring_used, ring)
+                       + vr->size * sizeof(struct vring_used_elem)),
+                  sizeof(uint16_t));
+    } else {
+        __atomic_store_n(&used->flags, on ? 0 : VRING_USED_F_NO_NOTIFY,
+                         __ATOMIC_RELAXED);
+        split_log(vr, offsetof(struct vring_used, flags), sizeof used->flags);
+    }
+}
+
 int
 vring_split_start(struct vpci_vring *vr)
 {
-    const struct vpci_memory *mem = vr->cfg.mem;
     struct vring_used *used = vr->device;
-    uint32_t event_len = vr->event_idx ? sizeof(uint16_t) : 0;
-    uint32_t size = vr->size;
+    int error = split_check(&vr->cfg);
 
-    if (size & (size - 1)
-        || (uintptr_t) vr->desc % VRING_DESC_ALIGN_SIZE
-        || (uintptr_t) vr->driver % VRING_AVAIL_ALIGN_SIZE
-        || (uintptr_t) vr->device % VRING_USED_ALIGN_SIZE) {
-        return EINVAL;
+    if (error) {
+        return error;
     }
-    if (!vpci_memory_contains(mem, vr->desc, size * sizeof(struct vring_desc))
-        || !vpci_memory_contains(mem, vr->driver,
-                                 offsetof(struct vring_avail, ring)
-                                 + size * sizeof(uint16_t) + event_len)
-        || !vpci_memory_contains(mem, vr->device,
-                                 offsetof(struct vring_used, ring)
-                                 + size * sizeof(struct vring_used_elem)
-                                 + event_len)) {
-        return EFAULT;
-    }
-
-    /* A driver kicks when avail->idx passes the event index, so the index
-     * that was passed last is the farthest away. */
     if (vr->event_idx) {
-        __atomic_store_n(split_avail_event(vr), vr->avail_idx - 1,
-                         __ATOMIC_RELAXED);
-        split_log(vr, (offsetof(struct vring_used, ring)
-                       + size * sizeof(struct vring_used_elem)), event_len);
+        __atomic_store_n(&used->flags, 0, __ATOMIC_RELAXED);
+        split_log(vr, offsetof(struct vring_used, flags), sizeof used->flags);
     }
-    __atomic_store_n(&used->flags,
-                     vr->event_idx ? 0 : VRING_USED_F_NO_NOTIFY,
-                     __ATOMIC_RELAXED);
-    split_log(vr, offsetof(struct vring_used, flags), sizeof used->flags);
+    vring_split_set_kicks(vr, false);
     return 0;
+}
+
+/* The used index alone says what was published. */
+bool
+vring_split_recover(const struct vpci_vring_config *cfg, uint32_t at,
+                    struct vpci_vring_base *base)
+{
+    const struct vring_avail *avail = cfg->driver;
+    const struct vring_used *used = cfg->device;
+    uint16_t used_idx, avail_idx;
+
+    if (split_check(cfg)) {
+        return false;
+    }
+    used_idx = __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE);
+    avail_idx = VRING_READ(&avail->idx);
+    if ((uint16_t) (used_idx - at) > cfg->size
+        || (uint16_t) (avail_idx - used_idx) > cfg->size) {
+        return false;
+    }
+    *base = (struct vpci_vring_base) { used_idx, used_idx, false, false };
+    return true;
 }
 
 /* Copies 'n' heads, from 'slot' of the available ring on, into 'w->heads'.
@@ -265,6 +310,7 @@ split_flush(struct vpci_vring *vr, const struct vring_used_elem *done,
     if (batch) {
         done += n - 1;
     }
+    vring_record_next(vr, used_idx, false);
     memcpy(&used->ring[slot], done, n_first * sizeof *done);
     split_log(vr, offsetof(struct vring_used, ring) + slot * sizeof *done,
               n_first * sizeof *done);
@@ -276,6 +322,7 @@ split_flush(struct vpci_vring *vr, const struct vring_used_elem *done,
 
     /* (B): used elements and frames are written before the index. */
     __atomic_store_n(&used->idx, used_idx, __ATOMIC_RELEASE);
+    vring_record_at(vr, used_idx, false);
     split_log(vr, offsetof(struct vring_used, idx), sizeof used->idx);
     __atomic_store_n(&vr->used_idx, used_idx, __ATOMIC_RELAXED);
     __atomic_store_n(&vr->n_bufs, vr->n_bufs + n, __ATOMIC_RELAXED);

@@ -1,11 +1,10 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 
 #include "vpci/vring.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "vpci/doorbell.h"
 #include "vpci/ring.h"
 #include "vring-peek.h"
 #include "vring-private.h"
@@ -80,16 +79,26 @@ vring_has(const struct vpci_vring_config *cfg, int feature)
     return cfg->features >> feature & 1;
 }
 
+static int
+vring_check(const struct vpci_vring_config *cfg)
+{
+    const struct vpci_vring_base *base = &cfg->base;
+
+    if (!cfg->size || cfg->size > VPCI_VRING_MAX_SIZE
+        || (cfg->record && (base->avail_idx != base->used_idx
+                            || base->avail_wrap != base->used_wrap))) {
+        return EINVAL;
+    }
+    return cfg->mem && cfg->mem->n_regions ? 0 : EFAULT;
+}
+
 int
 vpci_vring_start(struct vpci_vring *vr, const struct vpci_vring_config *cfg)
 {
-    int error;
+    int error = vr->running ? EINVAL : vring_check(cfg);
 
-    if (vr->running || !cfg->size || cfg->size > VPCI_VRING_MAX_SIZE) {
-        return EINVAL;
-    }
-    if (!cfg->mem || !cfg->mem->n_regions) {
-        return EFAULT;
+    if (error) {
+        return error;
     }
 
     vr->cfg = *cfg;
@@ -101,21 +110,21 @@ vpci_vring_start(struct vpci_vring *vr, const struct vpci_vring_config *cfg)
     vr->max_chain = cfg->size < VRING_MIN_CHAIN ? VRING_MIN_CHAIN
                     : cfg->size > VRING_MAX_CHAIN ? VRING_MAX_CHAIN
                     : cfg->size;
-    vr->packed = vring_has(cfg, VIRTIO_F_RING_PACKED);
-    vr->indirect = vring_has(cfg, VIRTIO_RING_F_INDIRECT_DESC);
-    vr->in_order = vring_has(cfg, VIRTIO_F_IN_ORDER);
-    vr->event_idx = vring_has(cfg, VIRTIO_RING_F_EVENT_IDX);
+    vr->packed = vring_has(cfg, VRING_F_PACKED);
+    vr->indirect = vring_has(cfg, VRING_F_INDIRECT_DESC);
+    vr->in_order = vring_has(cfg, VRING_F_IN_ORDER);
+    vr->event_idx = vring_has(cfg, VRING_F_EVENT_IDX);
     vr->mergeable = vring_has(cfg, VIRTIO_NET_F_MRG_RXBUF);
     vr->has_offloads = cfg->features & TX_OFFLOADS;
     vr->hdr_len = (vr->mergeable || vr->packed
-                   || vring_has(cfg, VIRTIO_F_VERSION_1) ? 12 : 10);
+                   || vring_has(cfg, VRING_F_VERSION_1) ? 12 : 10);
     vr->avail_idx = vr->avail_seen = cfg->base.avail_idx;
     vr->used_idx = cfg->base.used_idx;
     vr->avail_wrap = cfg->base.avail_wrap;
     vr->used_wrap = cfg->base.used_wrap;
     vr->n_peeked = vr->first_peeked = 0;
     vr->n_pending = 0;
-    vr->starved = false;
+    vr->starved = vr->asked = false;
     vr->region = cfg->mem->regions[0];
 
     if (!vring_alloc_pools(vr)) {
@@ -126,6 +135,8 @@ vpci_vring_start(struct vpci_vring *vr, const struct vpci_vring_config *cfg)
         vring_free_pools(vr);
         return error;
     }
+    vring_record_next(vr, vr->used_idx, vr->used_wrap);
+    vring_record_at(vr, vr->used_idx, vr->used_wrap);
     __atomic_store_n(&vr->fault, VPCI_FAULT_NONE, __ATOMIC_RELAXED);
     __atomic_store_n(&vr->running, true, __ATOMIC_RELEASE);
     return 0;
@@ -138,6 +149,7 @@ vpci_vring_stop(struct vpci_vring *vr, struct vpci_vring_base *base)
         return;
     }
     vpci_vring_notify(vr);
+    vpci_vring_awake(vr);
     __atomic_store_n(&vr->running, false, __ATOMIC_RELEASE);
     vring_free_pools(vr);
     vr->n_peeked = 0;
@@ -240,6 +252,61 @@ vpci_vring_has_room(const struct vpci_vring *vr, unsigned int n)
                              : vring_split_has_room(vr, n));
 }
 
+static void
+vring_set_kicks(struct vpci_vring *vr, bool on)
+{
+    vr->asked = on;
+    if (vr->packed) {
+        vring_packed_set_kicks(vr, on);
+    } else {
+        vring_split_set_kicks(vr, on);
+    }
+}
+
+bool
+vpci_vring_ask(struct vpci_vring *vr)
+{
+    if (!vr->running || vr->fault) {
+        return true;
+    } else if (vr->is_native) {
+        return false;
+    }
+    vring_set_kicks(vr, true);
+
+    /* (D): the event words are written before the driver's index or flags
+     * are read again. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (vpci_vring_has_room(vr, 1)) {
+        vring_set_kicks(vr, false);
+        return false;
+    }
+    return true;
+}
+
+void
+vpci_vring_awake(struct vpci_vring *vr)
+{
+    if (vr->running && vr->asked) {
+        vring_set_kicks(vr, false);
+    }
+}
+
+bool
+vpci_vring_recover(const struct vpci_vring_config *cfg, uint32_t next,
+                   uint32_t at, struct vpci_vring_base *base)
+{
+    uint16_t at_used = at >> VPCI_ABI_PEER_USED_SHIFT;
+    uint16_t next_used = next >> VPCI_ABI_PEER_USED_SHIFT;
+
+    if ((uint16_t) at != at_used || (uint16_t) next != next_used
+        || vring_check(cfg)) {
+        return false;
+    }
+    return (vring_has(cfg, VRING_F_PACKED)
+            ? vring_packed_recover(cfg, next_used, at_used, base)
+            : vring_split_recover(cfg, at_used, base));
+}
+
 /* Does the driver want to be told what was done since it was asked last? */
 static bool
 vring_must_notify(struct vpci_vring *vr)
@@ -269,12 +336,14 @@ vpci_vring_notify(struct vpci_vring *vr)
     }
     must = vring_must_notify(vr);
     vr->n_pending = 0;
-    if (!must || vr->cfg.call_fd < 0) {
+    if (!must || (!vr->cfg.notify && vr->cfg.call_fd < 0)) {
         return false;
     }
 
-    if (vpci_doorbell_ring(vr->cfg.call_fd) == ETIMEDOUT) {
-        vring_bad(vr, VPCI_FAULT_DOORBELL, 0, vr->cfg.call_fd, 0);
+    if (vr->cfg.notify) {
+        vr->cfg.notify(vr->cfg.notify_aux);
+    } else {
+        vring_ring_doorbell(vr);
     }
     __atomic_store_n(&vr->n_notifies, vr->n_notifies + 1, __ATOMIC_RELAXED);
     return true;
