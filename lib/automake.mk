@@ -41,6 +41,10 @@ VPCI_SOURCES = \
 	lib/vpci/net-link.h \
 	lib/vpci/net-look.c \
 	lib/vpci/net-look.h \
+	lib/vpci/net-peer-rx.c \
+	lib/vpci/net-peer-tx.c \
+	lib/vpci/net-peer.c \
+	lib/vpci/net-peer.h \
 	lib/vpci/net-policy.c \
 	lib/vpci/net-private.h \
 	lib/vpci/net-process.c \

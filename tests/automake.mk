@@ -30,6 +30,7 @@ check_PROGRAMS += \
 	tests/test-net-call \
 	tests/test-net-edit \
 	tests/test-net-link \
+	tests/test-net-peer \
 	tests/test-pci \
 	tests/test-ring \
 	tests/test-signal \
@@ -139,6 +140,26 @@ tests_test_net_link_SOURCES = \
 	vpcid/ivshmem.h
 tests_test_net_link_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
 tests_test_net_link_LDADD = lib/libvpci.la
+
+tests_test_net_peer_SOURCES = \
+	tests/net-server.c \
+	tests/net-server.h \
+	tests/net-switch.c \
+	tests/net-switch.h \
+	tests/net-world.c \
+	tests/net-world.h \
+	tests/peer-world.c \
+	tests/peer-world.h \
+	tests/switch-port.c \
+	tests/switch-port.h \
+	tests/test-net-peer.c \
+	tests/unit-test.h \
+	tests/vring-driver.c \
+	tests/vring-driver.h \
+	vpcid/ivshmem.c \
+	vpcid/ivshmem.h
+tests_test_net_peer_CPPFLAGS = $(TESTS_CPPFLAGS) -I$(top_srcdir)/vpcid
+tests_test_net_peer_LDADD = lib/libvpci.la
 
 tests_test_pci_SOURCES = \
 	tests/fake-pci.c \

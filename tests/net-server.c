@@ -146,3 +146,9 @@ net_server_tell(struct net_server *s, bool peer_is_there)
         ivshmem_send(greeted_client(s), s->peer_id, -1);
     }
 }
+
+void
+net_server_send(struct net_server *s, uint32_t id, const int *fds, uint32_t n)
+{
+    ivshmem_send_vectors(greeted_client(s), id, fds, n);
+}

@@ -43,6 +43,11 @@ bool net_server_wait(const struct net_server *s, bool is_there);
 /* Tells the client that the other side has come or gone. */
 void net_server_tell(struct net_server *s, bool peer_is_there);
 
+/* Sends the client more signals: its own, if 'id' is that, or those of the other
+ * side, which has this id. */
+void net_server_send(struct net_server *s, uint32_t id, const int *fds,
+                     uint32_t n);
+
 int64_t net_now_ms(void);
 
 #endif /* net-server.h */

@@ -29,6 +29,12 @@ is_unused(const struct vpci_net_link_info *link)
     return link->reason[0] && !link->tx_packets && !link->rx_packets;
 }
 
+static const char *
+link_kind(const struct vpci_net_link_info *link)
+{
+    return link->is_peer ? "virtio-net peer" : "link";
+}
+
 void
 tool_explain_links(struct tool *t)
 {
@@ -43,8 +49,8 @@ tool_explain_links(struct tool *t)
         if (known->id != link->id || !is_unused(link)) {
             *known = (struct tool_link) { .id = link->id, .unused_ns = now };
         } else if (!known->said && now - known->unused_ns >= UNUSED_NS) {
-            fprintf(stderr, "%s: %s: link %u is not used: %s\n", t->name,
-                    t->address, link->id, link->reason);
+            fprintf(stderr, "%s: %s: %s %u is not used: %s\n", t->name,
+                    t->address, link_kind(link), link->id, link->reason);
             known->said = true;
         }
     }
@@ -101,8 +107,9 @@ print_links_as_json(const struct tool *t)
     printf(", \"uses_links\": %s, \"links\": [",
            t->no_links ? "false" : "true");
     for (uint32_t i = 0; i < n; i++) {
-        printf("%s{\"link\": %u, \"peer\": %u, \"state\": ", i ? ", " : "",
-               links[i].id, links[i].peer_id);
+        printf("%s{\"link\": %u, \"virtio\": %s, \"peer\": %u, \"state\": ",
+               i ? ", " : "", links[i].id, links[i].is_peer ? "true" : "false",
+               links[i].peer_id);
         print_json_string(vpci_net_state_name(links[i].state));
         printf(", \"sends\": %s, \"reason\": ",
                links[i].sends ? "true" : "false");
@@ -129,7 +136,7 @@ print_links(const struct tool *t, const struct vpci_net_port *port)
     for (uint32_t i = 0; i < n; i++) {
         const struct vpci_net_link_info *link = &links[i];
 
-        printf("link %u: %s, peer: ", link->id,
+        printf("%s %u: %s, peer: ", link_kind(link), link->id,
                vpci_net_state_name(link->state));
         if (link->peer_id) {
             printf("%u", link->peer_id);

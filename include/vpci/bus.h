@@ -17,8 +17,8 @@ extern "C" {
  *
  *     unix:PATH    the devices of one port of a switch, for processes and
  *                  containers: "base" is served at PATH, as in the port's
- *                  option ivshmem-path, and "linkN" at PATH.linkN.  "unix:" may
- *                  be left out.
+ *                  option ivshmem-path, "linkN" at PATH.linkN, and "peer" at
+ *                  PATH.peer.  "unix:" may be left out.
  *     pci:ADDRESS  in a virtual machine: the PCI function at ADDRESS, which
  *                  is DDDD:BB:DD.F or BB:DD.F, is "base".  Each other one
  *                  that is QEMU's ivshmem-doorbell, and that no driver of the

@@ -27,14 +27,16 @@ extern "C" {
 struct vpci_device;
 struct vpci_signal;
 
-/* Memory that is shared, mapped here.  It is sealed: it neither shrinks nor
- * grows. */
+/* Memory that is shared, mapped here.  It is sealed, and neither shrinks nor
+ * grows, but that of a peer (see "Peers" in vpci/abi.h): another guest's
+ * memory, which whoever made it may do anything with. */
 struct vpci_region {
     void *base;
     uint64_t size;              /* In bytes. */
 };
 
-/* "base", or "link" or "ivshmem" and a number: unique on the device's bus. */
+/* "base", "peer", or "link" or "ivshmem" and a number: unique on the device's
+ * bus. */
 const char *vpci_device_name(const struct vpci_device *);
 
 /* Connects and maps the memory, within 'timeout_ms'.  Then the device has one

@@ -225,9 +225,15 @@ struct vpci_net_link_info {
                                  * there. */
     enum vpci_net_state state;
     bool sends;                 /* Packets may be sent by it now. */
+    bool is_peer;               /* It is no link, but another guest whose
+                                 * virtio-net rings we drive (see "Peers" in
+                                 * vpci/abi.h): while state is
+                                 * VPCI_NET_RUNNING. */
     uint64_t tx_packets;
     uint64_t rx_packets;
-    uint64_t refused;           /* Received, but not accepted. */
+    uint64_t refused;           /* Received, but not accepted; of a peer, how
+                                 * often rings were given back because of
+                                 * that. */
     char reason[256];           /* Why packets do not flow, for people; empty:
                                  * they do. */
 };

@@ -5,7 +5,8 @@
  * Which function is the base, whoever opens the bus says, or the header of its
  * memory.  Of all others it is not known what link they are, and their headers
  * may be forged; so each has the name of our ivshmem id at it, which QEMU
- * says, and which the keeper gives no other guest and no other link. */
+ * says, and which the keeper gives no other guest and no other link.  That id
+ * also says which one is a peer's: nothing of its memory is looked at. */
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -264,8 +265,30 @@ static const struct bus_ops pci_bus_ops = {
     .explain = pci_bus_explain,
 };
 
-/* Finds out what the memory of function 'f' is, by its header.  Returns 0; or
- * EAGAIN if there is none yet, or another errno, with the reason. */
+/* Finds out whether function 'f', of which '*facts' are known, is a peer's, by
+ * our id there.  Returns 0 or an errno, with the reason. */
+static int
+read_is_peer(const struct pci_function *facts, bool *is_peer, char *reason,
+             size_t size)
+{
+    struct pci_access access;
+    uint32_t id = 0;
+    int error = pci_access_open(&access, facts, PCI_ACCESS_REGISTERS);
+
+    if (!error) {
+        error = pci_access_read_id(&access, &id);
+        pci_access_close(&access);
+    }
+    if (error) {
+        snprintf(reason, size, "%s", access.reason);
+    }
+    *is_peer = id & VPCI_ABI_PEER_ID;
+    return error;
+}
+
+/* Finds out what the memory of function 'f' is, by our id there or by its
+ * header.  Returns 0; or EAGAIN if there is none yet, or another errno, with the
+ * reason. */
 static int
 read_kind(const struct bus_function *f, enum vpci_abi_kind *kind,
           char *reason, size_t size)
@@ -274,6 +297,7 @@ read_kind(const struct bus_function *f, enum vpci_abi_kind *kind,
     struct pci_function facts;
     struct pci_access access;
     struct vpci_layout layout;
+    bool is_peer = false;
     char text[160];
     int error = pci_function_look(f->address, &facts, reason, size);
 
@@ -283,6 +307,11 @@ read_kind(const struct bus_function *f, enum vpci_abi_kind *kind,
     if (!pci_function_is_free(&facts)) {
         snprintf(reason, size, "belongs to driver %s", facts.driver);
         return EBUSY;
+    }
+    error = read_is_peer(&facts, &is_peer, reason, size);
+    if (error || is_peer) {
+        *kind = VPCI_ABI_PEER;
+        return error;
     }
     error = pci_access_open(&access, &facts, PCI_ACCESS_PAGE);
     if (error) {
@@ -306,7 +335,7 @@ read_kind(const struct bus_function *f, enum vpci_abi_kind *kind,
 
 /* What was found of all functions. */
 struct choice {
-    unsigned int n;             /* ivshmem... */
+    unsigned int n;             /* ivshmem, but of peers... */
     unsigned int n_bases;       /* ...of which bases... */
     unsigned int n_early;       /* ...without a header... */
     unsigned int n_unknown;     /* ...and others that may be a base. */
@@ -331,9 +360,11 @@ consider(struct pci_bus *bus, const struct bus_function *f, struct choice *c)
     char reason[256];
     int error = read_kind(f, &kind, reason, sizeof reason);
 
-    c->n++;
-    note(c, "%s%s (%s)", c->n > 1 ? ", " : "", f->address,
-         error ? reason : kind == VPCI_ABI_BASE ? "a port" : "a link");
+    c->n += error || kind != VPCI_ABI_PEER;
+    note(c, "%s%s (%s)", *c->list ? ", " : "", f->address,
+         error ? reason
+         : kind == VPCI_ABI_BASE ? "a port"
+         : kind == VPCI_ABI_PEER ? "a peer's memory" : "a link");
     c->n_bases += !error && kind == VPCI_ABI_BASE;
     c->n_early += error == EAGAIN;
     c->n_unknown += error && error != EAGAIN;
@@ -359,8 +390,9 @@ choose_base(struct pci_bus *bus, const char *address, char *reason,
     }
     if (!c.n) {
         snprintf(reason, size, "%s: this machine has no PCI function "
-                 "%04x:%04x with MSI-X, as QEMU's ivshmem-doorbell is",
-                 address, PCI_IVSHMEM_VENDOR, PCI_IVSHMEM_DEVICE);
+                 "%04x:%04x with MSI-X, as QEMU's ivshmem-doorbell is%s%s",
+                 address, PCI_IVSHMEM_VENDOR, PCI_IVSHMEM_DEVICE,
+                 *c.list ? ", but for " : "", c.list);
         return ENODEV;
     }
     if ((c.n_bases == 1 && !c.n_early && !c.n_unknown)

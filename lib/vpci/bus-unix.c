@@ -21,8 +21,10 @@
 #include <unistd.h>
 
 #include "connector-unix.h"
+#include "device-private.h"
 
 #define LINK_INFIX ".link"
+#define PEER_SUFFIX ".peer"
 
 /* A device that was told of. */
 struct bus_device {
@@ -88,8 +90,8 @@ unix_bus_close(struct vpci_bus *bus_)
     free(bus);
 }
 
-/* Finds the name of the device whose socket has the name 'file', such as "base"
- * or "link12".  Returns false if it is not of this bus. */
+/* Finds the name of the device whose socket has the name 'file', such as "base",
+ * "peer" or "link12".  Returns false if it is not of this bus. */
 static bool
 device_name(const struct unix_bus *bus, const char *file, char *name,
             size_t size)
@@ -102,6 +104,9 @@ device_name(const struct unix_bus *bus, const char *file, char *name,
     file += n;
     if (!*file) {
         snprintf(name, size, "base");
+        return true;
+    } else if (!strcmp(file, PEER_SUFFIX)) {
+        snprintf(name, size, DEVICE_PEER);
         return true;
     }
     if (strncmp(file, LINK_INFIX, n_infix)

@@ -109,6 +109,8 @@ make_signals(struct pci_device *p)
         error = device_fail(d, EPROTO, "%s", a->reason);
     }
     d->n_signals = error ? 0 : n;
+    d->max_signals = n;
+    d->n_peer_signals = VPCI_ABI_MAX_VECTORS;
     return error;
 }
 
@@ -152,7 +154,8 @@ pci_open(struct vpci_device *d, int timeout_ms)
     if (error) {
         return error;
     }
-    error = pci_access_open(a, &f, PCI_ACCESS_ALL);
+    error = pci_access_open(a, &f, d->is_peer ? PCI_ACCESS_PEER
+                                   : PCI_ACCESS_ALL);
     error = error ? error : pci_access_read_id(a, &d->id);
     if (error) {
         return device_fail(d, error, "%s", a->reason);
@@ -296,6 +299,7 @@ pci_device_create(const char *address, ino_t inode, uint32_t id,
     snprintf(p->address, sizeof p->address, "%s", address);
     p->inode = inode;
     p->wanted_id = id;
+    p->device.is_peer = id & VPCI_ABI_PEER_ID;
     p->timer_fd = -1;
     pci_access_init(&p->access, &none);
     return &p->device;

@@ -52,7 +52,6 @@ struct unix_device {
     unsigned int n_buf;
     int received_fd;            /* That came with it, or -1. */
 
-    unsigned int n_peer;        /* Signals of the other side so far. */
     unsigned int events;
 };
 
@@ -81,6 +80,15 @@ protocol_error(struct unix_device *u, const char *seen, int64_t number,
                        wanted);
 }
 
+static void
+forget_peer_signals(struct unix_device *u)
+{
+    for (unsigned int i = 0; i < u->device.n_peer_signals; i++) {
+        device_set_inject_fd(&u->device, i, -1);
+    }
+    u->device.n_peer_signals = 0;
+}
+
 /* The other side has a signal more.  Keeps 'fd' no longer than the call. */
 static int
 add_peer_signal(struct unix_device *u, uint32_t id, int fd)
@@ -88,13 +96,13 @@ add_peer_signal(struct unix_device *u, uint32_t id, int fd)
     struct vpci_device *d = &u->device;
 
     if (id != vpci_device_peer(d)) {
-        u->n_peer = 0;
+        forget_peer_signals(u);
     }
-    if (u->n_peer == VPCI_ABI_MAX_VECTORS) {
+    if (d->n_peer_signals == VPCI_ABI_MAX_VECTORS) {
         return device_fail(d, EPROTO, "%s: the other side, %u, has more than "
                            "%d signals", u->path, id, VPCI_ABI_MAX_VECTORS);
     }
-    device_set_inject_fd(d, u->n_peer++, fd);
+    device_set_inject_fd(d, d->n_peer_signals++, fd);
     __atomic_store_n(&d->peer, id, __ATOMIC_RELEASE);
     u->events |= VPCI_DEVICE_PEER_CAME;
     return 0;
@@ -104,10 +112,7 @@ static void
 peer_left(struct unix_device *u)
 {
     __atomic_store_n(&u->device.peer, 0, __ATOMIC_RELAXED);
-    for (unsigned int i = 0; i < u->n_peer; i++) {
-        device_set_inject_fd(&u->device, i, -1);
-    }
-    u->n_peer = 0;
+    forget_peer_signals(u);
     u->events &= ~VPCI_DEVICE_PEER_CAME;
     u->events |= VPCI_DEVICE_PEER_LEFT;
 }
@@ -329,7 +334,8 @@ unix_open(struct vpci_device *d, int timeout_ms)
 
     u->stage = WANT_VERSION;
     u->gone = false;
-    u->n_buf = u->n_peer = u->events = 0;
+    u->n_buf = u->events = 0;
+    d->max_signals = VPCI_ABI_MAX_VECTORS;
     error = connect_to(u, deadline);
     while (!error && !d->n_signals) {
         struct pollfd pfd = { .fd = u->fd, .events = POLLIN };
@@ -412,6 +418,7 @@ unix_device_create(const char *path, const char *name)
     u = calloc(1, sizeof *u);
     if (u) {
         device_init(&u->device, &unix_ops, name);
+        u->device.is_peer = !strcmp(name, DEVICE_PEER);
         strcpy(u->path, path);
         u->fd = u->received_fd = -1;
     }

@@ -20,11 +20,12 @@
 int
 device_map(struct vpci_device *d, int fd)
 {
+    uint64_t max = d->is_peer ? DEVICE_MAX_PEER : VPCI_ABI_MAX_REGION;
     int seals = fcntl(fd, F_GET_SEALS);
     struct stat st;
     void *p;
 
-    if (seals < 0 || !(seals & F_SEAL_SHRINK)) {
+    if (!d->is_peer && (seals < 0 || !(seals & F_SEAL_SHRINK))) {
         return device_fail(d, EPERM,
                            "its memory could shrink at any moment: it must be "
                            "a memfd with F_SEAL_SHRINK");
@@ -33,11 +34,11 @@ device_map(struct vpci_device *d, int fd)
         return device_fail(d, errno, "its memory has no size: %s",
                            strerror(errno));
     }
-    if (st.st_size < VPCI_ABI_PAGE || st.st_size > VPCI_ABI_MAX_REGION) {
+    if (st.st_size < VPCI_ABI_PAGE || (uint64_t) st.st_size > max) {
         return device_fail(d, EPROTO,
-                           "its memory has %lld bytes, but %d to %u are "
+                           "its memory has %lld bytes, but %d to %llu are "
                            "possible", (long long) st.st_size, VPCI_ABI_PAGE,
-                           VPCI_ABI_MAX_REGION);
+                           (unsigned long long) max);
     }
     p = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED) {

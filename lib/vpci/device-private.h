@@ -50,9 +50,15 @@ struct device_ops {
     void (*set_peer)(struct vpci_device *, uint32_t peer);
 };
 
+/* The name of a peer's device, on buses that know what it is, and how much
+ * memory it may have. */
+#define DEVICE_PEER "peer"
+#define DEVICE_MAX_PEER (UINT64_C(1) << 40)
+
 struct vpci_device {
     const struct device_ops *ops;
     char name[32];
+    bool is_peer;               /* Set by its connector when it is made. */
     unsigned int refs;          /* Atomic. */
     bool is_open;               /* Atomic. */
     struct vpci_region region;
@@ -61,6 +67,9 @@ struct vpci_device {
     uint32_t deaf_peer;         /* One whose doorbell blocked: it is not rung
                                  * any more.  Atomic; 0: none. */
     unsigned int n_signals;
+    unsigned int max_signals;   /* That it may ever have. */
+    unsigned int n_peer_signals; /* That the other side is known to have, or
+                                 * may have. */
     bool polls;                 /* Nobody injects its signals: they come all
                                  * the time, by a timer, which goes on when
                                  * they are cleared.  Who listens to their
@@ -92,6 +101,10 @@ void device_unmap(struct vpci_device *);
  * belongs to the device now, also after an error.  Returns 0 or a positive errno,
  * with the reason said. */
 int device_add_signal(struct vpci_device *, int fd);
+
+/* As vpci_device_signal(), of a signal that is injected and never waited for:
+ * null unless the other side is known to have it. */
+struct vpci_signal *device_peer_signal(struct vpci_device *, unsigned int i);
 
 /* The other side's end of signal 'number' is what 'fd' refers to; or nobody's, if
  * that is -1.  'fd' itself stays the caller's. */

@@ -63,7 +63,7 @@ device_reset(struct vpci_device *d)
         d->signals[i].stats = (struct vpci_signal_stats) { 0 };
     }
     d->region = (struct vpci_region) { 0 };
-    d->n_signals = 0;
+    d->n_signals = d->n_peer_signals = 0;
     d->polls = false;
     d->id = 0;
     __atomic_store_n(&d->peer, 0, __ATOMIC_RELAXED);
@@ -238,4 +238,10 @@ struct vpci_signal *
 vpci_device_signal(struct vpci_device *d, unsigned int i)
 {
     return i < d->n_signals ? &d->signals[i] : NULL;
+}
+
+struct vpci_signal *
+device_peer_signal(struct vpci_device *d, unsigned int i)
+{
+    return i < d->n_peer_signals ? &d->signals[i] : NULL;
 }

@@ -7,7 +7,7 @@
  * that were in the rings of links when they were first seen (see
  * vpci/abi.h). */
 
-#include "net-link.h"
+#include "net-peer.h"
 
 #include <string.h>
 
@@ -132,24 +132,6 @@ look_up(struct burst *b)
     return false;
 }
 
-/* Counts what was received of an acceptance. */
-static void
-count_flow(struct net_link_worker *lw, uint32_t entry, uint64_t packets,
-           uint64_t bytes, uint16_t tcp_flags)
-{
-    struct vpci_abi_flow_count *shared = &lw->flow_counts[entry];
-    struct net_flow *flow = &lw->flows[entry];
-
-    flow->packets += packets;
-    flow->bytes += bytes;
-    vpci_store64(&shared->packets, flow->packets);
-    vpci_store64(&shared->bytes, flow->bytes);
-    if (tcp_flags & ~flow->tcp_flags) {
-        flow->tcp_flags |= tcp_flags;
-        vpci_store64(&shared->tcp_flags, flow->tcp_flags);
-    }
-}
-
 /* Applies 'edits' to the packet in '*buf'; 'wire' says what is left to do for
  * it, or is null.  One that its buffer is too small for is left alone: it will
  * be dropped.  Returns false if the packet cannot be changed so. */
@@ -208,8 +190,8 @@ accept(struct burst *b, unsigned int i, const struct vpci_edits *edits)
         vpci_wire_to_hdr(&wire, &hdr);
         buf->offload = vpci_ring_offload_from_hdr(&hdr);
     }
-    count_flow(b->w->links, b->r->look->verdicts[i], packets, bytes,
-               b->r->look->tcp_flags[i]);
+    net_count_flow(b->w->links, b->r->look->verdicts[i], packets, bytes,
+                   b->r->look->tcp_flags[i]);
     return true;
 }
 
@@ -329,7 +311,7 @@ receive_link(struct vpci_net *net, struct net_worker *w,
     b.n_done = b.n_kept = b.n_plain;
     b.bytes = b.plain_bytes;
     if (b.n_plain) {
-        count_flow(w->links, b.plain_entry, b.n_plain, b.plain_bytes, 0);
+        net_count_flow(w->links, b.plain_entry, b.n_plain, b.plain_bytes, 0);
     }
     if (NET_UNLIKELY(b.n_plain < b.n)) {
         judge(&b);
@@ -467,9 +449,9 @@ take_turn(struct net_link_turns *t)
     return turn;
 }
 
-/* Receives up to 'n' packets from rings of links of 'class_'.  If one has as
- * many, however fast its producer is, it is the turn of another link next
- * time. */
+/* Receives up to 'n' packets from rings of links, or of the peer, of 'class_'.
+ * If one has as many, however fast its producer is, it is the turn of another
+ * one next time. */
 static unsigned int
 receive_class(struct vpci_net *net, struct net_worker *w, uint32_t class_,
               struct vpci_ring_buf bufs[], unsigned int n)
@@ -481,6 +463,9 @@ receive_class(struct vpci_net *net, struct net_worker *w, uint32_t class_,
     for (uint32_t i = c->begin; i < c->end && got < n; i++) {
         struct net_link_turns *s = &lw->sharers[take_turn(c)];
 
+        if (NET_UNLIKELY(s->is_peer)) {
+            got += net_peer_receive(net, w, &bufs[got], n - got);
+        }
         for (uint32_t j = s->begin; j < s->end && got < n; j++) {
             struct net_link_ring *r = &lw->rings[take_turn(s)];
 
@@ -543,7 +528,7 @@ net_links_ready(const struct net_worker *w)
             classes |= 1u << r->class_;
         }
     }
-    return classes;
+    return classes | net_peer_ready(w);
 }
 
 bool
@@ -558,7 +543,7 @@ net_links_ask(const struct net_worker *w)
             return false;
         }
     }
-    return true;
+    return net_peer_ask(w);
 }
 
 void
@@ -569,4 +554,5 @@ net_links_awake(const struct net_worker *w, bool never)
     for (uint32_t i = 0; lw && i < lw->n_rings; i++) {
         vpci_ring_rx_awake(lw->rings[i].rx, never);
     }
+    net_peer_awake(w);
 }

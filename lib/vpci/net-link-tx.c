@@ -2,7 +2,7 @@
 
 /* Sending by links: what hints say goes to a link, all else to the base. */
 
-#include "net-link.h"
+#include "net-peer.h"
 
 /* How often a burst is looked up, if hints change all the time. */
 #define MAX_TRIES 8
@@ -38,17 +38,17 @@ may_lack_csum(const struct vpci_wire *wire, const struct vpci_ring_buf *buf,
 }
 
 bool
-net_link_carries(const struct net_link *link, const struct vpci_ring_buf *buf,
-                 const struct net_change *change, struct vpci_wire *wire)
+net_may_carry(const struct net_policy *policy, uint64_t sends, uint64_t takes,
+              const struct vpci_ring_buf *buf, const struct net_change *change,
+              struct vpci_wire *wire)
 {
-    const struct net_policy *policy = &link->policy;
     struct vpci_net_hdr hdr = vpci_ring_offload_to_hdr(buf->offload);
 
-    if (vpci_wire_check(&hdr, buf->data, buf->len, UINT64_MAX, wire)
+    if (vpci_wire_check(&hdr, buf->data, buf->len, sends, wire)
         || !net_policy_allows(policy, vpci_wire_longest(wire, buf->len),
                               change->growth)
         || (int64_t) buf->len + change->growth > VPCI_ABI_MAX_LEN
-        || !vpci_wire_is_accepted(wire, policy->features)) {
+        || !vpci_wire_is_accepted(wire, takes)) {
         return false;
     }
     switch (wire->kind) {
@@ -160,6 +160,18 @@ send_by_link(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     return n;
 }
 
+/* Sends 'n' packets of the hint 'verdict', which have these TCP flags, by the
+ * peer's rings or by the base. */
+static unsigned int
+send_elsewhere(struct vpci_net *net, struct net_worker *w, uint32_t queue,
+               uint64_t verdict, const struct vpci_ring_buf bufs[],
+               const uint16_t tcp_flags[], unsigned int n)
+{
+    return (NET_UNLIKELY(net_peer_is_named(net, verdict))
+            ? net_peer_send(net, w, queue, verdict, bufs, tcp_flags, n)
+            : net_send_base(net, w, queue, bufs, n));
+}
+
 /* Sends packets 'first' to 'n' - 1 of a burst that was looked up. */
 static unsigned int
 send_found(struct vpci_net *net, struct net_worker *w, uint32_t queue,
@@ -179,7 +191,8 @@ send_found(struct vpci_net *net, struct net_worker *w, uint32_t queue,
         sent = (link
                 ? send_by_link(net, w, queue, link, verdict, &bufs[first],
                                end - first)
-                : net_send_base(net, w, queue, &bufs[first], end - first));
+                : send_elsewhere(net, w, queue, verdict, &bufs[first],
+                                 &look->tcp_flags[first], end - first));
         first += sent;
         if (first < end) {
             return first;
@@ -198,7 +211,7 @@ send_plain(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     const struct net_link *link = find_link(net, queue, verdict);
 
     return (link ? put(w, queue, link, bufs, n, bytes)
-            : net_send_base(net, w, queue, bufs, n));
+            : send_elsewhere(net, w, queue, verdict, bufs, NULL, n));
 }
 
 /* Says which hints all that is sent from now on goes by. */
@@ -231,7 +244,8 @@ send_some(struct vpci_net *net, struct net_worker *w, uint32_t queue,
             return net_send_base(net, w, queue, bufs, n);
         }
         verdict = look->plain.verdict;
-        n_plain = (NET_UNLIKELY(verdict & VPCI_ABI_HINT_EDIT) ? 0
+        n_plain = (NET_UNLIKELY(verdict & VPCI_ABI_HINT_EDIT)
+                   && !net_peer_is_named(net, verdict) ? 0
                    : net_look_count_plain(look, bufs, n, net->policy.max_len,
                                           false, &bytes));
         if (n_plain < n) {

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include "net-link.h"
+#include "net-peer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,19 +83,22 @@ destroy_look(struct net_look **look)
     }
 }
 
+/* 'is_rx' is true of a receiver. */
 static void
-destroy(struct net_worker *w)
+destroy(struct net_worker *w, bool is_rx)
 {
     struct net_link_worker *lw = w->links;
 
     if (lw) {
+        if (is_rx) {
+            free(lw->flows);
+        }
         net_look_uninit(&lw->hints);
         for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
             destroy_look(&lw->looks[i]);
         }
         free(lw->rings);
         free(lw->sharers);
-        free(lw->flows);
         free(lw->edits);
         free(lw);
         w->links = NULL;
@@ -114,8 +117,12 @@ net_link_workers_create(struct vpci_net *net)
         if (!tx || !rx || !init_hints(net, tx, i)
             || !load_counts(net, rx, i)) {
             /* Without memory for it, no links. */
-            destroy(&net->tx[i]);
-            destroy(&net->rx[i]);
+            destroy(&net->tx[i], false);
+            destroy(&net->rx[i], true);
+        } else {
+            tx->flows = rx->flows;
+            tx->n_flows = rx->n_flows;
+            tx->flow_counts = rx->flow_counts;
         }
     }
 }
@@ -124,18 +131,17 @@ void
 net_link_workers_destroy(struct vpci_net *net)
 {
     for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
-        destroy(&net->tx[i]);
-        destroy(&net->rx[i]);
+        destroy(&net->tx[i], false);
+        destroy(&net->rx[i], true);
     }
 }
 
-/* Returns the receiver's look at what 'link' may send, or null. */
-static struct net_look *
-find_look(const struct vpci_net *net, struct net_link_worker *lw,
-          const struct net_link *link)
+struct net_look *
+net_link_worker_look(const struct vpci_net *net, struct net_link_worker *lw,
+                     uint32_t slot)
 {
     const struct vpci_layout *layout = &net->base.layout;
-    struct net_look **look = &lw->looks[link->slot];
+    struct net_look **look = &lw->looks[slot];
 
     if (*look) {
         return *look;
@@ -144,7 +150,7 @@ find_look(const struct vpci_net *net, struct net_link_worker *lw,
     if (*look
         && !net_look_init(*look,
                           vpci_layout_acceptances(layout, net->base.base,
-                                                  link->slot),
+                                                  slot),
                           vpci_layout_projection_bytes(layout),
                           net->base.base)) {
         destroy_look(look);
@@ -159,7 +165,7 @@ add_rings(const struct vpci_net *net, struct net_link_worker *lw,
           struct net_link *link, uint32_t queue, uint32_t class_)
 {
     const struct vpci_layout *layout = &link->region.layout;
-    struct net_look *look = find_look(net, lw, link);
+    struct net_look *look = net_link_worker_look(net, lw, link->slot);
 
     for (uint32_t i = queue; look && i < layout->shape.n_queues;
          i += net->n_queues) {
@@ -196,12 +202,17 @@ add_links(const struct vpci_net *net, struct net_link_worker *lw,
                 };
             }
         }
+        if (!i && lw->peer_rx.n_rings) {
+            lw->sharers[lw->n_sharers++] = (struct net_link_turns) {
+                .is_peer = true,
+            };
+        }
         class_->end = lw->n_sharers;
     }
 }
 
 static void
-update(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
+update(struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
 {
     size_t n = count_rings(net);
 
@@ -209,10 +220,13 @@ update(const struct vpci_net *net, struct net_link_worker *lw, uint32_t queue)
     free(lw->sharers);
     lw->n_rings = lw->n_sharers = 0;
     memset(lw->classes, 0, sizeof lw->classes);
-    lw->rings = n ? calloc(n, sizeof *lw->rings) : NULL;
-    lw->sharers = n ? calloc(n, sizeof *lw->sharers) : NULL;
+    net_peer_find_rx(net, lw, queue);
+    lw->rings = calloc(n + 1, sizeof *lw->rings);
+    lw->sharers = calloc(n + 1, sizeof *lw->sharers);
     if (lw->rings && lw->sharers) {
         add_links(net, lw, queue);
+    } else if (lw->peer_rx.n_rings) {
+        net_peer_end(net->links->peer, VPCI_ABI_PEER_UNUSABLE);
     }
 
     lw->n_classes = net->policy.classes.n;
@@ -233,6 +247,7 @@ net_link_workers_update(struct vpci_net *net)
     for (uint32_t i = 0; i < net->n_queues; i++) {
         if (net->rx[i].links) {
             update(net, net->rx[i].links, i);
+            net_peer_find_tx(net, net->tx[i].links, i);
         }
     }
 }

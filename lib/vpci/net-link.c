@@ -6,7 +6,7 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include "net-link.h"
+#include "net-peer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -25,14 +25,6 @@
 #define MIN_TAKEN 256
 #define MIN_REST_MS 1000
 #define MAX_REST_MS 64000
-
-/* What the base region says of a link. */
-struct entry {
-    uint32_t id;
-    uint32_t side;
-    uint32_t port;
-    struct vpci_shape shape;
-};
 
 int
 net_links_init(struct vpci_net *net)
@@ -67,6 +59,7 @@ net_links_uninit(struct vpci_net *net)
     if (!links) {
         return;
     }
+    net_peer_destroy(net);
     destroy_all(links);
     while (links->devices) {
         struct net_link_device *next = links->devices->next;
@@ -89,6 +82,23 @@ has_room(const struct vpci_net *net)
             && base->layout.shape.n_links && base->layout.shape.n_entries);
 }
 
+struct vpci_device *
+net_links_find_device(const struct net_links *links, const char *name,
+                      uint32_t guest_id)
+{
+    char ivshmem[32];
+
+    snprintf(ivshmem, sizeof ivshmem, "ivshmem%"PRIu32, guest_id);
+    for (struct net_link_device *d = links->devices; d; d = d->next) {
+        const char *seen = vpci_device_name(d->device);
+
+        if (!strcmp(seen, name) || (guest_id && !strcmp(seen, ivshmem))) {
+            return d->device;
+        }
+    }
+    return NULL;
+}
+
 /* Finds the device of link 'id', at which the switch knows us as 'guest_id', or
  * does not if that is 0.  Buses that cannot tell what link a device is name it
  * by the latter: the keeper gives no other guest, and no other link, the same
@@ -96,18 +106,12 @@ has_room(const struct vpci_net *net)
 static struct vpci_device *
 find_device(const struct net_links *links, uint32_t id, uint32_t guest_id)
 {
-    char link[32], ivshmem[32];
+    struct vpci_device *device;
+    char name[32];
 
-    snprintf(link, sizeof link, "link%"PRIu32, id);
-    snprintf(ivshmem, sizeof ivshmem, "ivshmem%"PRIu32, guest_id);
-    for (struct net_link_device *d = links->devices; d; d = d->next) {
-        const char *name = vpci_device_name(d->device);
-
-        if (!strcmp(name, link) || (guest_id && !strcmp(name, ivshmem))) {
-            return d->device;
-        }
-    }
-    return NULL;
+    snprintf(name, sizeof name, "link%"PRIu32, id);
+    device = net_links_find_device(links, name, guest_id);
+    return device && !device->is_peer ? device : NULL;
 }
 
 static void
@@ -138,6 +142,7 @@ net_links_handle(struct vpci_net *net, const struct vpci_bus_event *event)
                 links->slots[i]->region.departed = true;
             }
         }
+        net_peer_departed(net, event->device);
         forget_device(links, event->device);
         return;
     }
@@ -151,9 +156,9 @@ net_links_handle(struct vpci_net *net, const struct vpci_bus_event *event)
 
 /* Entries of the base region. */
 
-/* Reads entry 'slot'.  Returns false if there is no link, or no longer. */
-static bool
-read_entry(const struct net_region *base, uint32_t slot, struct entry *e)
+bool
+net_link_read_entry(const struct net_region *base, uint32_t slot,
+                    struct net_link_entry *e)
 {
     const struct vpci_abi_link *l = vpci_layout_link(&base->layout,
                                                      base->base, slot);
@@ -180,8 +185,8 @@ read_entry(const struct net_region *base, uint32_t slot, struct entry *e)
 
 /* Returns whether '*e' makes sense; if not, says why. */
 static bool
-check_entry(const struct entry *e, struct vpci_layout *layout, char *reason,
-            size_t size)
+check_entry(const struct net_link_entry *e, struct vpci_layout *layout,
+            char *reason, size_t size)
 {
     struct vpci_layout_report why;
     char text[160];
@@ -218,9 +223,8 @@ get_rest(struct net_links *links, uint32_t port)
     return rest;
 }
 
-/* Counts of a place, of all workers. */
-static struct net_link_counts
-sum_counts(const struct net_worker workers[], uint32_t slot)
+struct net_link_counts
+net_links_sum_counts(const struct net_worker workers[], uint32_t slot)
 {
     struct net_link_counts sum = { 0, 0 };
 
@@ -235,7 +239,7 @@ sum_counts(const struct net_worker workers[], uint32_t slot)
 
 /* A link has come. */
 static void
-add_link(struct vpci_net *net, uint32_t slot, const struct entry *e,
+add_link(struct vpci_net *net, uint32_t slot, const struct net_link_entry *e,
          int64_t now_ms)
 {
     struct net_region_config config = {
@@ -266,8 +270,8 @@ add_link(struct vpci_net *net, uint32_t slot, const struct entry *e,
         memcpy(link->region.reason, reason, sizeof reason);
         link->region.error = EPROTO;
     }
-    link->tx = sum_counts(net->tx, slot);
-    link->rx = sum_counts(net->rx, slot);
+    link->tx = net_links_sum_counts(net->tx, slot);
+    link->rx = net_links_sum_counts(net->rx, slot);
     net->links->slots[slot] = link;
 }
 
@@ -283,8 +287,10 @@ follow_entries(struct vpci_net *net, int64_t now_ms)
     }
     for (uint32_t i = 0; i < base->layout.shape.n_links; i++) {
         struct net_link *link = links->slots[i];
-        struct entry e;
-        bool is_there = read_entry(base, i, &e);
+        struct net_link_entry e;
+        bool is_there = (net_link_read_entry(base, i, &e)
+                         && e.shape.kind != VPCI_ABI_PEER
+                         && !net_peer_has_place(base, i));
 
         if (link && (!is_there || e.id != link->id)) {
             link->over = true;
@@ -642,6 +648,7 @@ net_links_prepare(void *net_)
             vpci_store32_release(&words->hints, generation);
         }
     }
+    net_peer_prepare(net);
 }
 
 void
@@ -664,6 +671,7 @@ net_links_stop(struct vpci_net *net)
             apply(net, link);
         }
     }
+    net_peer_stop(net);
     net_link_workers_destroy(net);
 }
 
@@ -674,6 +682,7 @@ net_links_run(struct vpci_net *net, int64_t now_ms)
 
     if (links->n_channels != net->base.n_channels || !has_room(net)) {
         /* The region that said what links there are is not there any more. */
+        net_peer_destroy(net);
         destroy_all(links);
         memset(links->rests, 0, sizeof links->rests);
         links->n_channels = net->base.n_channels;
@@ -689,6 +698,7 @@ net_links_run(struct vpci_net *net, int64_t now_ms)
     }
     apply_changes(net);
     destroy_those_over(links);
+    net_peer_run(net, now_ms);
     if (net->n_queues) {
         follow_max_len(net);
         acknowledge(net);
@@ -702,8 +712,8 @@ static void
 get_info(const struct vpci_net *net, const struct net_link *link,
          struct vpci_net_link_info *info)
 {
-    struct net_link_counts tx = sum_counts(net->tx, link->slot);
-    struct net_link_counts rx = sum_counts(net->rx, link->slot);
+    struct net_link_counts tx = net_links_sum_counts(net->tx, link->slot);
+    struct net_link_counts rx = net_links_sum_counts(net->rx, link->slot);
     const struct net_region *r = &link->region;
 
     *info = (struct vpci_net_link_info) {
@@ -741,5 +751,5 @@ net_links_get_infos(const struct vpci_net *net,
             get_info(net, net->links->slots[i], &infos[n++]);
         }
     }
-    return n;
+    return n + net_peer_get_info(net, &infos[n]);
 }

@@ -76,9 +76,13 @@ struct net_link_ring {
 struct net_link_turns {
     uint32_t begin, end;        /* Indexes: none if they are the same. */
     uint32_t next;              /* Whose turn it is. */
+    bool is_peer;               /* No rings of a link, but those of the
+                                 * peer. */
 };
 
-/* What a receiver has received of an acceptance. */
+/* What a receiver has received of an acceptance, or a sender has sent of a hint
+ * of the peer.  The two of a queue have the same array; atomic, since an entry
+ * may be the one's after the other's. */
 struct net_flow {
     uint64_t packets;
     uint64_t bytes;
@@ -93,6 +97,30 @@ struct net_edits {
     struct vpci_edits edits;
 };
 
+/* What a sender knows of the peer: see net-peer.h. */
+struct net_peer_tx {
+    struct net_peer_ring *ring; /* Null: the peer's rings are not ours now, or
+                                 * none of them is this queue's. */
+
+    /* What has stopped the last burst, if w->stuck: this ring, when it had so
+     * many buffers; or null, that the rings are not ours. */
+    struct net_peer_ring *full;
+    unsigned int n_bufs;
+
+    /* Packets of hints of this generation wait until then, in us. */
+    bool has_waited;
+    uint32_t generation;
+    int64_t until;
+};
+
+/* What a receiver does. */
+struct net_peer_rx {
+    struct net_peer_ring *rings[VPCI_ABI_MAX_QUEUES];
+    uint32_t n_rings;
+    uint32_t next;              /* Whose turn it is. */
+    struct net_look *look;      /* At acceptances. */
+};
+
 /* What a worker needs for links.  Made by the controller while the worker is
  * outside. */
 struct net_link_worker {
@@ -100,21 +128,26 @@ struct net_link_worker {
     struct net_look hints;
     struct vpci_abi_queue *words;
     uint32_t acknowledged;      /* Atomic: in 'words'. */
+    struct net_peer_tx peer_tx;
 
     /* Of a receiver. */
     struct net_look *looks[VPCI_ABI_MAX_LINKS]; /* At acceptances, or null. */
     struct net_link_ring *rings;    /* The highest class first. */
     uint32_t n_rings;
-    struct net_link_turns *sharers; /* Rings of a link, of one class. */
+    struct net_link_turns *sharers; /* Rings of a link, of one class, or of the
+                                     * peer. */
     uint32_t n_sharers;
     struct net_link_turns classes[VPCI_ABI_MAX_CLASSES];    /* Sharers. */
     uint32_t n_classes;         /* Of rings, or of the base, if it has more. */
-    struct net_flow *flows;
+    struct net_peer_rx peer_rx;
     struct net_edits *edits;        /* Of each flow. */
-    uint32_t n_flows;
     uint64_t refused[VPCI_ABI_MAX_LINKS];
-    struct vpci_abi_flow_count *flow_counts;    /* The same, for the switch. */
-    struct vpci_abi_link_count *link_counts;
+    struct vpci_abi_link_count *link_counts;    /* The same, for the switch. */
+
+    /* Of both: the receiver's. */
+    struct net_flow *flows;
+    uint32_t n_flows;
+    struct vpci_abi_flow_count *flow_counts;    /* For the switch. */
 
     /* Packets of the base that may be received: those before 'allowed'.  While
      * 'pending', those before 'limit' as well, once all rings are where their
@@ -131,11 +164,20 @@ struct net_link_device {
     struct vpci_device *device;
 };
 
+/* What the base region says of a link, or of the peer. */
+struct net_link_entry {
+    uint32_t id;
+    uint32_t side;
+    uint32_t port;
+    struct vpci_shape shape;
+};
+
 struct net_links {
     struct net_link *slots[VPCI_ABI_MAX_LINKS]; /* Or null. */
     uint32_t n_channels;        /* Of the base, which said so. */
     struct net_link_device *devices;
     struct net_rest rests[VPCI_ABI_MAX_LINKS];
+    struct net_peer *peer;      /* Null: the port has none. */
 };
 
 /* Housekeeping, by the controller. */
@@ -162,6 +204,20 @@ void net_links_run(struct vpci_net *, int64_t now_ms);
 uint32_t net_links_get_infos(const struct vpci_net *,
                              struct vpci_net_link_info infos[]);
 
+/* Reads entry 'slot'.  Returns false if there is no link, or no longer. */
+bool net_link_read_entry(const struct net_region *base, uint32_t slot,
+                         struct net_link_entry *);
+
+/* Finds the device that has the name 'name', or is known by our ivshmem id there,
+ * as the switch says, if that is not 0.  Returns null if there is none. */
+struct vpci_device *net_links_find_device(const struct net_links *,
+                                          const char *name,
+                                          uint32_t guest_id);
+
+/* Packets of a place, of all workers. */
+struct net_link_counts net_links_sum_counts(const struct net_worker workers[],
+                                            uint32_t slot);
+
 /* Makes the arrays of rings anew.  Workers are outside. */
 void net_link_workers_update(struct vpci_net *);
 
@@ -169,16 +225,55 @@ void net_link_workers_update(struct vpci_net *);
 void net_link_workers_create(struct vpci_net *);
 void net_link_workers_destroy(struct vpci_net *);
 
+/* Returns the receiver's look at what the link in place 'slot', or the peer, may
+ * send, or null if there is no memory for it. */
+struct net_look *net_link_worker_look(const struct vpci_net *,
+                                      struct net_link_worker *, uint32_t slot);
+
 /* What becomes of a packet at its receiver. */
 struct net_change {
     bool edited;                /* Its headers change; */
     int growth;                 /* it becomes longer by so many bytes. */
 };
 
-/* True if the link has agreed on the packet in '*buf', of which all bytes are
- * there, and may carry it.  Then '*wire' says what is left to do for it. */
-bool net_link_carries(const struct net_link *, const struct vpci_ring_buf *buf,
-                      const struct net_change *, struct vpci_wire *wire);
+/* True if the packet in '*buf', of which all bytes are there, may go to another
+ * guest without the switch: who sends it may do so, with features of
+ * virtio-net 'sends', and who receives it takes it, with 'takes'.  Then '*wire'
+ * says what is left to do for it. */
+bool net_may_carry(const struct net_policy *policy, uint64_t sends,
+                   uint64_t takes, const struct vpci_ring_buf *buf,
+                   const struct net_change *, struct vpci_wire *wire);
+
+/* The same by a link, which has agreed on features. */
+static inline bool
+net_link_carries(const struct net_link *link, const struct vpci_ring_buf *buf,
+                 const struct net_change *change, struct vpci_wire *wire)
+{
+    return net_may_carry(&link->policy, UINT64_MAX, link->policy.features, buf,
+                         change, wire);
+}
+
+/* Counts packets of 'entry', which is below lw->n_flows. */
+static inline void
+net_count_flow(struct net_link_worker *lw, uint32_t entry, uint64_t packets,
+               uint64_t bytes, uint16_t tcp_flags)
+{
+    struct vpci_abi_flow_count *shared = &lw->flow_counts[entry];
+    struct net_flow *flow = &lw->flows[entry];
+
+    packets += __atomic_load_n(&flow->packets, __ATOMIC_RELAXED);
+    bytes += __atomic_load_n(&flow->bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&flow->packets, packets, __ATOMIC_RELAXED);
+    __atomic_store_n(&flow->bytes, bytes, __ATOMIC_RELAXED);
+    vpci_store64(&shared->packets, packets);
+    vpci_store64(&shared->bytes, bytes);
+    if (tcp_flags & ~__atomic_load_n(&flow->tcp_flags, __ATOMIC_RELAXED)) {
+        uint64_t all = flow->tcp_flags | tcp_flags;
+
+        __atomic_store_n(&flow->tcp_flags, all, __ATOMIC_RELAXED);
+        vpci_store64(&shared->tcp_flags, all);
+    }
+}
 
 /* True if 'policy' allows packets of 'len' bytes that become longer by
  * 'growth'. */

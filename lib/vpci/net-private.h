@@ -68,7 +68,7 @@ struct net_worker {
     /* What stopped the last burst, if anything: that ring, when so many of its
      * packets had been consumed. */
     bool stuck;
-    struct vpci_ring_tx *stuck_ring;
+    struct vpci_ring_tx *stuck_ring;    /* Null: see net-peer.h. */
     uint32_t stuck_consumed;
 
     struct vpci_net_queue_stats stats;
@@ -123,9 +123,10 @@ struct vpci_net {
     bool has_thread;
     struct vpci_storm control_storm;
     uint32_t control_generation; /* As the port said when it was told of by
-                                 * the control signal. */
+                                 * the control signal; */
+    uint32_t control_turn;      /* and of the peer. */
     bool exiting;               /* Atomic. */
-    int exit_fd;
+    int run_fd;                 /* An eventfd: it is to look at once. */
 
     pthread_mutex_t mutex;      /* Protects what follows up to 'n_resets'. */
     struct vpci_device *device; /* That of 'base', a reference; or null. */
@@ -245,6 +246,10 @@ void net_resume(struct vpci_net *, uint32_t senders);
 /* Ends sleeps. */
 void net_wake_workers(struct vpci_net *);
 
+/* The controller is to call vpci_net_run() soon, if it has a thread of its own:
+ * of a worker inside its gate. */
+void net_wake_controller(struct vpci_net *);
+
 /* Waiting.  Of the worker inside the gate: */
 struct net_waiting {
     /* True if there is something to do. */
@@ -284,10 +289,12 @@ void net_worker_uninit(struct net_worker *);
 void net_worker_watch(struct net_worker *, const struct net_region *region,
                       uint32_t queue, bool on);
 
-/* The same for one ring. */
+/* The same for one ring, and for a signal by itself. */
 void net_worker_watch_ring(struct net_worker *,
                            const struct net_region *region, uint32_t index,
                            bool on);
+void net_worker_watch_signal(struct net_worker *, struct vpci_signal *signal,
+                             bool on);
 
 /* Sleeps outside of the gate until 'deadline', in us of net_now_us(), or for
  * ever if that is negative, or until something happens; sometimes not quite so

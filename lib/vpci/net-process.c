@@ -7,7 +7,7 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include "net-link.h"
+#include "net-peer.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +27,12 @@ void
 net_wake_workers(struct vpci_net *net)
 {
     eventfd_write(net->wake_fd, 1);
+}
+
+void
+net_wake_controller(struct vpci_net *net)
+{
+    eventfd_write(net->run_fd, 1);
 }
 
 bool
@@ -78,10 +84,13 @@ note_control(struct vpci_net *net, struct vpci_signal *control)
 {
     const struct vpci_abi_port *port = vpci_layout_port(net->base.base);
     uint32_t generation = vpci_load32(&port->generation);
-    bool useful = generation != net->control_generation;
+    uint32_t turn = net_peer_turn(net);
+    bool useful = (generation != net->control_generation
+                   || turn != net->control_turn);
     bool masked = vpci_storm_note(&net->control_storm, net_now_us(), useful);
 
     net->control_generation = generation;
+    net->control_turn = turn;
     vpci_signal_clear(control);
     signal_count(control, 0, !useful, masked);
 }
@@ -92,13 +101,15 @@ wait_for_events(struct vpci_net *net)
 {
     struct vpci_signal *control
         = net_now_us() < net->control_storm.until ? NULL : control_signal(net);
-    struct pollfd pfds[4 + VPCI_ABI_MAX_LINKS] = {
-        { .fd = net->exit_fd, .events = POLLIN },
+    struct pollfd pfds[5 + VPCI_ABI_MAX_LINKS] = {
+        { .fd = net->run_fd, .events = POLLIN },
         { .fd = vpci_bus_fd(net->bus), .events = POLLIN },
         { .fd = region_fd(&net->base), .events = POLLIN },
         { .fd = control ? vpci_signal_fd(control) : -1, .events = POLLIN },
+        { .fd = net_peer_fd(net), .events = POLLIN },
     };
-    nfds_t n = 4;
+    eventfd_t value;
+    nfds_t n = 5;
 
     for (uint32_t i = 0; i < VPCI_ABI_MAX_LINKS; i++) {
         if (net->links->slots[i]) {
@@ -107,6 +118,9 @@ wait_for_events(struct vpci_net *net)
         }
     }
     poll(pfds, n, THREAD_RUN_MS);
+    if (pfds[0].revents) {
+        eventfd_read(net->run_fd, &value);
+    }
     if (control && pfds[3].revents) {
         note_control(net, control);
     }
@@ -137,8 +151,8 @@ make_workers(struct vpci_net *net)
     int error = 0;
 
     net->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    net->exit_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (net->wake_fd < 0 || net->exit_fd < 0) {
+    net->run_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (net->wake_fd < 0 || net->run_fd < 0) {
         return errno;
     }
     error = net_worker_init(net, &net->caller);
@@ -242,7 +256,7 @@ vpci_net_close(struct vpci_net *net)
     }
     if (net->has_thread) {
         __atomic_store_n(&net->exiting, true, __ATOMIC_RELEASE);
-        eventfd_write(net->exit_fd, 1);
+        eventfd_write(net->run_fd, 1);
         pthread_join(net->thread, NULL);
     }
     if (net->n_queues) {
@@ -259,7 +273,7 @@ vpci_net_close(struct vpci_net *net)
     }
     net_worker_uninit(&net->caller);
     close_fd(net->wake_fd);
-    close_fd(net->exit_fd);
+    close_fd(net->run_fd);
     pthread_mutex_destroy(&net->call_mutex);
     pthread_mutex_destroy(&net->mutex);
     free(net);

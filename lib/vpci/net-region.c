@@ -374,6 +374,11 @@ find_header(struct net_region *r, int64_t now_ms)
     if (vpci_device_shm(r->device, 0, 0, &memory, NULL)) {
         return false;
     }
+    if (vpci_device_id(r->device) & VPCI_ABI_PEER_ID) {
+        say(r, VPCI_NET_NO_HEADER, EPROTO, "its memory is that of a peer: "
+            "our ivshmem id there is %u", vpci_device_id(r->device));
+        return false;
+    }
     r->base = memory.base;
     if (!(r->config.kind == VPCI_ABI_LINK
           ? read_link(r, memory.size, &why)

@@ -129,7 +129,7 @@ vpci_net_rx_burst(struct vpci_net *net, uint32_t queue,
         if (NET_UNLIKELY(w->generation != net->generation)) {
             net_see_rings(net, w, queue, &net_rx_waiting);
         }
-        got = (w->links && w->links->n_rings
+        got = (w->links && w->links->n_sharers
                ? net_links_receive(net, w, queue, bufs, n)
                : receive(net, w, queue, bufs, n));
         net_leave(w);

@@ -2,7 +2,7 @@
 
 /* Sending: see vpci/net.h. */
 
-#include "net-link.h"
+#include "net-peer.h"
 
 #include <string.h>
 
@@ -205,6 +205,8 @@ tx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
     (void) queue;
     if (!w->stuck) {
         return true;
+    } else if (!w->stuck_ring) {
+        return net_peer_may_send(w);
     }
     consumed = vpci_ring_consumed(w->stuck_ring);
     return (!vpci_ring_tx_fault(w->stuck_ring)
@@ -212,7 +214,8 @@ tx_is_ready(struct vpci_net *net, struct net_worker *w, uint32_t queue)
                 || consumed == vpci_ring_produced(w->stuck_ring)));
 }
 
-/* Waits for a part of the ring, not for each slot. */
+/* Waits for a part of the ring, not for each slot.  Nobody tells of the peer's
+ * rings. */
 static bool
 tx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 {
@@ -221,6 +224,8 @@ tx_ask(struct vpci_net *net, struct net_worker *w, uint32_t queue)
 
     if (tx_is_ready(net, w, queue)) {
         return false;
+    } else if (!tx) {
+        return true;
     }
     used = vpci_ring_produced(tx) - w->stuck_consumed;
     return vpci_ring_tx_sleep(tx, used / 4 + 1) || vpci_ring_tx_fault(tx);

@@ -11,7 +11,7 @@
 #define _GNU_SOURCE 1
 #endif
 
-#include "net-private.h"
+#include "net-peer.h"
 
 #include <time.h>
 
@@ -71,6 +71,7 @@ look(struct vpci_net *net, struct net_worker *w, uint32_t queue,
     net_note_events(w, ready || w->holds.begun);
     if (rest->asked && !ready) {
         rest->until = net_earlier(net_poll_masked(w), net_holds_until(w));
+        rest->until = net_earlier(rest->until, net_peer_until(w));
     }
     net_leave(w);
     return ready;

@@ -107,10 +107,9 @@ mask_for_ever(struct net_worker *w, uint32_t i)
 }
 
 void
-net_worker_watch_ring(struct net_worker *w, const struct net_region *region,
-                      uint32_t index, bool on)
+net_worker_watch_signal(struct net_worker *w, struct vpci_signal *signal,
+                        bool on)
 {
-    struct vpci_signal *signal = net_region_signal(region, index);
     uint32_t i = find_watch(w, signal);
 
     /* Rings may share one: then it is there, or not, already.  One without a
@@ -132,6 +131,13 @@ net_worker_watch_ring(struct net_worker *w, const struct net_region *region,
             w->watches[i] = (struct net_watch) { .signal = NULL };
         }
     }
+}
+
+void
+net_worker_watch_ring(struct net_worker *w, const struct net_region *region,
+                      uint32_t index, bool on)
+{
+    net_worker_watch_signal(w, net_region_signal(region, index), on);
 }
 
 void

@@ -278,7 +278,7 @@ net_init(struct vpci_net *net, const struct vpci_net_config *config)
     net_region_init(&net->base, &base);
     pthread_mutex_init(&net->mutex, NULL);
     pthread_mutex_init(&net->call_mutex, NULL);
-    net->wake_fd = net->exit_fd = net->caller.epoll_fd = -1;
+    net->wake_fd = net->run_fd = net->caller.epoll_fd = -1;
     net->caller.net = net;
     for (uint32_t i = 0; i < VPCI_ABI_MAX_QUEUES; i++) {
         net->tx[i].epoll_fd = net->rx[i].epoll_fd = -1;

@@ -74,6 +74,8 @@ check_bars(struct pci_access *a, enum pci_access_how how)
 {
     const struct pci_function *f = &a->function;
     uint64_t size = f->bars[PCI_IVSHMEM_MEMORY].size;
+    uint64_t max = (how == PCI_ACCESS_PEER ? DEVICE_MAX_PEER
+                    : VPCI_ABI_MAX_REGION);
 
     if (f->bars[PCI_IVSHMEM_REGISTERS].size < PCI_IVSHMEM_REGISTERS_SIZE) {
         return pci_access_fail(a, ENODEV, "PCI function %s has %llu bytes of "
@@ -91,12 +93,12 @@ check_bars(struct pci_access *a, enum pci_access_how how)
                                "QEMU, that needs pref64-reserve= of at least "
                                "twice the memory", f->address);
     }
-    if (size < VPCI_ABI_PAGE || size > VPCI_ABI_MAX_REGION) {
+    if (size < VPCI_ABI_PAGE || size > max) {
         return pci_access_fail(a, EPROTO, "PCI function %s has %llu bytes of "
-                               "memory, but %d to %u are possible: it is not "
-                               "of a port, nor of a link", f->address,
+                               "memory, but %d to %llu are possible: it is "
+                               "not of a port, nor of a link", f->address,
                                (unsigned long long) size, VPCI_ABI_PAGE,
-                               VPCI_ABI_MAX_REGION);
+                               (unsigned long long) max);
     }
     return 0;
 }
@@ -264,14 +266,14 @@ map_memory(struct pci_access *a, enum pci_access_how how)
     if (error) {
         return error;
     }
-    if (how == PCI_ACCESS_ALL && flock(a->memory_fd, LOCK_EX | LOCK_NB)) {
+    if (how != PCI_ACCESS_PAGE && flock(a->memory_fd, LOCK_EX | LOCK_NB)) {
         return (errno == EWOULDBLOCK
                 ? pci_access_fail(a, EBUSY, "another process has PCI function "
                                   "%s", a->function.address)
                 : fail_to(a, errno, "lock its memory"));
     }
-    a->memory_map_size = (how == PCI_ACCESS_ALL ? a->memory_size
-                          : VPCI_ABI_PAGE);
+    a->memory_map_size = (how == PCI_ACCESS_PAGE ? VPCI_ABI_PAGE
+                          : a->memory_size);
     p = mmap(NULL, a->memory_map_size, PROT_READ | PROT_WRITE, MAP_SHARED,
              a->memory_fd, 0);
     if (p == MAP_FAILED) {

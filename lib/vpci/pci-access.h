@@ -3,8 +3,8 @@
 #ifndef VPCI_PCI_ACCESS_H
 #define VPCI_PCI_ACCESS_H 1
 
+#include "device-private.h"
 #include "pci-function.h"
-#include "vpci/abi.h"
 
 /* Registers and memory of an ivshmem function
  * ===========================================
@@ -24,6 +24,8 @@
 
 enum pci_access_how {
     PCI_ACCESS_ALL,             /* For us alone: others get EBUSY. */
+    PCI_ACCESS_PEER,            /* The same of a peer, whose memory may be
+                                 * larger. */
     PCI_ACCESS_PAGE,            /* Registers, and the first page of memory. */
     PCI_ACCESS_REGISTERS
 };
@@ -38,7 +40,7 @@ struct pci_access {
     void *memory;
     uint64_t memory_size;       /* Of all of it. */
     size_t memory_map_size;
-    int memory_fd;              /* Locked with PCI_ACCESS_ALL, or -1. */
+    int memory_fd;              /* Locked if it is for us alone; or -1. */
 
     /* Of VFIO, or -1. */
     int container_fd;

@@ -201,8 +201,8 @@ map_memory(struct pci_access *a, enum pci_access_how how)
         || !(info.flags & VFIO_REGION_INFO_FLAG_MMAP)) {
         return fail_to(a, EPROTO, "map its memory", "");
     }
-    a->memory_map_size = (how == PCI_ACCESS_ALL ? a->memory_size
-                          : VPCI_ABI_PAGE);
+    a->memory_map_size = (how == PCI_ACCESS_PAGE ? VPCI_ABI_PAGE
+                          : a->memory_size);
     p = mmap(NULL, a->memory_map_size, PROT_READ | PROT_WRITE, MAP_SHARED,
              a->device_fd, info.offset);
     if (p == MAP_FAILED) {
@@ -293,7 +293,7 @@ pci_vfio_open(struct pci_access *a, enum pci_access_how how)
         return error;
     }
     error = map_memory(a, how);
-    if (!error && how == PCI_ACCESS_ALL) {
+    if (!error && how != PCI_ACCESS_PAGE) {
         error = find_vectors(a);
         watch_unplugging(a);
     }
