@@ -9,7 +9,8 @@
 
 static const char *kind_name(enum vpci_abi_kind kind)
 {
-	return kind == VPCI_ABI_BASE ? "base" : "link";
+	return kind == VPCI_ABI_BASE ? "base" :
+	       kind == VPCI_ABI_PEER ? "peer" : "link";
 }
 
 static ssize_t kind_show(struct device *dev, struct device_attribute *attr,
@@ -159,6 +160,7 @@ void vpci_dev_init(struct vpci_dev *vdev, struct device *parent,
 
 	snprintf(name, sizeof(name), "ivshmem%u", ivshmem_id);
 	device_init(&vdev->core, ops, kind == VPCI_ABI_BASE ? "base" : name);
+	vdev->core.is_peer = kind == VPCI_ABI_PEER;
 	vdev->kind = kind;
 	vdev->release = release;
 	vdev->events = 0;

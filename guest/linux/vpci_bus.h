@@ -7,8 +7,9 @@
  *
  * A device is memory that the guest shares with somebody else, and signals
  * between the two: an ivshmem PCI function (vpci_ivshmem.c).  What is in the
- * memory, the base of a port or a link, is said by its header, and is what
- * drivers are matched by.
+ * memory, the base of a port or a link, is said by its header, and that it is
+ * another guest's memory, a peer's, by our ivshmem id; this is what drivers are
+ * matched by.
  *
  * How drivers open a device, map its memory and use its signals is in
  * vpci/device.h, which is the same in processes.

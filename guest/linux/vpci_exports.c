@@ -14,6 +14,7 @@
 int vpci_errno;
 EXPORT_SYMBOL_GPL(vpci_errno);
 
+EXPORT_SYMBOL_GPL(device_peer_signal);
 EXPORT_SYMBOL_GPL(device_set_peer);
 EXPORT_SYMBOL_GPL(steer_copy);
 EXPORT_SYMBOL_GPL(steer_copy_bytes);
@@ -22,6 +23,7 @@ EXPORT_SYMBOL_GPL(steer_entries_ofs);
 EXPORT_SYMBOL_GPL(steer_max_log2);
 EXPORT_SYMBOL_GPL(vpci_device_again);
 EXPORT_SYMBOL_GPL(vpci_device_close);
+EXPORT_SYMBOL_GPL(vpci_device_fd);
 EXPORT_SYMBOL_GPL(vpci_device_id);
 EXPORT_SYMBOL_GPL(vpci_device_is_open);
 EXPORT_SYMBOL_GPL(vpci_device_n_signals);
@@ -47,6 +49,8 @@ EXPORT_SYMBOL_GPL(vpci_layout_hints);
 EXPORT_SYMBOL_GPL(vpci_layout_init);
 EXPORT_SYMBOL_GPL(vpci_layout_link);
 EXPORT_SYMBOL_GPL(vpci_layout_link_count);
+EXPORT_SYMBOL_GPL(vpci_layout_peer);
+EXPORT_SYMBOL_GPL(vpci_layout_peer_words);
 EXPORT_SYMBOL_GPL(vpci_layout_port);
 EXPORT_SYMBOL_GPL(vpci_layout_projection_bytes);
 EXPORT_SYMBOL_GPL(vpci_layout_put_shape);

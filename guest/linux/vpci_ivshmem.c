@@ -6,6 +6,8 @@
  * BAR 0 has registers, BAR 1 the MSI-X table, BAR 2 the memory.  A function
  * whose memory is not of vpci is left alone.  One whose memory is all 0 may
  * become a port's, once the switch is there: it is looked at from time to time.
+ * One that is another guest's memory, a peer's, is known by our ivshmem id there,
+ * which no guest can write: it could have a forged header.
  */
 
 #include <linux/interrupt.h>
@@ -78,6 +80,8 @@ static int ivshmem_open(struct vpci_device *d, int timeout_ms)
 	d->region.size = iv->size;
 	d->id = iv->id;
 	d->n_signals = iv->n_vectors;
+	d->max_signals = iv->n_vectors;
+	d->n_peer_signals = VPCI_ABI_MAX_VECTORS;
 	/* Until somebody listens: another guest may ring all the time. */
 	iv->masked = U32_MAX;
 	while (iv->n_irqs < iv->n_vectors) {
@@ -212,10 +216,15 @@ static void ivshmem_say(struct ivshmem *iv,
 static int ivshmem_identify(struct ivshmem *iv, enum vpci_abi_kind *kind)
 {
 	const struct vpci_abi_header *header = iv->memory;
-	u64 magic = vpci_load64_acquire(&header->magic);
 	struct vpci_layout_report why;
 	struct vpci_layout layout;
+	u64 magic;
 
+	if (iv->id & VPCI_ABI_PEER_ID) {
+		*kind = VPCI_ABI_PEER;
+		return 0;
+	}
+	magic = vpci_load64_acquire(&header->magic);
 	if (magic && magic != VPCI_ABI_MAGIC)
 		return -ENODEV;
 	if (!vpci_layout_read(&layout, iv->memory, iv->size, &why)) {

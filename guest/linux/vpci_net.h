@@ -11,7 +11,7 @@
  *	vpci_net_main.c		interfaces, from probe to removal
  *	vpci_net_queue.c	packets: NAPI and transmission
  *	vpci_net_port.c		a port while its interface is up; its housekeeping
- *	vpci_net_links.c	functions that are links', for all ports
+ *	vpci_net_links.c	functions that are links' or peers', for all ports
  *	vpci_net_failover.c	interfaces that virtio-net stands in for
  *	vpci_net_storm.c	interrupts that come too often
  *	vpci_net_ethtool.c	what ethtool shows and changes
@@ -28,7 +28,7 @@
 #include <linux/workqueue.h>
 
 #include "vpci_bus.h"
-#include "net-link.h"
+#include "net-peer.h"
 
 #define VNET_BURST 16
 #define VNET_PENDING 32
@@ -44,6 +44,7 @@ struct vnet_queue {
 
 	/* Ends the time that packets wait for others: see net-hold.c. */
 	struct hrtimer timer;
+	struct hrtimer tx_timer;	/* Nobody tells of room: see net-peer.h. */
 	struct vpci_mitigation mitigation;
 
 	/* Received packets are copied here first: private memory. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-/* Devices of links, which all ports are told of: see vpci_net.h.  A port takes
- * those that its base region names.
+/* Devices of links and of peers, which all ports are told of: see vpci_net.h.  A
+ * port takes those that its base region names.
  */
 
 #include <linux/slab.h>

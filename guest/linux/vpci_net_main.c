@@ -291,7 +291,8 @@ static int vnet_resume(struct vpci_dev *vdev)
 static struct vpci_driver vnet_driver = {
 	.driver.name = "vpci_net",
 	.driver.owner = THIS_MODULE,
-	.kinds = BIT(VPCI_ABI_BASE) | BIT(VPCI_ABI_LINK),
+	.kinds = BIT(VPCI_ABI_BASE) | BIT(VPCI_ABI_LINK) |
+		 BIT(VPCI_ABI_PEER),
 	.probe = vnet_probe,
 	.remove = vnet_remove,
 	.suspend = vnet_suspend,
@@ -316,3 +317,4 @@ MODULE_LICENSE("GPL");
 MODULE_VERSION(VPCI_VERSION);
 MODULE_ALIAS("vpci:kbase");
 MODULE_ALIAS("vpci:klink");
+MODULE_ALIAS("vpci:kpeer");

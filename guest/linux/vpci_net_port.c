@@ -61,10 +61,9 @@ void vnet_interrupt(void *vector_)
 		mod_delayed_work(system_wq, &vnet->run, 0);
 }
 
-static struct vnet_vector *find_vector(const struct net_region *region,
-				       const struct vpci_signal *signal)
+static struct vnet_vector *find_vector(const struct vpci_signal *signal)
 {
-	struct vpci_dev *vdev = core_to_vpci_dev(region->device);
+	struct vpci_dev *vdev = core_to_vpci_dev(signal->device);
 	struct vnet_device *d = dev_get_drvdata(&vdev->dev);
 
 	return d ? &d->vectors[signal->number] : NULL;
@@ -94,11 +93,10 @@ static void stop_listening(struct vnet_vector *v)
 	WRITE_ONCE(v->vnet, NULL);
 }
 
-static void watch(struct vnet *vnet, const struct net_region *region,
-		  struct vpci_signal *signal, unsigned int queue, bool is_rx,
-		  bool on)
+static void watch(struct vnet *vnet, struct vpci_signal *signal,
+		  unsigned int queue, bool is_rx, bool on)
 {
-	struct vnet_vector *v = find_vector(region, signal);
+	struct vnet_vector *v = find_vector(signal);
 	unsigned long *queues;
 
 	if (!v)
@@ -113,20 +111,25 @@ static void watch(struct vnet *vnet, const struct net_region *region,
 	}
 }
 
-void net_worker_watch_ring(struct net_worker *w,
-			   const struct net_region *region, uint32_t index,
-			   bool on)
+void net_worker_watch_signal(struct net_worker *w, struct vpci_signal *signal,
+			     bool on)
 {
-	struct vpci_signal *signal = net_region_signal(region, index);
 	struct vpci_net *net = w->net;
 
 	/* Whoever calls the switch looks by itself. */
 	if (w == &net->caller || !signal)
 		return;
 	if (w >= &net->rx[0] && w < &net->rx[VPCI_ABI_MAX_QUEUES])
-		watch(vnet_of(net), region, signal, w - net->rx, true, on);
+		watch(vnet_of(net), signal, w - net->rx, true, on);
 	else
-		watch(vnet_of(net), region, signal, w - net->tx, false, on);
+		watch(vnet_of(net), signal, w - net->tx, false, on);
+}
+
+void net_worker_watch_ring(struct net_worker *w,
+			   const struct net_region *region, uint32_t index,
+			   bool on)
+{
+	net_worker_watch_signal(w, net_region_signal(region, index), on);
 }
 
 void net_worker_watch(struct net_worker *w, const struct net_region *region,
@@ -162,6 +165,14 @@ void net_wake_workers(struct vpci_net *net)
 	for (i = 0; i < vnet->dev->num_rx_queues; i++)
 		napi_schedule(&vnet->queues[i].napi);
 	local_bh_enable();
+}
+
+void net_wake_controller(struct vpci_net *net)
+{
+	struct vnet *vnet = vnet_of(net);
+
+	if (!READ_ONCE(vnet->closing))
+		mod_delayed_work(system_wq, &vnet->run, 0);
 }
 
 /* The housekeeping may be on this very processor: it lets workers in again, and

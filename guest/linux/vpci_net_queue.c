@@ -31,15 +31,17 @@ static struct netdev_queue *txq_of(const struct vnet_queue *q)
 	return netdev_get_tx_queue(q->vnet->dev, q->index);
 }
 
-/* Asks to be woken.  Returns true if there is something to do.  If rings cannot
- * be used, the housekeeping will tell.
+/* Asks to be woken, or to look again at '*until', in us, if that is not negative.
+ * Returns true if there is something to do.  If rings cannot be used, the
+ * housekeeping will tell.
  */
 static bool vnet_ask(const struct vnet_queue *q, struct net_worker *w,
-		     const struct net_waiting *waiting)
+		     const struct net_waiting *waiting, s64 *until)
 {
 	struct vpci_net *net = vnet_net(q->vnet);
 	bool ready;
 
+	*until = -1;
 	if (!net_enter(net, w))
 		return false;
 	if (w->generation != net->generation)
@@ -48,8 +50,16 @@ static bool vnet_ask(const struct vnet_queue *q, struct net_worker *w,
 		!waiting->ask(net, w, q->index);
 	if (ready)
 		waiting->awake(net, q->index, false);
+	*until = net_earlier(net_holds_until(w), net_peer_until(w));
 	net_leave(w);
 	return ready;
+}
+
+static void vnet_start_timer(struct hrtimer *timer, s64 until)
+{
+	if (until >= 0)
+		hrtimer_start(timer, ns_to_ktime(until * NSEC_PER_USEC),
+			      HRTIMER_MODE_ABS);
 }
 
 /* Reception. */
@@ -61,18 +71,23 @@ static bool vnet_ask_rx(struct vnet_queue *q)
 	s64 until;
 
 	net_holds_begin(w);
-	if (vnet_ask(q, w, &net_rx_waiting))
+	if (vnet_ask(q, w, &net_rx_waiting, &until))
 		return true;
-	until = net_holds_until(w);
-	if (until >= 0)
-		hrtimer_start(&q->timer, ns_to_ktime(until * NSEC_PER_USEC),
-			      HRTIMER_MODE_ABS);
+	vnet_start_timer(&q->timer, until);
 	return false;
 }
 
 static enum hrtimer_restart vnet_timer(struct hrtimer *timer)
 {
 	struct vnet_queue *q = container_of(timer, struct vnet_queue, timer);
+
+	napi_schedule(&q->napi);
+	return HRTIMER_NORESTART;
+}
+
+static enum hrtimer_restart vnet_tx_timer(struct hrtimer *timer)
+{
+	struct vnet_queue *q = container_of(timer, struct vnet_queue, tx_timer);
 
 	napi_schedule(&q->napi);
 	return HRTIMER_NORESTART;
@@ -196,13 +211,16 @@ static bool vnet_flush(struct vnet_queue *q)
 static void vnet_flush_or_stop(struct vnet_queue *q)
 {
 	unsigned int i;
+	s64 until;
 
 	if (vnet_flush(q))
 		return;
 	netif_tx_stop_queue(txq_of(q));
 	for (i = 0; i < MAX_TRIES; i++) {
-		if (!vnet_ask(q, tx_worker(q), &net_tx_waiting))
+		if (!vnet_ask(q, tx_worker(q), &net_tx_waiting, &until)) {
+			vnet_start_timer(&q->tx_timer, until);
 			return;
+		}
 		if (vnet_flush(q)) {
 			netif_tx_start_queue(txq_of(q));
 			return;
@@ -317,6 +335,8 @@ void vnet_queue_init(struct vnet_queue *q, struct vnet *vnet, u32 index)
 	netif_napi_add(vnet->dev, &q->napi, vnet_poll);
 	hrtimer_init(&q->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
 	q->timer.function = vnet_timer;
+	hrtimer_init(&q->tx_timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
+	q->tx_timer.function = vnet_tx_timer;
 }
 
 int vnet_queue_open(struct vnet_queue *q)
@@ -359,6 +379,7 @@ void vnet_queue_drop(struct vnet_queue *q)
 void vnet_queue_close(struct vnet_queue *q)
 {
 	hrtimer_cancel(&q->timer);
+	hrtimer_cancel(&q->tx_timer);
 	drop_pending(q);
 	kvfree(q->rx_memory);
 	kvfree(q->tx_memory);

@@ -70,8 +70,9 @@ static ssize_t emit_link(char *buf, ssize_t n,
 			 const struct vpci_net_link_info *l)
 {
 	return sysfs_emit_at(buf, n,
-			     "%u: %s%s, peer %u, tx %llu, rx %llu, refused %llu%s%s\n",
+			     "%u: %s%s%s, peer %u, tx %llu, rx %llu, refused %llu%s%s\n",
 			     l->id, vpci_net_state_name(l->state),
+			     l->is_peer ? ", virtio-net" : "",
 			     l->sends ? ", sends" : "", l->peer_id,
 			     l->tx_packets, l->rx_packets, l->refused,
 			     *l->reason ? ": " : "", l->reason);

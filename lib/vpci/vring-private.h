@@ -61,7 +61,7 @@ _Static_assert(sizeof(struct vpci_net_hdr) == 10,
  * through its pointers do not become direct. */
 #define VRING_INLINE static inline __attribute__((always_inline))
 
-#define VRING_COLD __attribute__((noinline, cold))
+#define VRING_COLD __attribute__((__noinline__, __cold__))
 
 /* Reads what 'P' points to exactly once. */
 #define VRING_READ(P) (*(const volatile __typeof__(*(P)) *) (P))

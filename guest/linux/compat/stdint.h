@@ -6,5 +6,6 @@
 #include "vpci/types.h"
 
 #define UINT32_C(X) X ## U
+#define UINTPTR_MAX ULONG_MAX
 
 #endif
