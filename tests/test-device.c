@@ -628,6 +628,7 @@ run_bus(void)
     /* What is none of ours. */
     CHECK(make_socket(dir, "port2") && make_socket(dir, "port.link"));
     CHECK(make_socket(dir, "port.link1x") && make_socket(dir, "por"));
+    CHECK(make_socket(dir, "port.peer1") && make_socket(dir, "port.pee"));
     CHECK(!vpci_bus_next(bus, &event));
 
     CHECK(make_socket(dir, "port.link12"));
@@ -636,6 +637,8 @@ run_bus(void)
     CHECK(is_next(bus, VPCI_BUS_DEPARTED, "link12"));
     CHECK(is_next(bus, VPCI_BUS_ARRIVED, "link12"));
     CHECK(!vpci_bus_next(bus, &event));
+    CHECK(make_socket(dir, "port.peer"));
+    CHECK(is_next(bus, VPCI_BUS_ARRIVED, "peer"));
     snprintf(path, sizeof path, "%s/port", dir);
     CHECK(!unlink(path));
     CHECK(is_next(bus, VPCI_BUS_DEPARTED, "base"));

@@ -515,6 +515,53 @@ run_addresses(void)
     return fake_pci_stop();
 }
 
+/* Another guest's memory, which may be large, and is never taken for a port or
+ * a link: nothing of it is looked at. */
+static bool
+run_peer(void)
+{
+    const uint64_t size = UINT64_C(2) << 30;
+    unsigned int n_fds = n_open_fds();
+    struct vpci_bus_event event;
+    struct vpci_device *peer;
+    struct vpci_bus *bus;
+    char reason[1024];
+
+    CHECK(fake_pci_start());
+    CHECK(fake_pci_plug(LINK, VPCI_ABI_PEER_ID | 7, size));
+    write_header(LINK, &base_shape);
+    CHECK(is_no_address("pci:", ENODEV, LINK " (a peer's memory)"));
+    CHECK(fake_pci_plug(BASE, 9, size_of(&base_shape)));
+    CHECK(is_no_address("pci:", 0, ""));
+    write_header(BASE, &base_shape);
+
+    /* Whoever looked at this would see SIGBUS. */
+    CHECK(fake_pci_set_size(LINK, "resource2", 0));
+    CHECK(!vpci_bus_open("pci:", &bus, reason, sizeof reason));
+    CHECK(fake_pci_set_size(LINK, "resource2", size));
+    peer = NULL;
+    while (vpci_bus_next(bus, &event)) {
+        if (!strcmp(vpci_device_name(event.device), "ivshmem32775")) {
+            peer = event.device;
+            CHECK(peer->is_peer);
+        } else {
+            CHECK(!strcmp(vpci_device_name(event.device), "base"));
+            CHECK(!event.device->is_peer);
+            vpci_device_release(event.device);
+        }
+    }
+    CHECK(peer && !vpci_device_open(peer, 0));
+    CHECK(peer->region.size == size && vpci_device_id(peer) == 32775);
+    vpci_device_release(peer);
+    vpci_bus_close(bus);
+
+    /* Others are not so large. */
+    CHECK(fake_pci_unplug(LINK) && fake_pci_plug(LINK, 7, size));
+    CHECK(is_no_address("pci:", ENOTUNIQ, "not of a port, nor of a link"));
+    CHECK(n_open_fds() == n_fds);
+    return fake_pci_stop();
+}
+
 /* Ports. */
 
 struct world {
@@ -668,6 +715,7 @@ main(int argc, char *argv[])
         { "refused", run_refused },
         { "bus", run_bus },
         { "addresses", run_addresses },
+        { "peer", run_peer },
         { "sleep", run_sleep },
         { "sleeper-wakes", run_sleeper_wakes },
         { "port-unplugged", run_port_unplugged },
