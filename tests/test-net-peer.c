@@ -489,22 +489,27 @@ struct lie {
 static bool
 check_lie(struct peer_world *w, const struct lie *lie)
 {
-    const struct vpci_abi_peer_words *words = peer_world_words(w);
+    const struct vpci_abi_peer *said = peer_world_said(w);
+    struct vpci_abi_peer_words *words = peer_world_words(w);
     uint8_t truth[8];
 
     peer_world_describe(w);
     memcpy(truth, lie->field, lie->size);
     memcpy(lie->field, &lie->value, lie->size);
+    vpci_store32(&words->rings[0].next, 1234);
+    vpci_store32(&words->rings[1].at, 1234);
     peer_world_set_turn(w);
     CHECK(peer_world_wait(w, w->turn));
     CHECK(vpci_load32(&words->why) == VPCI_ABI_PEER_UNUSABLE);
     CHECK(vpci_load32(&words->taken) != w->turn);
     CHECK(strstr(peer_world_info(w).reason, "cannot be used"));
-    memcpy(lie->field, truth, lie->size);
     for (uint32_t i = 0; i < w->n_rings; i++) {
+        CHECK(vpci_load32(&words->rings[i].at)
+              == vpci_load32(&said->rings[i].at));
         CHECK(vpci_load32(&words->rings[i].at)
               == vpci_load32(&words->rings[i].next));
     }
+    memcpy(lie->field, truth, lie->size);
     peer_world_set_turn(w);
     CHECK(peer_world_wait(w, w->turn));
     for (uint32_t i = 0; i < w->n_rings; i++) {
@@ -893,6 +898,7 @@ run_offloads(void)
     peer_world_hint(&w, true);
     peer_world_post(&w, 0);
     CHECK(peer_world_hand_over(&w));
+    make_tcp(frame, 200, 2);
     CHECK(!passes_to_peer(&w, &csum, frame, 200));
     CHECK(switch_port_take(&w.s.port, 0, frame, sizeof frame) == 200);
     world_make(frame, 1600, PEER_FLOW, 1);
@@ -1177,8 +1183,8 @@ run_signals(void)
         }
         CHECK(vpci_load32(&words->taken) != w.turn);
         net_server_send(&w.server, w.server.peer_id + 1 + i, now + 1, 1);
-        while (vpci_load32(&words->taken) != w.turn) {
-            CHECK(vpci_load32(&words->returned) != w.turn);
+        for (int j = 0; vpci_load32(&words->taken) != w.turn; j++) {
+            CHECK(vpci_load32(&words->returned) != w.turn && j < 100000);
             peer_world_run(&w);
         }
         CHECK(peer_world_info(&w).peer_id == w.server.peer_id + 1 + i);
@@ -1307,9 +1313,7 @@ run_death(void)
                 memcpy(records, words->rings, sizeof records);
                 w.config = (struct vpci_net_config) { .n_queues = 1 };
                 CHECK(peer_world_open(&w));
-                while (vpci_load32_acquire(&words->returned) != w.turn) {
-                    peer_world_run(&w);
-                }
+                CHECK(peer_world_wait(&w, w.turn));
                 CHECK(vpci_load32(&words->why) == VPCI_ABI_PEER_ENDS);
                 CHECK(peer_world_reach(&w));
                 peer_world_run(&w);
