@@ -41,6 +41,7 @@ VPCI_SOURCES = \
 	lib/vpci/net-link.h \
 	lib/vpci/net-look.c \
 	lib/vpci/net-look.h \
+	lib/vpci/net-peer-ring.c \
 	lib/vpci/net-peer-rx.c \
 	lib/vpci/net-peer-tx.c \
 	lib/vpci/net-peer.c \

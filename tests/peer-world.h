@@ -3,12 +3,12 @@
 #ifndef PEER_WORLD_H
 #define PEER_WORLD_H 1
 
-/* A switch with a port whose guest may drive the virtio-net rings of a peer, and
- * that peer: memory with a model of a driver in it.  All is made by hand but for
- * the guest, so that it can do what it should not.
+/* A switch with a port whose guest may drive the virtio-net rings of a peer,
+ * and that peer: memory with a model of a driver in it.  All is made by hand
+ * but for the guest, so that it can do what it should not.
  *
- * While the switch has the rings it passes packets on between the guest and the
- * peer when it is told to. */
+ * While the switch has the rings it passes packets on between the guest and
+ * the peer when it is told to. */
 
 #include "net-world.h"
 #include "vpci/vring.h"
@@ -113,8 +113,8 @@ bool peer_world_pass(struct peer_world *w);
 
 /* The peer posts buffers in receive ring 'pair' until it is full; sends packet
  * 'number' of WORLD_LEN bytes, without an offload, or as '*hdr' says; receives
- * one, and returns its number, or -1 if there is none, or -2 if it is not as it
- * should be. */
+ * one, and returns its number, or -1 if there is none, or -2 if it is not as
+ * it should be. */
 void peer_world_post(struct peer_world *w, uint32_t pair);
 bool peer_world_send(struct peer_world *w, uint32_t pair, uint32_t number);
 bool peer_world_send_frame(struct peer_world *w, uint32_t pair,

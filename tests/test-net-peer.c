@@ -792,7 +792,8 @@ run_ids(void)
     return true;
 }
 
-/* Sends a frame with an offload from the guest; the peer is to see the same. */
+/* Sends a frame with an offload from the guest; the peer is to see the
+ * same. */
 static bool
 passes_to_peer(struct peer_world *w, const struct vpci_ring_offload *o,
                uint8_t *frame, uint32_t len)
@@ -987,8 +988,8 @@ send_main(void *load_)
     return NULL;
 }
 
-/* Takes the rings back, and hands them over again, and nobody notices.  Returns
- * false if that took so long that senders have stopped to wait. */
+/* Takes the rings back, and hands them over again, and nobody notices.
+ * Returns false if that took so long that senders have stopped to wait. */
 static bool
 flip_turn(struct peer_world *w, bool *ok)
 {
@@ -1142,8 +1143,8 @@ run_prompt(void)
     return true;
 }
 
-/* Signals that come when they are needed, by a new id each time: turns wait for
- * them. */
+/* Signals that come when they are needed, by a new id each time: turns wait
+ * for them. */
 static bool
 run_signals(void)
 {

@@ -220,8 +220,8 @@ test_recover(void)
     for_both(run_recover, MODERN | VRING_F_EVENT_IDX, 16);
 }
 
-/* A user of the ring that is stopped after each instruction: what it has written
- * by then is what somebody who comes after it finds. */
+/* A user of the ring that is stopped after each instruction: what it has
+ * written by then is what somebody who comes after it finds. */
 struct victim {
     struct guest *g;
     struct vpci_abi_peer_record record;
@@ -301,8 +301,8 @@ check_rest(const struct victim *v, const struct vpci_vring_base *base)
     return n;
 }
 
-/* All chains that are used in a packed ring, whoever has done that, say what was
- * written to them; and none is half a frame. */
+/* All chains that are used in a packed ring, whoever has done that, say what
+ * was written to them; and none is half a frame. */
 static void
 check_chains(const struct victim *v)
 {

@@ -99,10 +99,10 @@ net_links_find_device(const struct net_links *links, const char *name,
     return NULL;
 }
 
-/* Finds the device of link 'id', at which the switch knows us as 'guest_id', or
- * does not if that is 0.  Buses that cannot tell what link a device is name it
- * by the latter: the keeper gives no other guest, and no other link, the same
- * one, while the header of a link's memory may be forged. */
+/* Finds the device of link 'id', at which the switch knows us as 'guest_id',
+ * or does not if that is 0.  Buses that cannot tell what link a device is name
+ * it by the latter: the keeper gives no other guest, and no other link, the
+ * same one, while the header of a link's memory may be forged. */
 static struct vpci_device *
 find_device(const struct net_links *links, uint32_t id, uint32_t guest_id)
 {

@@ -80,9 +80,9 @@ struct net_link_turns {
                                  * peer. */
 };
 
-/* What a receiver has received of an acceptance, or a sender has sent of a hint
- * of the peer.  The two of a queue have the same array; atomic, since an entry
- * may be the one's after the other's. */
+/* What a receiver has received of an acceptance, or a sender has sent of a
+ * hint of the peer.  The two of a queue have the same array; atomic, since an
+ * entry may be the one's after the other's. */
 struct net_flow {
     uint64_t packets;
     uint64_t bytes;
@@ -208,8 +208,9 @@ uint32_t net_links_get_infos(const struct vpci_net *,
 bool net_link_read_entry(const struct net_region *base, uint32_t slot,
                          struct net_link_entry *);
 
-/* Finds the device that has the name 'name', or is known by our ivshmem id there,
- * as the switch says, if that is not 0.  Returns null if there is none. */
+/* Finds the device that has the name 'name', or is known by our ivshmem id
+ * there, as the switch says, if that is not 0.  Returns null if there is
+ * none. */
 struct vpci_device *net_links_find_device(const struct net_links *,
                                           const char *name,
                                           uint32_t guest_id);
@@ -225,8 +226,8 @@ void net_link_workers_update(struct vpci_net *);
 void net_link_workers_create(struct vpci_net *);
 void net_link_workers_destroy(struct vpci_net *);
 
-/* Returns the receiver's look at what the link in place 'slot', or the peer, may
- * send, or null if there is no memory for it. */
+/* Returns the receiver's look at what the link in place 'slot', or the peer,
+ * may send, or null if there is no memory for it. */
 struct net_look *net_link_worker_look(const struct vpci_net *,
                                       struct net_link_worker *, uint32_t slot);
 
@@ -236,10 +237,10 @@ struct net_change {
     int growth;                 /* it becomes longer by so many bytes. */
 };
 
-/* True if the packet in '*buf', of which all bytes are there, may go to another
- * guest without the switch: who sends it may do so, with features of
- * virtio-net 'sends', and who receives it takes it, with 'takes'.  Then '*wire'
- * says what is left to do for it. */
+/* True if the packet in '*buf', of which all bytes are there, may go to
+ * another guest without the switch: who sends it may do so, with features of
+ * virtio-net 'sends', and who receives it takes it, with 'takes'.  Then
+ * '*wire' says what is left to do for it. */
 bool net_may_carry(const struct net_policy *policy, uint64_t sends,
                    uint64_t takes, const struct vpci_ring_buf *buf,
                    const struct net_change *, struct vpci_wire *wire);

@@ -3,8 +3,8 @@
 /* Receiving from the peer: from its transmit rings, while these are ours.  See
  * net-peer.h.
  *
- * As from links, packets are copied first and looked up then.  But the first one
- * that is not accepted ends our turn: the switch finds it where it is, and
+ * As from links, packets are copied first and looked up then.  But the first
+ * one that is not accepted ends our turn: the switch finds it where it is, and
  * decides. */
 
 #include "net-peer.h"
@@ -73,8 +73,8 @@ copy(struct burst *b)
     }
 }
 
-/* Finds out which acceptances they have.  Returns false if these change all the
- * time. */
+/* Finds out which acceptances they have.  Returns false if these change all
+ * the time. */
 static bool
 look_up(struct burst *b)
 {
@@ -134,8 +134,8 @@ accept(struct burst *b, unsigned int i)
     return true;
 }
 
-/* Counts the packets that were taken, and drops those that are larger than their
- * buffers.  Returns how many are left. */
+/* Counts the packets that were taken, and drops those that are larger than
+ * their buffers.  Returns how many are left. */
 static unsigned int
 finish(struct burst *b)
 {

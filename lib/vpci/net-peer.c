@@ -10,57 +10,20 @@
 #include "net-peer.h"
 
 #include <inttypes.h>
-#include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "vring-layout.h"
-
 /* How long not to try again after the device could not be opened. */
 #define MIN_RETRY_MS 20
 #define MAX_RETRY_MS 1000
-
-/* Features of virtio that the peer's driver may have agreed on: those that the
- * ring engine knows, and others that do not matter to the rings. */
-#define BIT_OF(N) (UINT64_C(1) << (N))
-#define FEATURES                                                        \
-    (BIT_OF(VIRTIO_NET_F_CSUM) | BIT_OF(VIRTIO_NET_F_GUEST_CSUM)        \
-     | BIT_OF(VIRTIO_NET_F_MTU) | BIT_OF(VIRTIO_NET_F_MAC)              \
-     | BIT_OF(VIRTIO_NET_F_GSO)                                         \
-     | BIT_OF(VIRTIO_NET_F_GUEST_TSO4) | BIT_OF(VIRTIO_NET_F_GUEST_TSO6) \
-     | BIT_OF(VIRTIO_NET_F_GUEST_ECN) | BIT_OF(VIRTIO_NET_F_GUEST_UFO)  \
-     | BIT_OF(VIRTIO_NET_F_HOST_TSO4) | BIT_OF(VIRTIO_NET_F_HOST_TSO6)  \
-     | BIT_OF(VIRTIO_NET_F_HOST_ECN) | BIT_OF(VIRTIO_NET_F_HOST_UFO)    \
-     | BIT_OF(VIRTIO_NET_F_MRG_RXBUF) | BIT_OF(VIRTIO_NET_F_STATUS)     \
-     | BIT_OF(VIRTIO_NET_F_CTRL_VQ) | BIT_OF(VIRTIO_NET_F_CTRL_RX)      \
-     | BIT_OF(VIRTIO_NET_F_CTRL_VLAN)                                   \
-     | BIT_OF(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT_OF(VIRTIO_NET_F_MQ)    \
-     | BIT_OF(VIRTIO_NET_F_CTRL_MAC_ADDR)                               \
-     | BIT_OF(27) /* ANY_LAYOUT */ | BIT_OF(VRING_F_INDIRECT_DESC)      \
-     | BIT_OF(VRING_F_EVENT_IDX) | BIT_OF(VRING_F_VERSION_1)            \
-     | BIT_OF(VRING_F_PACKED) | BIT_OF(VRING_F_IN_ORDER)                \
-     | BIT_OF(VPCI_NET_F_GUEST_USO4) | BIT_OF(VPCI_NET_F_GUEST_USO6)    \
-     | BIT_OF(VPCI_NET_F_HOST_USO))
 
 static bool
 has_peer(const struct net_region *base)
 {
     return (base->channel
             && base->layout.shape.kind == VPCI_ABI_BASE_PEER);
-}
-
-static const struct vpci_abi_peer *
-said_by_switch(const struct net_region *base)
-{
-    return vpci_layout_peer(&base->layout, base->base);
-}
-
-static struct vpci_abi_peer_words *
-words_of(const struct net_region *base)
-{
-    return vpci_layout_peer_words(&base->layout, base->base);
 }
 
 static void __attribute__((format(printf, 3, 4)))
@@ -79,7 +42,7 @@ net_peer_turn(const struct vpci_net *net)
 {
     const struct net_region *base = &net->base;
 
-    return has_peer(base) ? vpci_load32(&said_by_switch(base)->turn) : 0;
+    return has_peer(base) ? vpci_load32(&net_peer_said(base)->turn) : 0;
 }
 
 /* Turns. */
@@ -89,7 +52,7 @@ static void
 say_returned(const struct net_region *base, uint32_t turn,
              enum vpci_abi_peer_why why)
 {
-    struct vpci_abi_peer_words *words = words_of(base);
+    struct vpci_abi_peer_words *words = net_peer_words(base);
 
     vpci_store32(&words->why, why);
     vpci_store32_release(&words->returned, turn);       /* (q) */
@@ -110,8 +73,8 @@ tell_switch(const struct net_region *base)
 static void
 copy_places(const struct net_region *base)
 {
-    const struct vpci_abi_peer *said = said_by_switch(base);
-    struct vpci_abi_peer_words *words = words_of(base);
+    const struct vpci_abi_peer *said = net_peer_said(base);
+    struct vpci_abi_peer_words *words = net_peer_words(base);
 
     for (uint32_t i = 0; i < VPCI_ABI_MAX_RINGS; i++) {
         uint32_t at = vpci_load32(&said->rings[i].at);
@@ -121,8 +84,8 @@ copy_places(const struct net_region *base)
     }
 }
 
-/* Whoever was there before us has died, or has said all this himself: if he had
- * the rings, his records say where they are, as he left them. */
+/* Whoever was there before us has died, or has said all this himself: if he
+ * had the rings, his records say where they are, as he left them. */
 void
 net_peer_prepare(struct vpci_net *net)
 {
@@ -133,8 +96,8 @@ net_peer_prepare(struct vpci_net *net)
     if (!has_peer(base)) {
         return;
     }
-    words = words_of(base);
-    turn = vpci_load32_acquire(&said_by_switch(base)->turn);
+    words = net_peer_words(base);
+    turn = vpci_load32_acquire(&net_peer_said(base)->turn);
     vpci_store32(&words->knows, 0);
     if (vpci_load32(&words->returned) != turn) {
         if (turn % 2 && vpci_load32(&words->taken) != turn) {
@@ -159,33 +122,6 @@ net_peer_end(struct net_peer *p, enum vpci_abi_peer_why why)
     }
 }
 
-/* A ring is broken, says its worker. */
-static void
-report(void *p_, const struct vpci_fault *fault)
-{
-    struct net_peer *p = p_;
-
-    /* Who reads it has sent workers away before. */
-    if (!__atomic_test_and_set(&p->fault_claimed, __ATOMIC_RELAXED)) {
-        p->fault = *fault;
-    }
-    net_peer_end(p, VPCI_ABI_PEER_BROKEN);
-}
-
-/* Wakes the driver of ring 'r'. */
-static void
-wake_driver(void *r_)
-{
-    struct net_peer_ring *r = r_;
-
-    if (r->call) {
-        vpci_signal_inject(r->call);
-        if (r->worker) {
-            net_count(&r->worker->stats.injected, 1);
-        }
-    }
-}
-
 /* Takes rings that have been in use away from workers, who are outside. */
 static void
 detach(struct net_peer *p)
@@ -199,17 +135,6 @@ detach(struct net_peer *p)
         r->worker = NULL;
     }
     p->holds = false;
-}
-
-/* Nobody uses the rings any more.  Their records say where they are. */
-static void
-stop_rings(struct net_peer *p)
-{
-    for (uint32_t i = 0; i < VPCI_ABI_MAX_RINGS; i++) {
-        if (p->rings[i].vring) {
-            vpci_vring_stop(p->rings[i].vring, NULL);
-        }
-    }
 }
 
 /* Makes rings that were just started workers' own; these are outside. */
@@ -244,7 +169,7 @@ let_go(struct net_peer *p)
         detach(p);
         net_link_workers_update(p->net);
         net_resume(p->net, NET_ALL_QUEUES);
-        stop_rings(p);
+        net_peer_stop_rings(p);
     }
 }
 
@@ -286,184 +211,6 @@ explain(struct net_peer *p, enum vpci_abi_peer_why why)
     }
 }
 
-/* What the switch says. */
-
-/* True if all of the 'n' bytes at 'bytes' are 0. */
-static bool
-is_zero(const uint8_t bytes[], size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (bytes[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Makes the table of the peer's memory, which is mapped at 'host'.  Returns
- * null, or what is wrong. */
-static const char *
-read_memories(struct net_peer *p, const struct vpci_region *host)
-{
-    uint64_t size = VPCI_LE64(p->said.size);
-    uint32_t n = VPCI_LE32(p->said.n_memories);
-
-    if (!n || n > VPCI_ABI_PEER_MEMORIES) {
-        return "the number of ranges of its memory";
-    } else if (size > host->size) {
-        return "the size of its memory";
-    }
-    memset(&p->memory, 0, sizeof p->memory);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct vpci_abi_peer_memory *m = &p->said.memories[i];
-        uint64_t offset = VPCI_LE64(m->offset), bytes = VPCI_LE64(m->size);
-
-        if (offset > size || bytes > size - offset || m->reserved
-            || vpci_memory_add(&p->memory, VPCI_LE64(m->address), bytes,
-                               (uint8_t *) host->base + offset)) {
-            return "a range of its memory";
-        }
-    }
-    return NULL;
-}
-
-/* Finds the signals of ring 'i'.  Returns false if there cannot be such. */
-static bool
-find_signals(struct net_peer *p, uint32_t i)
-{
-    uint32_t kick = VPCI_LE32(p->said.rings[i].kick);
-    uint32_t call = VPCI_LE32(p->said.rings[i].call);
-    struct net_peer_ring *r = &p->rings[i];
-
-    r->kick = kick ? vpci_device_signal(p->device, kick - 1) : NULL;
-    r->call = call ? device_peer_signal(p->device, call - 1) : NULL;
-    return kick <= p->n_signals && call <= VPCI_ABI_MAX_VECTORS;
-}
-
-/* True if the signals that rings may have are there, and are those of the peer's
- * driver as it is now: the keeper tells of them, while the switch tells of the
- * rest. */
-static bool
-has_signals(struct net_peer *p)
-{
-    const struct net_region *base = &p->net->base;
-    const struct vpci_abi_link *l = vpci_layout_link(&base->layout,
-                                                     base->base, p->slot);
-    uint32_t peer_id = vpci_load32(&l->peer_id);
-
-    device_set_peer(p->device, peer_id);
-    if (peer_id && peer_id != vpci_device_peer(p->device)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < VPCI_ABI_MAX_RINGS; i++) {
-        const struct net_peer_ring *r = &p->rings[i];
-
-        if (find_signals(p, i)
-            && (!r->kick != !p->said.rings[i].kick
-                || !r->call != !p->said.rings[i].call)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Where the 'driver' or 'device' area at 'address', or the ring there, is; the
- * engine checks that all of it is there. */
-static void *
-find_area(const struct net_peer *p, vpci_le64 address)
-{
-    uint64_t len = 1;
-
-    return vpci_memory_map(&p->memory, VPCI_LE64(address), &len);
-}
-
-/* Where a ring stands.  The engine gives back all that it takes, in order. */
-static struct vpci_vring_base
-read_place(uint32_t at, bool packed)
-{
-    uint16_t avail = at, used = at >> VPCI_ABI_PEER_USED_SHIFT;
-    uint16_t mask = packed ? VPCI_ABI_PEER_WRAP : 0;
-
-    return (struct vpci_vring_base) {
-        .avail_idx = avail & ~mask,
-        .used_idx = used & ~mask,
-        .avail_wrap = avail & mask,
-        .used_wrap = used & mask,
-    };
-}
-
-/* Starts ring 'i'.  Returns null, or what is wrong. */
-static const char *
-start_ring(struct net_peer *p, uint32_t i)
-{
-    const struct vpci_abi_peer_ring *said = &p->said.rings[i];
-    uint32_t size = VPCI_LE32(said->size);
-    struct net_peer_ring *r = &p->rings[i];
-    struct vpci_vring_config config = {
-        .index = i,
-        .size = size,
-        .features = p->features,
-        .desc = find_area(p, said->desc),
-        .driver = find_area(p, said->driver),
-        .device = find_area(p, said->device),
-        .mem = &p->memory,
-        .base = read_place(VPCI_LE32(said->at),
-                           p->features >> VRING_F_PACKED & 1),
-        .call_fd = -1,
-        .notify = wake_driver,
-        .notify_aux = r,
-        .peer = &p->funnel,
-        .record = &words_of(&p->net->base)->rings[i],
-    };
-
-    if (!is_zero(said->reserved, sizeof said->reserved)) {
-        return "reserved bytes of a ring";
-    } else if (!size) {
-        return NULL;
-    } else if (size > VPCI_VRING_MAX_SIZE) {
-        return "the size of a ring";
-    } else if (!find_signals(p, i)) {
-        return "a signal of a ring";
-    }
-    r->peer = p;
-    r->vring = r->vring ? r->vring : vpci_vring_create();
-    return (!r->vring ? "that there is no memory for a ring"
-            : vpci_vring_start(r->vring, &config)
-            ? "a ring's place, or where it stands" : NULL);
-}
-
-/* Starts all rings, as the copy of what the switch has said says.  Returns null,
- * or what is wrong. */
-static const char *
-start_rings(struct net_peer *p)
-{
-    const struct vpci_abi_peer *said = &p->said;
-    struct vpci_region host;
-    const char *wrong;
-
-    p->features = VPCI_LE64(said->features);
-    p->n_rings = VPCI_LE32(said->n_rings);
-    if (!p->n_signals || vpci_device_shm(p->device, 0, 0, &host, NULL)) {
-        return "that its memory is not open yet";
-    } else if (p->features & ~FEATURES) {
-        return "the features of its driver";
-    } else if (p->n_rings < 2 || p->n_rings > VPCI_ABI_MAX_RINGS
-               || p->n_rings % 2) {
-        return "the number of its rings";
-    } else if (!is_zero(said->reserved0, sizeof said->reserved0)
-               || !is_zero(said->reserved1, sizeof said->reserved1)) {
-        return "reserved bytes";
-    }
-    wrong = read_memories(p, &host);
-    for (uint32_t i = 0; i < p->n_rings && !wrong; i++) {
-        wrong = start_ring(p, i);
-    }
-    if (wrong) {
-        stop_rings(p);
-    }
-    return wrong;
-}
-
 /* Notes what the switch has sent so far. */
 static void
 mark(struct net_peer *p)
@@ -482,18 +229,17 @@ take(struct net_peer *p, uint32_t turn)
 {
     struct vpci_net *net = p->net;
     const struct net_region *base = &net->base;
-    const struct vpci_abi_peer *shared = said_by_switch(base);
+    const struct vpci_abi_peer *shared = net_peer_said(base);
     const char *wrong;
 
     memcpy(&p->said, shared, sizeof p->said);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     if (vpci_load32(&shared->turn) != turn
-        || (p->n_signals && !has_signals(p))) {
+        || (p->n_signals && !net_peer_has_signals(p))) {
         return;                 /* Later, whatever it is. */
     }
     p->why = VPCI_ABI_PEER_WELL;
-    p->fault_claimed = false;
-    wrong = start_rings(p);
+    wrong = net_peer_start_rings(p);
     p->answered = turn;
     if (wrong) {
         say(p, VPCI_NET_MEETING, "what the switch says of the peer cannot be "
@@ -501,7 +247,7 @@ take(struct net_peer *p, uint32_t turn)
         copy_places(base);
         say_returned(base, turn, VPCI_ABI_PEER_UNUSABLE);
     } else {
-        vpci_store32_release(&words_of(base)->taken, turn);
+        vpci_store32_release(&net_peer_words(base)->taken, turn);
         net_pause(net, NET_ALL_QUEUES);
         mark(p);
         attach(p);
@@ -530,7 +276,7 @@ hand_over(struct net_peer *p, uint32_t turn)
 static void
 follow_turn(struct net_peer *p)
 {
-    const struct vpci_abi_peer *shared = said_by_switch(&p->net->base);
+    const struct vpci_abi_peer *shared = net_peer_said(&p->net->base);
     uint32_t turn = vpci_load32_acquire(&shared->turn);     /* (p) */
     uint32_t why = __atomic_load_n(&p->why, __ATOMIC_RELAXED);
 
@@ -554,7 +300,7 @@ follow_turn(struct net_peer *p)
 static void
 say_words(struct net_peer *p, uint32_t n_signals)
 {
-    struct vpci_abi_peer_words *words = words_of(&p->net->base);
+    struct vpci_abi_peer_words *words = net_peer_words(&p->net->base);
 
     if (n_signals == p->n_signals) {
         return;
@@ -564,7 +310,7 @@ say_words(struct net_peer *p, uint32_t n_signals)
                                     : 0);
     vpci_store32(&words->n_signals, n_signals);
     vpci_store32(&words->n_rings, n_signals ? VPCI_ABI_MAX_RINGS : 0);
-    vpci_store64(&words->features, n_signals ? FEATURES : 0);
+    vpci_store64(&words->features, n_signals ? NET_PEER_FEATURES : 0);
     vpci_store32_release(&words->knows, n_signals > 0);
     tell_switch(&p->net->base);
 }
@@ -639,7 +385,8 @@ open_device(struct net_peer *p, int64_t now_ms)
     return false;
 }
 
-/* Another one waits for signals now: what it was told of before may be lost. */
+/* Another one waits for signals now: what it was told of before may be
+ * lost. */
 static void
 wake_all(struct net_peer *p)
 {
@@ -651,8 +398,8 @@ wake_all(struct net_peer *p)
     net_wake_workers(p->net);
 }
 
-/* Leaves the device if it has gone, whoever serves the base.  Returns whether it
- * is open still. */
+/* Leaves the device if it has gone, whoever serves the base.  Returns whether
+ * it is open still. */
 static bool
 run_device(struct net_peer *p, int64_t now_ms)
 {
@@ -699,8 +446,8 @@ set_id(struct net_peer *p, uint32_t id)
     p->rx = net_links_sum_counts(net->rx, p->slot);
 }
 
-/* Follows what the switch says of the peer's place.  Returns whether there is a
- * peer. */
+/* Follows what the switch says of the peer's place.  Returns whether there is
+ * a peer. */
 static bool
 follow_entry(struct net_peer *p)
 {
@@ -726,8 +473,7 @@ create(struct vpci_net *net)
     if (p) {
         p->net = net;
         p->slot = vpci_layout_peer_place(&net->base.layout);
-        p->answered = vpci_load32(&words_of(&net->base)->returned);
-        p->funnel = (struct vpci_peer) { .report = report, .aux = p };
+        p->answered = vpci_load32(&net_peer_words(&net->base)->returned);
         say(p, VPCI_NET_NO_DEVICE, "the switch has not said what it is");
     }
     return p;
@@ -781,7 +527,7 @@ net_peer_stop(struct vpci_net *net)
 
     if (p && p->holds) {
         detach(p);
-        stop_rings(p);
+        net_peer_stop_rings(p);
         if (says) {
             say_returned(&net->base, p->answered, VPCI_ABI_PEER_ENDS);
         }

@@ -3,26 +3,53 @@
 #ifndef VPCI_NET_PEER_H
 #define VPCI_NET_PEER_H 1
 
+#include <linux/virtio_net.h>
+
 #include "net-link.h"
 #include "vpci/vring.h"
+#include "vring-layout.h"
 
 /* The peer of a port
  * ==================
  *
  * Another guest, whose virtio-net rings we drive in the switch's place while
  * that is our turn: see "Peers" in vpci/abi.h.  Its memory is a device, which
- * has nothing of ours: what there is in it, and in the rings, is checked by the
- * ring engine (vpci/vring.h), and what the switch says of it here.
+ * has nothing of ours: what there is in it, and in the rings, is checked by
+ * the ring engine (vpci/vring.h), and what the switch says of it here.
  *
- * net-peer.c finds the device, and takes and returns rings; net-peer-tx.c and
- * net-peer-rx.c use them.
+ * net-peer.c finds the device, and takes and returns rings, which
+ * net-peer-ring.c starts and stops; net-peer-tx.c and net-peer-rx.c use them.
  *
- * Threads: as net-link.h says.  Each ring is used by one worker, and its record
- * is written by that one. */
+ * Threads: as net-link.h says.  Each ring is used by one worker, and its
+ * record is written by that one. */
 
 /* How often who waits for something of a peer that nobody tells of looks by
  * itself, in us. */
 #define NET_PEER_POLL_US 250
+
+/* Features of virtio that a peer's driver may have agreed on: those that the
+ * ring engine knows, and others that do not matter to the rings. */
+#define NET_PEER_BIT(N) (UINT64_C(1) << (N))
+#define NET_PEER_NET_BIT(NAME) NET_PEER_BIT(VIRTIO_NET_F_##NAME)
+#define NET_PEER_RING_BIT(NAME) NET_PEER_BIT(VRING_F_##NAME)
+#define NET_PEER_FEATURES                                                   \
+    (NET_PEER_NET_BIT(CSUM) | NET_PEER_NET_BIT(GUEST_CSUM)                  \
+     | NET_PEER_NET_BIT(MTU) | NET_PEER_NET_BIT(MAC)                        \
+     | NET_PEER_NET_BIT(GSO)                                                \
+     | NET_PEER_NET_BIT(GUEST_TSO4) | NET_PEER_NET_BIT(GUEST_TSO6)          \
+     | NET_PEER_NET_BIT(GUEST_ECN) | NET_PEER_NET_BIT(GUEST_UFO)            \
+     | NET_PEER_NET_BIT(HOST_TSO4) | NET_PEER_NET_BIT(HOST_TSO6)            \
+     | NET_PEER_NET_BIT(HOST_ECN) | NET_PEER_NET_BIT(HOST_UFO)              \
+     | NET_PEER_NET_BIT(MRG_RXBUF) | NET_PEER_NET_BIT(STATUS)               \
+     | NET_PEER_NET_BIT(CTRL_VQ) | NET_PEER_NET_BIT(CTRL_RX)                \
+     | NET_PEER_NET_BIT(CTRL_VLAN) | NET_PEER_NET_BIT(GUEST_ANNOUNCE)       \
+     | NET_PEER_NET_BIT(MQ) | NET_PEER_NET_BIT(CTRL_MAC_ADDR)               \
+     | NET_PEER_RING_BIT(ANY_LAYOUT) | NET_PEER_RING_BIT(INDIRECT_DESC)     \
+     | NET_PEER_RING_BIT(EVENT_IDX) | NET_PEER_RING_BIT(VERSION_1)          \
+     | NET_PEER_RING_BIT(PACKED) | NET_PEER_RING_BIT(IN_ORDER)              \
+     | NET_PEER_BIT(VPCI_NET_F_GUEST_USO4)                                  \
+     | NET_PEER_BIT(VPCI_NET_F_GUEST_USO6)                                  \
+     | NET_PEER_BIT(VPCI_NET_F_HOST_USO))
 
 /* One ring. */
 struct net_peer_ring {
@@ -100,6 +127,31 @@ net_peer_is_usable(const struct net_peer *p)
     return !__atomic_load_n(&p->why, __ATOMIC_RELAXED);
 }
 
+/* What the switch says of the peer, and the guest. */
+static inline const struct vpci_abi_peer *
+net_peer_said(const struct net_region *base)
+{
+    return vpci_layout_peer(&base->layout, base->base);
+}
+
+static inline struct vpci_abi_peer_words *
+net_peer_words(const struct net_region *base)
+{
+    return vpci_layout_peer_words(&base->layout, base->base);
+}
+
+/* True if the signals that the rings in p->said have are there, and are those
+ * of the peer's driver as it is now: the keeper tells of them, while the
+ * switch tells of the rest. */
+bool net_peer_has_signals(struct net_peer *p);
+
+/* Starts all rings as p->said says, with records.  Returns null, or what is
+ * wrong. */
+const char *net_peer_start_rings(struct net_peer *);
+
+/* Stops them: nobody uses them any more.  Their records say where they are. */
+void net_peer_stop_rings(struct net_peer *);
+
 /* Housekeeping, by the controller: as the functions of net-link.h.  The first
  * one is for before the switch may believe that we are there. */
 void net_peer_prepare(struct vpci_net *);
@@ -118,8 +170,8 @@ int net_peer_fd(const struct vpci_net *);
 uint32_t net_peer_get_info(const struct vpci_net *,
                            struct vpci_net_link_info *info);
 
-/* Finds the rings of the receiver, and that of the sender, of 'queue'.  Workers
- * are outside. */
+/* Finds the rings of the receiver, and that of the sender, of 'queue'.
+ * Workers are outside. */
 void net_peer_find_rx(struct vpci_net *, struct net_link_worker *,
                       uint32_t queue);
 void net_peer_find_tx(struct vpci_net *, struct net_link_worker *,
@@ -131,8 +183,8 @@ void net_peer_end(struct net_peer *, enum vpci_abi_peer_why why);
 
 /* Senders: sends 'n' packets, at most VPCI_STEER_BURST, whose hint, 'verdict',
  * names the peer, and which have 'tcp_flags', in network byte order, or, if
- * that is null, none: by the peer's ring, or by the base.  Returns how many are
- * done with. */
+ * that is null, none: by the peer's ring, or by the base.  Returns how many
+ * are done with. */
 unsigned int net_peer_send(struct vpci_net *, struct net_worker *,
                            uint32_t queue, uint64_t verdict,
                            const struct vpci_ring_buf bufs[],

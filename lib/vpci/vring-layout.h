@@ -7,12 +7,14 @@
  * ====================================================================
  *
  * As in <linux/virtio_ring.h>, but with integers, which the kernel's checks of
- * byte order take for such: the engine uses them as they are, little-endian. */
+ * byte order take for such: the engine uses them as they are,
+ * little-endian. */
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* Features of rings (section 6). */
+#define VRING_F_ANY_LAYOUT 27
 #define VRING_F_INDIRECT_DESC 28
 #define VRING_F_EVENT_IDX 29
 #define VRING_F_VERSION_1 32

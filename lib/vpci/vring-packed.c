@@ -129,8 +129,8 @@ packed_distance(uint16_t size, const struct packed_place *from,
     return from->wrap != to->wrap ? n : n >= size ? n - size : n + size;
 }
 
-/* True if the descriptor at 'p' was used in the lap there.  It may be available
- * again already. */
+/* True if the descriptor at 'p' was used in the lap there.  It may be
+ * available again already. */
 static bool
 packed_was_used(const struct vring_packed_desc *desc,
                 const struct packed_place *p)
@@ -172,11 +172,11 @@ packed_read_full(const struct vpci_vring_config *cfg, struct packed_place *p,
     }
 }
 
-/* A frame, or a batch, that was to take the 'left' descriptors from 'at' on was
- * not published.  The chains of a frame are given back from the last one to the
- * first one, which publishes it: if one of them is a used one, all that come
- * before it are full, and are given back here.  Returns 0 if so, EAGAIN if
- * there are none, or another errno. */
+/* A frame, or a batch, that was to take the 'left' descriptors from 'at' on
+ * was not published.  The chains of a frame are given back from the last one
+ * to the first one, which publishes it: if one of them is a used one, all that
+ * come before it are full, and are given back here.  Returns 0 if so, EAGAIN
+ * if there are none, or another errno. */
 static int
 packed_complete(const struct vpci_vring_config *cfg, struct packed_place at,
                 uint32_t left)
@@ -206,7 +206,8 @@ packed_complete(const struct vpci_vring_config *cfg, struct packed_place at,
     return error;
 }
 
-/* True if no descriptor but the first of the 'n' from 'at' on is a used one. */
+/* True if no descriptor but the first of the 'n' from 'at' on is a used
+ * one. */
 static bool
 packed_is_whole(const struct vpci_vring_config *cfg, struct packed_place at,
                 uint32_t n)
@@ -397,8 +398,8 @@ packed_count_slots(const uint16_t *done_slots, uint32_t n)
     return n_slots;
 }
 
-/* Gives the 'n' chains at 'done', which take 'n_slots' descriptors, back to the
- * driver, which sees them at once: from the last one to the first one, see
+/* Gives the 'n' chains at 'done', which take 'n_slots' descriptors, back to
+ * the driver, which sees them at once: from the last one to the first one, see
  * packed_complete(). */
 static void
 packed_flush_frame(struct vpci_vring *vr, const struct vring_used_elem *done,
