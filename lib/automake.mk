@@ -171,6 +171,13 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-link-private.h \
 	lib/netdev-vpci-link-rest.c \
 	lib/netdev-vpci-link-show.c \
+	lib/netdev-vpci-held.c \
+	lib/netdev-vpci-lend-flow.c \
+	lib/netdev-vpci-lend-main.c \
+	lib/netdev-vpci-lend-private.h \
+	lib/netdev-vpci-lend-ring.c \
+	lib/netdev-vpci-lend.c \
+	lib/netdev-vpci-lend.h \
 	lib/netdev-vpci-link-wait.c \
 	lib/netdev-vpci-link.c \
 	lib/netdev-vpci-link.h \

@@ -16,6 +16,7 @@
 
 #include "netdev-vpci-call.h"
 #include "netdev-vpci-keeper.h"
+#include "netdev-vpci-lend.h"
 #include "netdev-vpci-link.h"
 #include "openvswitch/poll-loop.h"
 #include "random.h"
@@ -392,11 +393,11 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
     uint32_t n_queues = vpci_config_max_pairs(&dev->config);
     struct vpci_classes classes;
     struct vpci_shape shape = {
-        .kind = VPCI_ABI_BASE,
+        .kind = dev->config.peer ? VPCI_ABI_BASE_PEER : VPCI_ABI_BASE,
         .n_queues = n_queues,
         .slots_log2 = SLOTS_LOG2,
         .data_log2 = DATA_LOG2,
-        .n_links = VPCI_LINKS_MAX,
+        .n_links = VPCI_LINKS_MAX + (dev->config.peer != NULL),
         .n_entries = VPCI_LINK_ENTRIES,
     };
     struct vpci_layout_report reason;
@@ -428,8 +429,17 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
     vpci_linker_update(base->linker);
     atomic_store_relaxed(&dev->n_abuses, 0);
     ovs_mutex_unlock(&dev->mutex);
+    if (dev->config.peer) {
+        dev->lend = vpci_lend_create(dev, base->linker);
+    }
     vpci_keeper_register(&base->user);
     return 0;
+}
+
+uint32_t
+vpci_base_region(const struct netdev_vpci *dev)
+{
+    return dev->base ? dev->base->user.region : 0;
 }
 
 void
@@ -438,6 +448,10 @@ vpci_base_unregister(struct netdev_vpci *dev)
     struct vpci_base *base = dev->base;
     struct vpci_classes one;
 
+    if (dev->lend) {
+        vpci_lend_destroy(dev->lend);
+        dev->lend = NULL;
+    }
     vpci_classes_init(&one, 1, VPCI_ABI_CLASS_NONE);
     vpci_keeper_unregister(&base->user);
     ovs_mutex_lock(&dev->mutex);

@@ -18,6 +18,7 @@
 #include "openvswitch/vlog.h"
 #include "smap.h"
 #include "socket-util.h"
+#include "vpci/keeper.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_config);
 
@@ -105,6 +106,7 @@ vpci_config_uninit(struct vpci_config *config)
     free(config->path);
     free(config->real_path);
     free(config->links);
+    free(config->peer);
     memset(config, 0, sizeof *config);
 }
 
@@ -288,6 +290,17 @@ check_classes(const struct vpci_config *config)
 }
 
 static char *
+parse_trust(const char *value, bool *trust)
+{
+    if (strcmp(value, "true") && strcmp(value, "false")) {
+        return xasprintf("options:trust-peer=%s: true or false is wanted",
+                         value);
+    }
+    *trust = !strcmp(value, "true");
+    return NULL;
+}
+
+static char *
 parse_option(const char *key, const char *value, struct vpci_config *config)
 {
     if (!strcmp(key, "vhost-server-path")) {
@@ -311,6 +324,11 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
         return parse_class_by(value, &config->class_by);
     } else if (!strcmp(key, "guest-mac")) {
         return parse_guest_mac(value, &config->guest_mac);
+    } else if (!strcmp(key, "peer")) {
+        config->peer = xstrdup(value);
+        return NULL;
+    } else if (!strcmp(key, "trust-peer")) {
+        return parse_trust(value, &config->trust_peer);
     } else if (!strcmp(key, "links")) {
         return parse_links(value, config);
     } else if (!strcmp(key, "links-min-rate")) {
@@ -320,8 +338,8 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
     return xasprintf("unknown option options:%s; type 'vpci' knows "
                      "vhost-server-path, vhost-listen-path, ivshmem-path, "
                      "vhost-features-off, n_rxq, tx-retries-max, "
-                     "priority-classes, priority-by, guest-mac, links and "
-                     "links-min-rate", key);
+                     "priority-classes, priority-by, guest-mac, peer, "
+                     "trust-peer, links and links-min-rate", key);
 }
 
 /* Returns what is wrong with 'word' in a list of ports to have links with, or
@@ -408,6 +426,39 @@ check_links(const char *name, const struct vpci_config *config)
             ? check_links_list(name, config->links) : NULL);
 }
 
+/* Checks what 'config' says of a peer for port 'name'. */
+static char *
+check_peer(const char *name, const struct vpci_config *config)
+{
+    if (!config->peer) {
+        return (config->trust_peer
+                ? xstrdup("options:trust-peer=true without options:peer: say "
+                          "which port's guest is meant, or remove it") : NULL);
+    } else if (config->mode != VPCI_MODE_IVSHMEM) {
+        return xasprintf("options:peer=%s: only a guest of device vpci-net "
+                         "can drive the rings of another one: use "
+                         "options:ivshmem-path, or remove options:peer",
+                         config->peer);
+    } else if (!config->trust_peer) {
+        return xasprintf("options:peer=%s: the guest of this port would have "
+                         "all of the memory of that port's guest, to read and "
+                         "to write: set options:trust-peer=true as well if "
+                         "that is meant, or remove options:peer",
+                         config->peer);
+    } else if (strlen(config->path)
+               > (sizeof ((struct sockaddr_un *) NULL)->sun_path
+                  - sizeof VPCI_KEEPER_PEER_SUFFIX)) {
+        return xasprintf("options:ivshmem-path: path too long for the socket "
+                         "of a peer, which ends with %s: choose a shorter one, "
+                         "or remove options:peer: %s",
+                         VPCI_KEEPER_PEER_SUFFIX, config->path);
+    } else if (!strcmp(config->peer, name) || !*config->peer) {
+        return xasprintf("options:peer=%s: the name of another port, of "
+                         "device virtio-net, is wanted", config->peer);
+    }
+    return NULL;
+}
+
 /* Parses 'args' into 'config', that of port 'name', which the caller frees
  * with vpci_config_uninit().  Returns null or an error, which the caller
  * frees. */
@@ -438,6 +489,7 @@ parse_config(const char *name, const struct smap *args,
     if (!config->links_min_rate) {
         config->links_min_rate = LINKS_MIN_RATE_DEFAULT;
     }
+    error = error ? error : check_peer(name, config);
     return error ? error : check_classes(config);
 }
 
@@ -620,7 +672,8 @@ config_needs_reconnect(const struct vpci_config *a,
            || a->features_off != b->features_off
            || a->max_pairs != b->max_pairs
            || a->n_classes != b->n_classes
-           || a->class_by != b->class_by;
+           || a->class_by != b->class_by
+           || !nullable_string_is_equal(a->peer, b->peer);
 }
 
 void
@@ -728,6 +781,10 @@ netdev_vpci_get_config(const struct netdev *netdev, struct smap *args)
         smap_add(args, vpci_config_path_key(config), config->path);
         smap_add_format(args, "tx-retries-max", "%"PRIu32,
                         config->tx_retries_max);
+    }
+    if (config->peer) {
+        smap_add(args, "peer", config->peer);
+        smap_add(args, "trust-peer", "true");
     }
     if (config->mode == VPCI_MODE_IVSHMEM) {
         smap_add(args, "links", config->links ? config->links : "off");

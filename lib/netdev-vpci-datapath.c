@@ -14,6 +14,7 @@
 #include <rte_cycles.h>
 
 #include "dpdk.h"
+#include "netdev-vpci-lend.h"
 #include "netdev-vpci-link.h"
 #include "smap.h"
 
@@ -85,6 +86,7 @@ __wrap_dpif_set_config(struct dpif *dpif, const struct smap *other_config)
 void
 __wrap_bridge_exit(bool delete_datapath)
 {
+    vpci_lends_end();
     if (!delete_datapath) {
         vpci_links_keep();
     }

@@ -20,7 +20,7 @@
 #include "vpci/doorbell.h"
 
 /* What a request has descriptors for. */
-enum purpose { NOTHING, NO_USE, MEMORY, DOORBELL };
+enum purpose { NOTHING, NO_USE, MEMORY, DOORBELL, KICK };
 
 static enum purpose
 purpose_of(uint32_t request)
@@ -34,6 +34,8 @@ purpose_of(uint32_t request)
         /* User-Mode Linux gives up if we close the latter. */
         return DOORBELL;
     case VHOST_USER_SET_VRING_KICK:
+        /* Of use to another guest that is lent the ring, if to anybody. */
+        return KICK;
     case VHOST_USER_SET_VRING_ERR:
     case VHOST_USER_SET_LOG_FD:
         return NO_USE;
@@ -102,7 +104,8 @@ sort_out(struct vpci_received *received, enum purpose purpose, int fd)
     bool odd;
 
     if ((purpose == MEMORY && is_memory(fd))
-        || (purpose == DOORBELL && !vpci_doorbell_prepare(fd))) {
+        || (purpose == DOORBELL && !vpci_doorbell_prepare(fd))
+        || (purpose == KICK && vpci_doorbell_is_eventfd(fd))) {
         return fd;
     }
     odd = !is_harmless(fd) && !is_memory(fd);

@@ -26,10 +26,9 @@ read_counter(const struct vpci_linker *to, uint32_t queue, uint32_t counter,
 }
 
 void
-vpci_link_flow_start_counting(struct vpci_link_flow *lf)
+vpci_link_flow_start_counting(struct vpci_link_flow *lf,
+                              const struct vpci_linker *to)
 {
-    const struct vpci_linker *to = vpci_way_receiver(lf->way);
-
     for (uint32_t q = 0; q < to->guest.layout->shape.n_queues; q++) {
         uint16_t tcp_flags;
 
@@ -38,18 +37,18 @@ vpci_link_flow_start_counting(struct vpci_link_flow *lf)
     }
 }
 
-/* Returns where it is noted how many packets the receiver can have received by
- * 'way' until 'now', in ms, and not said so. */
+/* Returns where it is noted how many packets the receiver can have received
+ * until 'now', in ms, and not said so. */
 static uint64_t *
-get_budget(struct vpci_way *way, long long int now)
-    OVS_REQUIRES(links_mutex)
+get_budget(struct vpci_link_budget *budget, long long int now)
 {
-    if (now > way->budget_at) {
-        way->budget = (MIN(way->budget, MAX_LATE_MS * MAX_PACKETS_PER_MS)
-                       + (now - way->budget_at) * MAX_PACKETS_PER_MS);
-        way->budget_at = now;
+    if (now > budget->at) {
+        budget->packets = (MIN(budget->packets,
+                               MAX_LATE_MS * MAX_PACKETS_PER_MS)
+                           + (now - budget->at) * MAX_PACKETS_PER_MS);
+        budget->at = now;
     }
-    return &way->budget;
+    return &budget->packets;
 }
 
 /* What has been added to 'old', if 'new' can be believed. */
@@ -66,15 +65,12 @@ min_len(const struct vpci_link_flow *lf)
     return ETH_HEADER_LEN + MAX(-lf->edits.growth, 0);
 }
 
-/* Adds what the receiver has counted for 'lf' since it was asked last, as far
- * as that is possible, to '*sum'. */
-static void
-read_growth(struct vpci_link_flow *lf, long long int now,
-            struct vpci_steer_stats *sum)
-    OVS_REQUIRES(links_mutex)
+void
+vpci_link_flow_read(struct vpci_link_flow *lf, const struct vpci_linker *to,
+                    struct vpci_link_budget *budget_, long long int now,
+                    struct vpci_steer_stats *sum)
 {
-    const struct vpci_linker *to = vpci_way_receiver(lf->way);
-    uint64_t *budget = get_budget(lf->way, now);
+    uint64_t *budget = get_budget(budget_, now);
     uint64_t n = 0, bytes = 0;
 
     for (uint32_t q = 0; q < to->guest.layout->shape.n_queues; q++) {
@@ -115,28 +111,33 @@ add_to_flow(struct vpci_flow *flow, const struct vpci_steer_stats *new)
 
 /* Counts 'new' for the ports.  At the second one, packets have become longer
  * by 'growth' bytes each. */
-static void
-count_ports(struct vpci_way *way, const struct vpci_steer_stats *new,
-            int growth, long long int now)
-    OVS_REQUIRES(links_mutex)
+void
+vpci_linked_count(struct vpci_linked *from, struct vpci_linked *to,
+                  const struct vpci_steer_stats *new, int growth)
 {
-    struct vpci_linked *from = &vpci_way_sender(way)->dev->linked;
-    struct vpci_linked *to = &vpci_way_receiver(way)->dev->linked;
-
-    way->packets += new->packets;
-    way->bytes += new->bytes;
-    way->link->pair->used_at = now;
     add_atomic(&from->rx_packets, new->packets);
     add_atomic(&from->rx_bytes, new->bytes);
     add_atomic(&to->tx_packets, new->packets);
     add_atomic(&to->tx_bytes, new->bytes + growth * (int64_t) new->packets);
 }
 
+static void
+count_way(struct vpci_way *way, const struct vpci_steer_stats *new,
+          int growth, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    way->packets += new->packets;
+    way->bytes += new->bytes;
+    way->link->pair->used_at = now;
+    vpci_linked_count(&vpci_way_sender(way)->dev->linked,
+                      &vpci_way_receiver(way)->dev->linked, new, growth);
+}
+
 /* Counts 'new' for the megaflow of 'lf' or, if that has gone, for what comes
  * in its place. */
-static void
-credit(struct vpci_offload *o, const struct vpci_link_flow *lf,
-       const struct vpci_steer_stats *new)
+void
+vpci_link_flow_credit(struct vpci_offload *o, const struct vpci_link_flow *lf,
+                      const struct vpci_steer_stats *new)
     OVS_REQUIRES(o->mutex)
 {
     if (lf->flow) {
@@ -157,14 +158,14 @@ vpci_link_flow_count(struct vpci_link_flow *lf, struct vpci_offload *o,
     if (lf->counter == VPCI_STEER_NONE || !vpci_way_receiver(way)->runs) {
         return;
     }
-    read_growth(lf, now, &new);
+    vpci_link_flow_read(lf, vpci_way_receiver(way), &way->budget, now, &new);
     if (!new.packets) {
         return;
     }
-    count_ports(way, &new, lf->edits.growth, now);
+    count_way(way, &new, lf->edits.growth, now);
     if (o) {
         ovs_mutex_lock(&o->mutex);
-        credit(o, lf, &new);
+        vpci_link_flow_credit(o, lf, &new);
         ovs_mutex_unlock(&o->mutex);
     }
 }

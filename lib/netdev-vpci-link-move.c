@@ -32,7 +32,7 @@ vpci_way_init(struct vpci_way *way, struct vpci_link *link, unsigned int from)
     OVS_REQUIRES(links_mutex)
 {
     *way = (struct vpci_way) {
-        .link = link, .from = from, .budget_at = time_msec(),
+        .link = link, .from = from, .budget = { .at = time_msec() },
     };
     ovs_list_init(&way->flows);
     way->acceptances = vpci_steer_create(VPCI_LINK_ENTRIES, 1);
@@ -220,7 +220,7 @@ insert_acceptance(struct vpci_link_flow *lf)
         lf->acceptance = VPCI_STEER_NONE;
         return false;
     }
-    vpci_link_flow_start_counting(lf);
+    vpci_link_flow_start_counting(lf, to);
     write_edits(lf);
     return true;
 }
@@ -334,18 +334,19 @@ step(struct vpci_way *way, struct vpci_offload *o, long long int now)
     switch (way->move) {
     case VPCI_MOVE_ON_HINTS:
         if (vpci_way_has_guest(way, way->from)
-            && !vpci_way_follows_hints(way)) {
+            && !vpci_linker_follows_hints(vpci_way_sender(way),
+                                          way->generation)) {
             return false;
         }
         if (vpci_way_has_guest(way, way->from)) {
-            vpci_way_mark_switch(way);
+            vpci_passage_begin(&way->passage, vpci_way_sender(way));
         }
         way->move = VPCI_MOVE_ON_SWITCH;
         return true;
 
     case VPCI_MOVE_ON_SWITCH:
         if (vpci_way_has_guest(way, way->from)
-            && !vpci_way_has_passed_switch(way)) {
+            && !vpci_passage_is_over(&way->passage, vpci_way_sender(way))) {
             return false;
         }
         if (vpci_way_has_guest(way, !way->from)) {
@@ -364,7 +365,8 @@ step(struct vpci_way *way, struct vpci_offload *o, long long int now)
 
     case VPCI_MOVE_OFF_HINTS:
         if (vpci_way_has_guest(way, way->from)
-            && !vpci_way_follows_hints(way)) {
+            && !vpci_linker_follows_hints(vpci_way_sender(way),
+                                          way->generation)) {
             return false;
         }
         vpci_way_mark_link(way);

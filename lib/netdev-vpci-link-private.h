@@ -50,6 +50,7 @@ struct vpci_linker {
     long long int started_at;   /* 'runs' since then. */
 
     struct vpci_link *links[VPCI_LINKS_MAX];
+    struct vpci_lend *lend;     /* By which it borrows rings, or null. */
     struct vpci_steer *hints;
     unsigned long *entries;     /* Bitmap: places of counters and edits of
                                  * the guest that are in use. */
@@ -65,6 +66,21 @@ enum vpci_move {
     VPCI_MOVE_OFF_HINTS,        /* The sender is to follow the hints, */
     VPCI_MOVE_OFF_GUEST,        /* and the receiver to take what came
                                  * before. */
+};
+
+/* What a sender has for the switch, until that has passed it on. */
+struct vpci_passage {
+    uint32_t marks[VPCI_ABI_MAX_RINGS];
+    bool passed[VPCI_MAX_QUEUE_PAIRS]; /* Queue by queue. */
+    uint64_t polls[VPCI_MAX_QUEUE_PAIRS];
+    uint64_t hold_until;        /* TSC. */
+};
+
+/* Packets that a receiver may say it has received, with what it could have, of
+ * all megaflows, until then, in ms. */
+struct vpci_link_budget {
+    uint64_t packets;
+    long long int at;
 };
 
 /* One way of a link. */
@@ -85,9 +101,7 @@ struct vpci_way {
     enum vpci_move move;
     uint32_t generation;        /* Of hints that the sender is to follow. */
     long long int since;        /* When the move has begun, in ms. */
-    bool passed[VPCI_MAX_QUEUE_PAIRS]; /* Queue by queue. */
-    uint64_t polls[VPCI_MAX_QUEUE_PAIRS];
-    uint64_t hold_until;        /* TSC. */
+    struct vpci_passage passage;
     uint32_t marks[VPCI_ABI_MAX_RINGS];
 
     /* Rings of the link: how far the receiver was, and when it got there or
@@ -110,10 +124,7 @@ struct vpci_way {
     long long int refused_at;
     bool is_flooded;            /* It has had to refuse too many. */
 
-    /* Packets that the receiver may say it has received, with what it could
-     * have, of all megaflows, until then, in ms. */
-    uint64_t budget;
-    long long int budget_at;
+    struct vpci_link_budget budget;
 
     uint64_t packets;
     uint64_t bytes;
@@ -209,8 +220,6 @@ extern struct ovs_list pairs OVS_GUARDED_BY(links_mutex);
 
 /* netdev-vpci-link.c */
 
-/* The link thread is to look at once. */
-void vpci_links_wake(void);
 
 /* The main thread is to call vpci_links_run(). */
 void vpci_links_wake_main(void);
@@ -338,8 +347,29 @@ bool vpci_way_run(struct vpci_way *, long long int now)
 
 /* netdev-vpci-link-count.c */
 
-/* Forgets what was counted before 'lf' got its counter. */
-void vpci_link_flow_start_counting(struct vpci_link_flow *lf);
+/* Forgets what 'to', which counts, had counted before 'lf' got its counter. */
+void vpci_link_flow_start_counting(struct vpci_link_flow *lf,
+                                   const struct vpci_linker *to);
+
+/* Adds what 'to', whose guest is there, has counted for 'lf' since it was asked
+ * last, as far as that is possible by '*budget' until 'now', in ms, to
+ * '*sum'. */
+void vpci_link_flow_read(struct vpci_link_flow *lf,
+                         const struct vpci_linker *to,
+                         struct vpci_link_budget *budget, long long int now,
+                         struct vpci_steer_stats *sum);
+
+/* Counts '*stats' for the megaflow of 'lf', of the offload 'o', or for what
+ * comes in its place. */
+void vpci_link_flow_credit(struct vpci_offload *o,
+                           const struct vpci_link_flow *lf,
+                           const struct vpci_steer_stats *stats)
+    OVS_REQUIRES(o->mutex);
+
+/* Counts what has gone from one port to another one, past the switch.  At the
+ * second one, packets have become longer by 'growth' bytes each. */
+void vpci_linked_count(struct vpci_linked *from, struct vpci_linked *to,
+                       const struct vpci_steer_stats *stats, int growth);
 
 /* Counts what the receiver has counted for 'lf', of the offload 'o' or of
  * none, until 'now', in ms. */
@@ -369,14 +399,16 @@ uint64_t vpci_way_count_refused(struct vpci_way *, long long int now,
 bool vpci_way_has_guest(const struct vpci_way *, unsigned int i)
     OVS_REQUIRES(links_mutex);
 
-/* True if all queues of the sender, which is there, follow the hints. */
-bool vpci_way_follows_hints(const struct vpci_way *)
-    OVS_REQUIRES(links_mutex);
+/* True if all queues of 'from', whose guest is there, follow the hints of
+ * 'generation'. */
+bool vpci_linker_follows_hints(const struct vpci_linker *from,
+                               uint32_t generation);
 
-/* Marks what the sender, which is there, has for the switch now; returns true
+/* Marks what 'from', whose guest is there, has for the switch now; returns true
  * if the switch has passed that on. */
-void vpci_way_mark_switch(struct vpci_way *) OVS_REQUIRES(links_mutex);
-bool vpci_way_has_passed_switch(struct vpci_way *) OVS_REQUIRES(links_mutex);
+void vpci_passage_begin(struct vpci_passage *, const struct vpci_linker *from);
+bool vpci_passage_is_over(struct vpci_passage *,
+                          const struct vpci_linker *from);
 
 /* Marks what the switch has for the receiver, which is there; returns true if
  * it has taken that. */

@@ -5,6 +5,7 @@
 #include "netdev-vpci-link-private.h"
 
 #include "netdev-offload.h"
+#include "netdev-vpci-lend.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/json.h"
 #include "timeval.h"
@@ -277,6 +278,9 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
         show_objections(port, &s);
     }
     ovs_mutex_unlock(&links_mutex);
+    if (!json) {
+        vpci_lends_show(name, &s);
+    }
     if (port || !name) {
         unixctl_command_reply(conn, ds_cstr(&s));
     } else {

@@ -27,16 +27,13 @@ has_come(uint32_t number, uint32_t mark)
 }
 
 bool
-vpci_way_follows_hints(const struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
+vpci_linker_follows_hints(const struct vpci_linker *from, uint32_t generation)
 {
-    const struct vpci_linker *from = vpci_way_sender(way);
-
     for (uint32_t q = 0; q < from->n_queues; q++) {
         uint32_t said = vpci_load32_acquire(
             &vpci_layout_queue(from->guest.layout, from->guest.memory,
                                q)->hints);
-        uint32_t distance = (said - way->generation) << (32 - GENERATION_BITS);
+        uint32_t distance = (said - generation) << (32 - GENERATION_BITS);
 
         if ((int32_t) distance < 0) {
             return false;
@@ -48,27 +45,21 @@ vpci_way_follows_hints(const struct vpci_way *way)
 /* The switch: */
 
 void
-vpci_way_mark_switch(struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
+vpci_passage_begin(struct vpci_passage *p, const struct vpci_linker *from)
 {
-    const struct vpci_linker *from = vpci_way_sender(way);
-
+    memset(p, 0, sizeof *p);
     for (uint32_t i = 0; i < from->guest.layout->n_rings; i++) {
-        way->marks[i]
+        p->marks[i]
             = vpci_ring_offered(vpci_channel_rx(from->guest.channel, i));
     }
-    memset(way->passed, false, sizeof way->passed);
-    memset(way->polls, 0, sizeof way->polls);
-    way->hold_until = 0;
 }
 
 /* True if everything that came before the marks in 'queue' has been dealt
  * with: what was received in one poll has been, by the end of the next. */
 static bool
-has_passed_queue(struct vpci_way *way, uint32_t queue)
-    OVS_REQUIRES(links_mutex)
+has_passed_queue(struct vpci_passage *p, const struct vpci_linker *from,
+                 uint32_t queue)
 {
-    const struct vpci_linker *from = vpci_way_sender(way);
     uint32_t n_classes = from->guest.layout->shape.n_classes;
     const struct vpci_rxq *rxq = &from->dev->rxqs[queue];
     uint64_t n_polls = __atomic_load_n(&rxq->n_polls, __ATOMIC_ACQUIRE);
@@ -76,34 +67,33 @@ has_passed_queue(struct vpci_way *way, uint32_t queue)
     for (uint32_t i = queue * n_classes; i < (queue + 1) * n_classes; i++) {
         struct vpci_ring_rx *rx = vpci_channel_rx(from->guest.channel, i);
 
-        if (!has_come(vpci_ring_taken(rx), way->marks[i])
+        if (!has_come(vpci_ring_taken(rx), p->marks[i])
             && !vpci_ring_rx_fault(rx)) {
             return false;
         }
     }
-    if (!way->polls[queue]) {
-        way->polls[queue] = n_polls + 2;
+    if (!p->polls[queue]) {
+        p->polls[queue] = n_polls + 2;
     }
-    return (n_polls >= way->polls[queue]
+    return (n_polls >= p->polls[queue]
             || !__atomic_load_n(&rxq->running, __ATOMIC_RELAXED));
 }
 
 bool
-vpci_way_has_passed_switch(struct vpci_way *way)
-    OVS_REQUIRES(links_mutex)
+vpci_passage_is_over(struct vpci_passage *p, const struct vpci_linker *from)
 {
     uint64_t now = rte_get_tsc_cycles();
 
-    for (uint32_t q = 0; q < vpci_way_sender(way)->n_queues; q++) {
-        way->passed[q] = way->passed[q] || has_passed_queue(way, q);
-        if (!way->passed[q]) {
+    for (uint32_t q = 0; q < from->n_queues; q++) {
+        p->passed[q] = p->passed[q] || has_passed_queue(p, from, q);
+        if (!p->passed[q]) {
             return false;
         }
     }
-    if (!way->hold_until) {
-        way->hold_until = now + 2 * vpci_datapath_hold_cycles(now);
+    if (!p->hold_until) {
+        p->hold_until = now + 2 * vpci_datapath_hold_cycles(now);
     }
-    return now >= way->hold_until;
+    return now >= p->hold_until;
 }
 
 /* The receiver, of what comes from the switch: */

@@ -12,6 +12,7 @@
 #include "bitmap.h"
 #include "netdev-vpci-actions.h"
 #include "netdev-vpci-link-edit.h"
+#include "netdev-vpci-lend.h"
 #include "netdev-vpci-match.h"
 #include "netdev-vpci-message.h"
 #include "ofproto/ofproto.h"
@@ -604,7 +605,7 @@ links_main(void *aux OVS_UNUSED)
         uint64_t seq = seq_read(thread_seq);
         long long int now = time_msec();
         struct vpci_link *link;
-        bool soon = false, any, may;
+        bool soon = vpci_lends_step(now), any, may;
 
         ovs_mutex_lock(&links_mutex);
         listen_to_guests(last, now);
@@ -616,7 +617,7 @@ links_main(void *aux OVS_UNUSED)
         LIST_FOR_EACH (link, node, &links) {
             soon |= vpci_link_run(link, now);
         }
-        any = !ovs_list_is_empty(&links);
+        any = !ovs_list_is_empty(&links) || vpci_lends_exist();
         may = !ovs_list_is_empty(&linkers);
         ovs_mutex_unlock(&links_mutex);
 
@@ -713,6 +714,9 @@ vpci_linker_start(struct vpci_linker *linker,
         clear_links(linker);
     }
     linker->n_starts++;
+    if (linker->lend) {
+        vpci_lend_guest_begins(linker->lend);
+    }
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();
 }
@@ -726,6 +730,9 @@ vpci_linker_stop(struct vpci_linker *linker, bool may_return)
             if (linker->links[i]) {
                 vpci_link_lose(linker->links[i], linker, may_return);
             }
+        }
+        if (linker->lend) {
+            vpci_lend_guest_ends(linker->lend);
         }
         linker->runs = false;
     }

@@ -94,6 +94,10 @@ void vpci_links_keep(void);
 void vpci_links_run(void);
 void vpci_links_wait(void);
 
+/* The thread that looks after links is to do so at once.  Any thread, once there
+ * is a port of vpci-net. */
+void vpci_links_wake(void);
+
 void vpci_links_show_init(void);
 
 #endif /* netdev-vpci-link.h */

@@ -121,6 +121,8 @@ struct vpci_config {
     struct eth_addr guest_mac;  /* options:guest-mac; all 0: none. */
     enum vpci_abi_class_by class_by; /* options:priority-by, or
                                  * VPCI_ABI_CLASS_NONE if not given. */
+    char *peer;                 /* options:peer, or null. */
+    bool trust_peer;            /* options:trust-peer */
     char *links;                /* options:links, or null: off. */
     uint32_t links_min_rate;    /* options:links-min-rate */
 };
@@ -368,8 +370,17 @@ struct vpci_follow {
                                  * time that it was followed adds to this. */
 };
 
+/* Whether a port's rings are lent: see netdev-vpci-lend.h. */
+enum vpci_lent_state {
+    VPCI_LENT_NOT,
+    VPCI_LENT_AWAY,
+    VPCI_LENT_FENCED            /* They should be home, and are not. */
+};
+
 struct vpci_base;
 struct vpci_calls;
+struct vpci_held;
+struct vpci_lend;
 struct vpci_policer;
 struct vpci_mempool;
 struct vpci_offload;
@@ -408,6 +419,16 @@ struct netdev_vpci {
                                      * thread. */
     struct vpci_linked linked;      /* With links. */
     struct vpci_calls *calls;       /* Of its guests. */
+    struct vpci_lend *lent;         /* Who may be lent the port's rings, or
+                                     * null, */
+    enum vpci_lent_state lent_state; /* and whether they are.  Changes while
+                                     * paused. */
+    struct vpci_held *held;
+    uint64_t n_kicks;               /* How often the front end has given other
+                                     * eventfds for kicks, */
+    uint64_t n_calls;               /* and for calls. */
+    struct vpci_lend *lend;         /* By which it borrows another port's, or
+                                     * null.  Main thread. */
     bool carrier;
     long long int carrier_resets;
     uint64_t n_connects;
@@ -539,6 +560,9 @@ bool vpci_vhost_path_in_use(const char *path);
 int vpci_base_register(struct netdev_vpci *, char **errp);
 void vpci_base_unregister(struct netdev_vpci *);
 
+/* The keeper's id of the port's region, or 0.  Main thread. */
+uint32_t vpci_base_region(const struct netdev_vpci *);
+
 /* Periodic work for one port.  Main thread, no mutex held. */
 void vpci_base_run(struct netdev_vpci *);
 void vpci_base_wait(struct netdev_vpci *);
@@ -616,6 +640,20 @@ void vpci_rings_set_n_txq(struct netdev_vpci *dev, int n)
 /* Remembers that 'ring' is broken by 'fault'.  Any thread. */
 void vpci_ring_report(struct vpci_ring *ring, const struct vpci_fault *fault);
 
+/* Remembers 'fault', a sentence, of 'ring', and tells the log.  Any thread. */
+void vpci_ring_set_fault(struct vpci_ring *ring, char *fault);
+
+/* Fills '*config' for ring 'index' of 'conn', of a virtio-net.  Returns 0 or a
+ * positive errno. */
+int vpci_rings_get_config(struct vpci_conn *conn, unsigned int index,
+                          struct vpci_vring_config *config);
+
+/* Tells the library where ring 'index' of the active connection stands, which
+ * does not run. */
+void vpci_rings_set_base(struct netdev_vpci *dev, unsigned int index,
+                         const struct vpci_vring_base *base)
+    OVS_REQUIRES(dev->mutex);
+
 /* Queue pairs that the guest uses, 1 if there is none. */
 int vpci_rings_n_pairs(const struct netdev_vpci *dev) OVS_REQUIRES(dev->mutex);
 
@@ -645,6 +683,10 @@ int netdev_vpci_rxq_recv(struct netdev_rxq *, struct dp_packet_batch *,
                          int *qfill);
 int netdev_vpci_send(struct netdev *, int qid, struct dp_packet_batch *,
                      bool concurrent_txq);
+
+/* Sends 'pkts[0..n)', which were to be sent when the port's gates were shut,
+ * and are deleted.  While gates of transmit queues are shut and rings run. */
+void vpci_send_held(struct netdev_vpci *dev, struct dp_packet **pkts, int n);
 
 /* What the flow path and the splice path have in common.  All of it on PMD
  * threads. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "netdev-vpci-lend.h"
 #include "netdev-vpci-queues.h"
 #include "netdev-vpci-splice.h"
 #include "netdev-vpci-wire.h"
@@ -23,9 +24,8 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_rings);
  * index. */
 #define PACKED_WRAP_BIT (1 << 15)
 
-/* Remembers what is wrong with 'ring', and tells the log. */
-static void
-ring_set_fault(struct vpci_ring *ring, char *fault)
+void
+vpci_ring_set_fault(struct vpci_ring *ring, char *fault)
 {
     struct netdev_vpci *dev = ring->dev;
 
@@ -59,7 +59,7 @@ vpci_ring_report(struct vpci_ring *ring, const struct vpci_fault *fault)
     if (fault->kind == VPCI_FAULT_DOORBELL) {
         vpci_filter_note_abuse(ring->dev);
     }
-    ring_set_fault(ring, xstrdup(vpci_fault_format(fault, text,
+    vpci_ring_set_fault(ring, xstrdup(vpci_fault_format(fault, text,
                                                    sizeof text)));
 }
 
@@ -207,6 +207,19 @@ vpci_rings_pause(struct netdev_vpci *dev)
 }
 
 void
+vpci_rings_set_base(struct netdev_vpci *dev, unsigned int index,
+                    const struct vpci_vring_base *base)
+{
+    uint16_t avail = base->avail_idx, used = base->used_idx;
+
+    if (dev->active->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)) {
+        avail |= base->avail_wrap ? PACKED_WRAP_BIT : 0;
+        used |= base->used_wrap ? PACKED_WRAP_BIT : 0;
+    }
+    rte_vhost_set_vring_base(dev->active->vid, index, avail, used);
+}
+
+void
 vpci_rings_stop(struct netdev_vpci *dev, unsigned int index)
 {
     struct vpci_vring *vring = dev->rings[index].vring;
@@ -217,12 +230,7 @@ vpci_rings_stop(struct netdev_vpci *dev, unsigned int index)
     }
     vpci_vring_stop(vring, &base);
     if (dev->active) {
-        if (dev->active->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)) {
-            base.avail_idx |= base.avail_wrap ? PACKED_WRAP_BIT : 0;
-            base.used_idx |= base.used_wrap ? PACKED_WRAP_BIT : 0;
-        }
-        rte_vhost_set_vring_base(dev->active->vid, index, base.avail_idx,
-                                 base.used_idx);
+        vpci_rings_set_base(dev, index, &base);
     }
 }
 
@@ -280,9 +288,8 @@ get_base(const struct vpci_conn *conn, unsigned int index,
     return 0;
 }
 
-/* Fills 'config' for ring 'index' of 'conn'.  Returns 0 or an errno. */
-static int
-get_ring_config(struct vpci_conn *conn, unsigned int index,
+int
+vpci_rings_get_config(struct vpci_conn *conn, unsigned int index,
                 struct vpci_vring_config *config)
 {
     bool packed = conn->features & (UINT64_C(1) << VIRTIO_F_RING_PACKED);
@@ -353,7 +360,7 @@ start_vring(struct netdev_vpci *dev, unsigned int index)
 {
     struct vpci_ring *ring = &dev->rings[index];
     struct vpci_vring_config config = { .call_fd = -1 };
-    int error = get_ring_config(dev->active, index, &config);
+    int error = vpci_rings_get_config(dev->active, index, &config);
     char *fault = NULL;
     bool blocks = false;
 
@@ -365,12 +372,12 @@ start_vring(struct netdev_vpci *dev, unsigned int index)
         error = vpci_vring_start(ring->vring, &config);
     }
     if (fault) {
-        ring_set_fault(ring, fault);
+        vpci_ring_set_fault(ring, fault);
     } else if (error == EFAULT) {
-        ring_set_fault(ring, xstrdup("the ring itself does not lie inside "
+        vpci_ring_set_fault(ring, xstrdup("the ring itself does not lie inside "
                                      "guest memory"));
     } else if (error) {
-        ring_set_fault(ring, xasprintf("cannot use a ring of this shape "
+        vpci_ring_set_fault(ring, xasprintf("cannot use a ring of this shape "
                                        "(size %u): %s",
                                        (unsigned int) config.size,
                                        ovs_strerror(error)));
@@ -389,7 +396,7 @@ start_native(struct netdev_vpci *dev, unsigned int index,
     prepare_rxq(dev, index, guest->features, UINT32_MAX);
     error = vpci_base_start_ring(dev, index);
     if (error) {
-        ring_set_fault(&dev->rings[index],
+        vpci_ring_set_fault(&dev->rings[index],
                        xasprintf("cannot use the ring: %s",
                                  ovs_strerror(error)));
     }
@@ -413,8 +420,10 @@ get_guest(const struct netdev_vpci *dev, struct vpci_guest *guest)
     }
     *guest = (struct vpci_guest) {
         .started = true,
-        .usable = conn->memory_valid && !conn->disturbed,
-        .carrier = conn->memory_valid || conn->disturbed,
+        .usable = (conn->memory_valid && !conn->disturbed
+                   && dev->lent_state == VPCI_LENT_NOT),
+        .carrier = ((conn->memory_valid || conn->disturbed)
+                    && dev->lent_state != VPCI_LENT_FENCED),
         .disturbed = conn->disturbed,
         .rings_ready = conn->rings_ready,
         .features = conn->features,
@@ -488,6 +497,15 @@ update_rxqs(struct netdev_vpci *dev)
     }
 }
 
+/* Lets threads send to the guest again. */
+static void
+open_txqs(struct netdev_vpci *dev)
+{
+    for (int i = 0; i < dev->n_txqs; i++) {
+        vpci_gate_open(&dev->txqs[i].gate);
+    }
+}
+
 static void
 open_gates(struct netdev_vpci *dev)
     OVS_REQUIRES(dev->mutex)
@@ -505,8 +523,8 @@ open_gates(struct netdev_vpci *dev)
             vpci_gate_open(&dev->rxqs[i].gate);
         }
     }
-    for (int i = 0; dev->n_to_guest && i < dev->n_txqs; i++) {
-        vpci_gate_open(&dev->txqs[i].gate);
+    if (dev->n_to_guest) {
+        vpci_held_end(dev, open_txqs);
     }
     __atomic_store_n(&dev->splice_open, dev->n_to_guest > 0,
                      __ATOMIC_RELEASE);
@@ -569,6 +587,9 @@ vpci_rings_resume(struct netdev_vpci *dev)
     follow_guest(dev);
     update_carrier(dev);
     open_gates(dev);
+    if (dev->lent_state != VPCI_LENT_AWAY) {
+        vpci_held_drop(dev);
+    }
     __atomic_store_n(&dev->in_pause, dev->active && dev->active->disturbed,
                      __ATOMIC_RELAXED);
 }

@@ -10,6 +10,8 @@
 #include <rte_mempool.h>
 
 #include "netdev-dpdk.h"
+#include "netdev-vpci-lend.h"
+#include "netdev-vpci-link.h"
 #include "netdev-vpci-queues.h"
 #include "netdev-vpci-tso.h"
 #include "netdev-vpci-wire.h"
@@ -630,6 +632,13 @@ send_if_open(struct netdev_vpci *dev, struct vpci_txq *txq,
     if (OVS_LIKELY(vpci_gate_enter(&txq->gate))) {
         n = send_packets(dev, txq, pkts, n);
         vpci_gate_leave(&txq->gate);
+    } else if (vpci_held_add(dev, pkts, n)) {
+        vpci_links_wake();
+        return 0;
+    } else if (vpci_gate_enter(&txq->gate)) {
+        /* They wait no longer. */
+        n = send_packets(dev, txq, pkts, n);
+        vpci_gate_leave(&txq->gate);
     } else {
         bool paused = __atomic_load_n(&dev->in_pause, __ATOMIC_RELAXED);
 
@@ -638,6 +647,13 @@ send_if_open(struct netdev_vpci *dev, struct vpci_txq *txq,
                          vpci_tso_n_packets(dev, pkts, n));
     }
     return n;
+}
+
+void
+vpci_send_held(struct netdev_vpci *dev, struct dp_packet **pkts, int n)
+{
+    n = send_packets(dev, &dev->txqs[0], pkts, n);
+    delete_packets(pkts, n);
 }
 
 int

@@ -7,6 +7,8 @@
 
 #include <rte_cycles.h>
 
+#include "netdev-vpci-lend.h"
+#include "netdev-vpci-link.h"
 #include "netdev-vpci-queues.h"
 #include "netdev-vpci-wire.h"
 
@@ -234,6 +236,53 @@ count_closed(struct netdev_vpci *dev, uint64_t n)
     ovs_spin_unlock(&ring->tx_lock);
 }
 
+/* Copies 'frame', with its head, to 'dst'. */
+static void
+copy_frame(const struct vpci_pkt *frame, uint8_t *dst)
+{
+    uint32_t skip = frame->skip;
+
+    memcpy(dst, frame->head, frame->head_len);
+    dst += frame->head_len;
+    for (uint32_t i = 0; i < frame->n_iov; i++) {
+        const struct vpci_iov *iov = &frame->iov[i];
+        uint32_t passed = MIN(skip, iov->len);
+
+        memcpy(dst, (const uint8_t *) iov->base + passed, iov->len - passed);
+        dst += iov->len - passed;
+        skip -= passed;
+    }
+}
+
+/* Lets copies of 'frames[0..n)' wait for the rings of 'dev', which are lent.
+ * Returns false if they are not, or there is no memory. */
+static bool
+hold_frames(struct netdev_vpci *dev, const struct vpci_pkt *frames, int n)
+{
+    struct dp_packet *pkts[VPCI_VRING_BURST];
+
+    if (!vpci_held_waits(dev) || have_super(frames, n)
+        || rte_pktmbuf_alloc_bulk(vpci_mempool_rte(dev->mempool),
+                                  (struct rte_mbuf **) pkts, n)) {
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        struct rte_mbuf *mbuf = &pkts[i]->mbuf;
+
+        copy_frame(&frames[i], rte_pktmbuf_mtod(mbuf, void *));
+        mbuf->pkt_len = mbuf->data_len = frames[i].len;
+        if (OVS_UNLIKELY(frames[i].hdr.flags)) {
+            vpci_finish_offload(&frames[i], pkts[i]);
+        }
+    }
+    if (vpci_held_add(dev, pkts, n)) {
+        vpci_links_wake();
+        return true;
+    }
+    rte_pktmbuf_free_bulk((struct rte_mbuf **) pkts, n);
+    return false;
+}
+
 int
 vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
                  const struct vpci_tally *t, bool wait, uint64_t now)
@@ -242,7 +291,9 @@ vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     struct vpci_ring *ring;
 
     if (OVS_UNLIKELY(!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE))) {
-        count_closed(dev, t->packets);
+        if (!hold_frames(dev, frames, n)) {
+            count_closed(dev, t->packets);
+        }
         return n;
     }
     ring = vpci_queues_choose(dev, frames, n, queues);

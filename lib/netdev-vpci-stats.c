@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/virtio_config.h>
 
+#include "netdev-vpci-lend.h"
 #include "netdev-vpci-link.h"
 #include "netdev-vpci-tso.h"
 #include "openvswitch/dynamic-string.h"
@@ -110,6 +111,7 @@ vpci_sum_counters(const struct netdev_vpci *dev, struct vpci_counters *rx,
         vpci_counters_accumulate(tx, &dev->rings[i].spliced);
     }
     vpci_linked_add_counters(&dev->linked, rx, tx);
+    vpci_held_add_counters(dev, tx);
 }
 
 uint64_t
@@ -364,6 +366,7 @@ netdev_vpci_get_status(const struct netdev *netdev, struct smap *args)
         smap_add(args, "socket", dev->config.path);
     }
     smap_add_format(args, "mtu", "%d", dev->mtu);
+    vpci_lend_get_status(dev, args);
     if (dev->config.mode == VPCI_MODE_IVSHMEM) {
         add_native_status(dev, args);
     } else {

@@ -13,6 +13,7 @@
  * (vhost_post_message()), with our own indices, which the library keeps for us
  * in the meantime. */
 
+#include "netdev-vpci-lend.h"
 #include "netdev-vpci-message.h"
 
 #include <errno.h>
@@ -107,6 +108,7 @@ conn_check_memory(struct netdev_vpci *dev, struct vpci_conn *conn)
     if (conn != dev->active) {
         return;
     }
+    vpci_lend_recall(dev, "its memory vanished");
     VLOG_ERR("%s: the memory of the guest vanished: its front end shrank the "
              "file that it shares; the port is dead until the front end "
              "connects anew", vpci_name(dev));
@@ -178,6 +180,7 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
     bool was_active = conn == dev->active;
 
     if (was_active) {
+        vpci_lend_recall(dev, "its front end has gone");
         vpci_rings_pause(dev);
         vpci_rings_stop_all(dev);
     }
@@ -355,6 +358,8 @@ vhost_new_device(int vid)
         conn->features = 0;
     }
     conn->started = conn->was_started = true;
+    dev->n_kicks++;
+    dev->n_calls++;
     conn->numa = rte_vhost_get_numa_node(vid);
     VLOG_INFO_RL(&dev->rl, "%s: guest up on %s, features 0x%016"PRIx64,
                  vpci_name(dev), dev->config.path, conn->features);
@@ -378,6 +383,7 @@ vhost_destroy_device(int vid)
         ovs_mutex_lock(&dev->mutex);
         VLOG_INFO_RL(&dev->rl, "%s: guest down", vpci_name(dev));
         if (conn == dev->active) {
+            vpci_lend_recall(dev, "its guest is down");
             vpci_rings_pause(dev);
             vpci_rings_stop_all(dev);
             conn->started = false;
@@ -400,6 +406,9 @@ vhost_vring_state_changed(int vid, uint16_t index, int enable)
     }
     dev = conn->dev;
     ovs_mutex_lock(&dev->mutex);
+    if (conn == dev->active) {
+        vpci_lend_recall(dev, "its front end starts or stops a ring");
+    }
     if (enable) {
         conn->rings_ready |= 1u << index;
     } else {
@@ -448,6 +457,25 @@ prepare_for_request(struct netdev_vpci *dev, struct vpci_conn *conn)
     }
 }
 
+/* 'msg' may move rings or memory: fetches rings that are lent.  Returns false if
+ * they do not come, and 'conn' has to end. */
+static bool
+fetch_rings(struct netdev_vpci *dev, struct vpci_conn *conn,
+            const struct vhost_user_msg *msg)
+    OVS_REQUIRES(dev->mutex)
+{
+    const char *name = vpci_request_name(msg->request);
+
+    if (conn != dev->active || !vpci_request_disturbs(msg->request)
+        || vpci_lend_recall(dev, name ? name : "a request")) {
+        return true;
+    }
+    vpci_filter_note_refusal(conn, msg->request, xasprintf(
+        "request %s: another guest drives the rings, and does not give them "
+        "back", name ? name : "unknown"));
+    return false;
+}
+
 static enum rte_vhost_msg_result
 vhost_pre_message(int vid, void *msg_)
 {
@@ -464,6 +492,10 @@ vhost_pre_message(int vid, void *msg_)
     ovs_mutex_lock(&dev->mutex);
     vpci_conn_note_failed_memory(conn);
     result = vpci_filter_message(dev, conn, msg);
+    if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED
+        && !fetch_rings(dev, conn, msg)) {
+        result = RTE_VHOST_MSG_RESULT_ERR;
+    }
     if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED) {
         conn->request = msg->request;
         prepare_for_request(dev, conn);
@@ -502,6 +534,10 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
         }
     } else if (msg->request == VHOST_USER_SET_LOG_BASE) {
         conn->log_valid = true;
+    } else if (msg->request == VHOST_USER_SET_VRING_KICK) {
+        dev->n_kicks++;
+    } else if (msg->request == VHOST_USER_SET_VRING_CALL) {
+        dev->n_calls++;
     } else if (msg->request == VHOST_USER_NET_SET_MTU) {
         conn->mtu = msg->payload.u64;
     } else if (msg->request == VHOST_USER_SEND_RARP) {

@@ -12,6 +12,7 @@
 #include "dpdk.h"
 #include "netdev-vpci-call.h"
 #include "netdev-vpci-keeper.h"
+#include "netdev-vpci-lend.h"
 #include "netdev-vpci-link.h"
 #include "netdev-vpci-tso.h"
 #include "openvswitch/poll-loop.h"
@@ -100,6 +101,7 @@ netdev_vpci_run(const struct netdev_class *class)
     netdev_get_devices(class, &ports);
     vpci_tso_run(&ports);
     vpci_links_run();
+    vpci_lends_run();
     vpci_keeper_run();
     SHASH_FOR_EACH (node, &ports) {
         struct netdev *netdev = node->data;
@@ -186,6 +188,7 @@ netdev_vpci_construct(struct netdev *netdev)
     ovs_mutex_init(&dev->fault_mutex);
     ovs_list_init(&dev->conns);
     dev->calls = vpci_calls_create(dev);
+    dev->held = vpci_held_create();
     dev->reregister_at = LLONG_MAX;
     eth_addr_random(&dev->hwaddr);
     atomic_init(&dev->tx_retries_max, 0);
@@ -220,6 +223,7 @@ netdev_vpci_destruct(struct netdev *netdev)
 {
     struct netdev_vpci *dev = netdev_vpci_cast(netdev);
 
+    vpci_lend_forget_owner(dev);
     vpci_config_unregister(dev);
 
     ovs_mutex_lock(&vpci_mutex);
@@ -236,6 +240,7 @@ netdev_vpci_destruct(struct netdev *netdev)
     vpci_rings_uninit(dev);
     vpci_config_uninit(&dev->config);
     vpci_calls_destroy(dev->calls);
+    vpci_held_destroy(dev->held);
     free(dev->last_disconnect);
     ovs_mutex_destroy(&dev->fault_mutex);
     ovs_mutex_destroy(&dev->mutex);

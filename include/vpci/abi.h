@@ -494,7 +494,7 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_flow_count) == 32);
  * returned: whatever it is, the switch knows what to do with it. */
 
 #define VPCI_ABI_PEER_ID 0x8000u
-#define VPCI_ABI_PEER_WAIT_MS 20
+#define VPCI_ABI_PEER_WAIT_MS 50
 #define VPCI_ABI_PEER_MEMORIES 8
 
 /* Verdicts of hints that name the peer's link: the place of the packet's

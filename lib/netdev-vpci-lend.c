@@ -1,0 +1,783 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Which ports' rings are lent, and when: see netdev-vpci-lend.h.
+ *
+ *     HOME  the two speak to each other alone
+ *       |   hints and acceptances are published
+ *     HINTS the borrower lets its packets wait
+ *       |
+ *     PASS  the switch has passed on what the borrower had sent before
+ *       |   the switch stops the rings; packets to the owner wait
+ *     STOPPED  the switch has passed on what the owner had sent before
+ *       |   the turn is the borrower's
+ *     AWAY
+ *       |   anything is not as it was: hints go, the turn is the switch's
+ *     RECALLED  the borrower says that it has stopped, and where
+ *       |
+ *     HOME
+ *
+ * Until the turn is the borrower's, going back is a matter of moments. */
+
+#include "netdev-vpci-lend-private.h"
+
+#include <unistd.h>
+
+#include "netdev-vpci-message.h"
+#include "openvswitch/dynamic-string.h"
+#include "ovs-rcu.h"
+#include "timeval.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_vpci_lend);
+
+/* How often the two ports are looked at, in ms, and how many looks in a row must
+ * find them to speak to each other alone. */
+#define LOOK_MS 50
+#define PURE_LOOKS 3
+
+/* How long all may take from hints to the borrower's turn, for so long it lets
+ * packets wait; and how long it may take to give rings back; in ms. */
+#define LEND_MS (VPCI_ABI_PEER_WAIT_MS - 10)
+#define RECALL_MS 200
+
+/* How long rings stay at home after they had to be fetched, at least; and at
+ * most, if packets make that so again and again, before they were away for
+ * LONG_MS; in ms. */
+#define MIN_REST_MS 50
+#define MAX_REST_MS 5000
+#define LONG_MS 2000
+
+struct ovs_mutex lends_mutex = OVS_MUTEX_INITIALIZER;
+struct ovs_list lends OVS_GUARDED_BY(lends_mutex)
+    = OVS_LIST_INITIALIZER(&lends);
+
+static int n_lends;             /* In 'lends'.  Atomic. */
+
+static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 20);
+
+struct vpci_lend_grace {
+    bool over;                  /* Atomic: all threads have passed. */
+    bool orphan;                /* Atomic: nobody waits for it. */
+};
+
+const char *
+vpci_lend_state_name(const struct vpci_lend *lend)
+{
+    switch (lend->state) {
+    case VPCI_LEND_HOME:
+        return "home";
+    case VPCI_LEND_HINTS:
+    case VPCI_LEND_PASS:
+    case VPCI_LEND_STOPPED:
+        return "being lent";
+    case VPCI_LEND_AWAY:
+        return "lent";
+    case VPCI_LEND_RECALLED:
+        return "recalled";
+    case VPCI_LEND_FENCED:
+    default:
+        return "not given back";
+    }
+}
+
+void
+vpci_lend_set_why(struct vpci_lend *lend, char *why)
+{
+    free(lend->why);
+    lend->why = why;
+}
+
+static void
+set_state(struct vpci_lend *lend, enum vpci_lend_state state)
+    OVS_REQUIRES(links_mutex)
+{
+    lend->state = state;
+    lend->since = time_msec();
+    vpci_links_wake();
+}
+
+/* Waits for others. */
+
+/* Once all threads have passed. */
+static void
+end_grace(struct vpci_lend_grace *grace)
+{
+    __atomic_store_n(&grace->over, true, __ATOMIC_RELEASE);
+    if (__atomic_load_n(&grace->orphan, __ATOMIC_ACQUIRE)) {
+        free(grace);
+    }
+}
+
+static void
+begin_grace(struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
+{
+    lend->grace = xzalloc(sizeof *lend->grace);
+    ovsrcu_postpone(end_grace, lend->grace);
+}
+
+static void
+free_grace(struct vpci_lend_grace *grace)
+{
+    free(grace);
+}
+
+static void
+forget_grace(struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
+{
+    if (lend->grace) {
+        /* It is postponed after the other one. */
+        ovsrcu_postpone(free_grace, lend->grace);
+        lend->grace = NULL;
+    }
+}
+
+/* The owner's port. */
+
+static void
+set_lent(struct netdev_vpci *owner, enum vpci_lent_state state)
+    OVS_REQUIRES(owner->mutex)
+{
+    if (state == VPCI_LENT_AWAY) {
+        vpci_held_begin(owner);
+    }
+    vpci_rings_pause(owner);
+    owner->lent_state = state;
+    vpci_rings_resume(owner);
+    vpci_changed(owner);
+}
+
+/* Rings are at home.  'early' if packets made that so, soon. */
+static void
+come_home(struct vpci_lend *lend, bool early, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    forget_grace(lend);
+    vpci_lend_count(lend, now);
+    vpci_lend_remove_flows(lend);
+    if (lend->owner->lent_state != VPCI_LENT_NOT) {
+        set_lent(lend->owner, VPCI_LENT_NOT);
+    }
+    lend->rest_ms = (!early ? MIN_REST_MS
+                     : MIN(MAX(2 * lend->rest_ms, MIN_REST_MS), MAX_REST_MS));
+    lend->not_before = now + lend->rest_ms;
+    lend->n_pure = 0;
+    lend->conn = NULL;
+    set_state(lend, VPCI_LEND_HOME);
+}
+
+/* Gives up lending rings before the borrower had them. */
+static void
+cancel(struct vpci_lend *lend, char *why, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    bool early = vpci_held_any(lend->owner);
+
+    vpci_lend_set_why(lend, why);
+    vpci_lend_revoke_flows(lend);
+    come_home(lend, early, now);
+}
+
+static void
+write_turn(struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
+{
+    lend->turn++;
+    if (lend->linker->runs) {
+        /* (P) */
+        vpci_store32_release(&vpci_lend_peer(lend)->turn, lend->turn);
+        vpci_linker_ring(lend->linker);
+    }
+}
+
+static void
+recall(struct vpci_lend *lend, char *why)
+    OVS_REQUIRES(links_mutex)
+{
+    VLOG_DBG_RL(&rl, "%s: rings are to come back from the guest of %s: %s",
+                vpci_name(lend->owner), vpci_name(lend->borrower), why);
+    lend->is_early = (vpci_held_any(lend->owner)
+                      && time_msec() - lend->since < LONG_MS);
+    vpci_lend_set_why(lend, why);
+    vpci_lend_revoke_flows(lend);
+    write_turn(lend);
+    set_state(lend, VPCI_LEND_RECALLED);
+}
+
+/* True if the borrower does not touch the rings of this turn any more, or never
+ * will. */
+static bool
+is_returned(const struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
+{
+    return !lend->device_id || (lend->linker->runs
+            && vpci_load32_acquire(&vpci_lend_words(lend)->returned) /* (Q) */
+               == lend->turn);
+}
+
+static void
+take_back(struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    bool fenced = lend->state == VPCI_LEND_FENCED;
+
+    vpci_lend_take_over(lend);
+    if (fenced) {
+        VLOG_INFO("%s: the guest of %s has given rings back, or its device "
+                  "has gone: the port is up again", vpci_name(lend->owner),
+                  vpci_name(lend->borrower));
+    }
+    come_home(lend, lend->is_early, now);
+}
+
+static void
+fence(struct vpci_lend *lend)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    lend->n_fenced++;
+    VLOG_WARN("%s: the guest of %s, which drives its rings, has not given them "
+              "back for %d ms (%s): the port is down until it does, or until "
+              "its device is unplugged or its virtual machine ends; is it "
+              "paused?", vpci_name(lend->owner), vpci_name(lend->borrower),
+              RECALL_MS, lend->why ? lend->why : "");
+    set_lent(lend->owner, VPCI_LENT_FENCED);
+    set_state(lend, VPCI_LEND_FENCED);
+}
+
+/* Steps. */
+
+/* Why rings cannot stay lent, to be freed, or null. */
+static char *
+find_reason(const struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *linker = lend->linker;
+    const struct netdev_vpci *owner = lend->owner;
+
+    if (vpci_held_any(owner)) {
+        return xasprintf("the switch has packets for %s", vpci_name(owner));
+    } else if (vpci_lend_flows_changed(lend)) {
+        return xstrdup("a megaflow is not what it was");
+    } else if (!linker->is_up || !(owner->flags & NETDEV_UP)) {
+        return xstrdup("a port is down");
+    } else if (linker->is_policed || linker->is_shaped
+               || ovsrcu_get(struct vpci_policer *, &owner->ingress)
+               || ovsrcu_get(struct vpci_policer *, &owner->egress)) {
+        return xstrdup("a port has a policer or QoS");
+    } else if (linker->mtu != owner->mtu) {
+        return xstrdup("MTUs differ");
+    } else if (!linker->runs) {
+        return xasprintf("the guest of %s is not there any more",
+                         vpci_name(lend->borrower));
+    } else if (owner->active != lend->conn && lend->conn) {
+        return xasprintf("the guest of %s is not there any more",
+                         vpci_name(owner));
+    }
+    return NULL;
+}
+
+static void
+look(struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    enum vpci_lend_traffic traffic = vpci_lend_look(lend);
+    char *objection;
+
+    lend->n_pure = (traffic == VPCI_LEND_MIXED ? 0
+                    : lend->n_pure + (traffic == VPCI_LEND_PURE));
+    lend->since = now;
+    objection = vpci_lend_objection(lend);
+    if (objection) {
+        vpci_lend_set_why(lend, objection);
+        lend->has_objection = true;
+        return;
+    } else if (lend->has_objection) {
+        vpci_lend_set_why(lend, xstrdup("the two have not spoken to each other "
+                                        "alone for long enough"));
+        lend->has_objection = false;
+    }
+    if (lend->n_pure < PURE_LOOKS || now < lend->not_before) {
+        return;
+    }
+    if (!vpci_lend_has_signals(lend)) {
+        lend->wants_signals = true;
+        vpci_links_wake_main();
+        return;
+    }
+    vpci_lend_write_entry(lend);
+    lend->begun_at = time_msec();
+    if (vpci_lend_add_flows(lend)) {
+        set_state(lend, VPCI_LEND_HINTS);
+    }
+}
+
+/* The switch stops the rings. */
+static void
+stop_rings(struct vpci_lend *lend)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    set_lent(lend->owner, VPCI_LENT_AWAY);
+    begin_grace(lend);
+    set_state(lend, VPCI_LEND_STOPPED);
+}
+
+/* The turn is the borrower's. */
+static void
+hand_over(struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    forget_grace(lend);
+    if (!vpci_lend_describe(lend)) {
+        cancel(lend, xstrdup("rings, or memory, are not where they can be "
+                             "described"), now);
+        return;
+    }
+    write_turn(lend);
+    lend->n_turns++;
+    vpci_lend_set_why(lend, NULL);
+    set_state(lend, VPCI_LEND_AWAY);
+}
+
+static const char *
+why_name(uint32_t why)
+{
+    switch (why) {
+    case VPCI_ABI_PEER_NOT_ACCEPTED:
+        return "the owner has sent a packet that goes elsewhere";
+    case VPCI_ABI_PEER_BROKEN:
+        return "a ring makes no sense";
+    case VPCI_ABI_PEER_UNUSABLE:
+        return "it cannot use them";
+    case VPCI_ABI_PEER_ENDS:
+        return "its driver ends";
+    default:
+        return "it does not say why";
+    }
+}
+
+/* The borrower has given them back by itself. */
+static void
+was_given_back(struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    uint32_t why = (lend->linker->runs
+                    ? vpci_load32(&vpci_lend_words(lend)->why)
+                    : VPCI_ABI_PEER_ENDS);
+    bool early = now - lend->since < LONG_MS;
+
+    vpci_lend_set_why(lend, xasprintf("the guest of %s has given them back: "
+                                      "%s", vpci_name(lend->borrower),
+                                      why_name(why)));
+    VLOG_DBG_RL(&rl, "%s: %s", vpci_name(lend->owner), lend->why);
+    vpci_lend_take_over(lend);
+    vpci_lend_revoke_flows(lend);
+    write_turn(lend);
+    if (why == VPCI_ABI_PEER_BROKEN || why == VPCI_ABI_PEER_UNUSABLE) {
+        lend->rest_ms = MAX_REST_MS / 2;
+    }
+    come_home(lend, early, now);
+}
+
+static void
+run_away(struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    char *why;
+
+    if (is_returned(lend)) {
+        was_given_back(lend, now);
+        return;
+    }
+    why = find_reason(lend);
+    if (why) {
+        recall(lend, why);
+    } else {
+        vpci_lend_count(lend, now);
+    }
+}
+
+/* Gives rings back to the switch where that is possible at once, and asks for
+ * them where it is not. */
+static void
+fetch(struct vpci_lend *lend, const char *why, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    switch (lend->state) {
+    case VPCI_LEND_HINTS:
+    case VPCI_LEND_PASS:
+    case VPCI_LEND_STOPPED:
+        cancel(lend, xstrdup(why), now);
+        break;
+    case VPCI_LEND_AWAY:
+        recall(lend, xstrdup(why));
+        break;
+    case VPCI_LEND_HOME:
+    case VPCI_LEND_RECALLED:
+    case VPCI_LEND_FENCED:
+    default:
+        break;
+    }
+}
+
+/* What comes before the turn is the borrower's.  Returns true if it goes on. */
+static bool
+step_out(struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    char *why = find_reason(lend);
+
+    if (!why && now - lend->begun_at > LEND_MS) {
+        why = xasprintf("the %s has taken too long",
+                        lend->state == VPCI_LEND_HINTS ? "guest" : "switch");
+    }
+    if (why) {
+        cancel(lend, why, now);
+        return false;
+    }
+    if (lend->state == VPCI_LEND_HINTS) {
+        if (!vpci_linker_follows_hints(lend->linker,
+                                       lend->hints_generation)) {
+            return false;
+        }
+        vpci_passage_begin(&lend->passage, lend->linker);
+        set_state(lend, VPCI_LEND_PASS);
+    } else if (lend->state == VPCI_LEND_PASS) {
+        if (!vpci_passage_is_over(&lend->passage, lend->linker)) {
+            return false;
+        }
+        stop_rings(lend);
+    } else if (lend->state == VPCI_LEND_STOPPED) {
+        if (!__atomic_load_n(&lend->grace->over, __ATOMIC_ACQUIRE)) {
+            return false;
+        }
+        hand_over(lend, now);
+    }
+    return lend->state != VPCI_LEND_HOME;
+}
+
+/* Returns true if it waits for something that will be soon. */
+static bool
+run(struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    switch (lend->state) {
+    case VPCI_LEND_HOME:
+        if (now - lend->since >= LOOK_MS) {
+            look(lend, now);
+        }
+        break;
+    case VPCI_LEND_HINTS:
+    case VPCI_LEND_PASS:
+    case VPCI_LEND_STOPPED:
+        step_out(lend, now);
+        break;
+    case VPCI_LEND_AWAY:
+        run_away(lend, now);
+        break;
+    case VPCI_LEND_RECALLED:
+    case VPCI_LEND_FENCED:
+        if (is_returned(lend)) {
+            take_back(lend, now);
+        } else if (lend->state == VPCI_LEND_RECALLED
+                   && now - lend->since > RECALL_MS) {
+            fence(lend);
+        }
+        break;
+    }
+    return (lend->state == VPCI_LEND_HINTS || lend->state == VPCI_LEND_PASS
+            || lend->state == VPCI_LEND_STOPPED
+            || lend->state == VPCI_LEND_RECALLED);
+}
+
+bool
+vpci_lends_step(long long int now)
+{
+    struct vpci_lend *lend;
+    bool soon = false;
+
+    ovs_mutex_lock(&lends_mutex);
+    LIST_FOR_EACH (lend, node, &lends) {
+        if (lend->owner) {
+            ovs_mutex_lock(&lend->owner->mutex);
+            ovs_mutex_lock(&links_mutex);
+            soon |= run(lend, now);
+            ovs_mutex_unlock(&links_mutex);
+            ovs_mutex_unlock(&lend->owner->mutex);
+        }
+    }
+    ovs_mutex_unlock(&lends_mutex);
+    return soon;
+}
+
+bool
+vpci_lend_recall(struct netdev_vpci *owner, const char *why)
+{
+    struct vpci_lend *lend = owner->lent;
+    long long int end = time_msec() + RECALL_MS;
+    bool home;
+
+    if (!lend) {
+        return true;
+    }
+    ovs_mutex_lock(&links_mutex);
+    fetch(lend, why, time_msec());
+    for (;;) {
+        long long int now;
+
+        home = lend->state == VPCI_LEND_HOME;
+        if (!home && is_returned(lend)) {
+            take_back(lend, time_msec());
+            home = true;
+        }
+        now = time_msec();
+        if (home || now >= end || lend->state == VPCI_LEND_FENCED) {
+            break;
+        }
+        ovs_mutex_unlock(&links_mutex);
+        usleep(100);
+        ovs_mutex_lock(&links_mutex);
+    }
+    if (!home && lend->state == VPCI_LEND_RECALLED) {
+        fence(lend);
+    }
+    ovs_mutex_unlock(&links_mutex);
+    return home;
+}
+
+void
+vpci_lend_guest_begins(struct vpci_lend *lend)
+{
+    if (!lend->turn) {
+        /* As another switch has left it. */
+        lend->turn = vpci_load32(&vpci_lend_peer(lend)->turn);
+        lend->turn += lend->turn % 2;
+    }
+    vpci_store32_release(&vpci_lend_peer(lend)->turn, lend->turn);
+    vpci_lend_write_entry(lend);
+}
+
+void
+vpci_lend_guest_ends(struct vpci_lend *lend)
+{
+    const struct vpci_abi_peer_words *words = vpci_lend_words(lend);
+
+    vpci_lend_count(lend, time_msec());
+    memcpy(lend->records, words->rings, sizeof lend->records);
+    lend->taken = vpci_load32(&words->taken);
+    lend->has_records = true;
+}
+
+/* Which ports. */
+
+bool
+vpci_lends_exist(void)
+{
+    return __atomic_load_n(&n_lends, __ATOMIC_RELAXED) > 0;
+}
+
+struct vpci_lend *
+vpci_lend_create(struct netdev_vpci *borrower, struct vpci_linker *linker)
+{
+    struct vpci_lend *lend = xzalloc(sizeof *lend);
+
+    lend->borrower = borrower;
+    lend->linker = linker;
+    lend->acceptances = vpci_steer_create(VPCI_LINK_ENTRIES, 1);
+    if (!lend->acceptances) {
+        out_of_memory();
+    }
+    for (int i = 0; i < VPCI_LEND_N_WAYS; i++) {
+        ovs_list_init(&lend->flows[i]);
+    }
+    lend->budget.at = time_msec();
+    vpci_lend_main_init(lend);
+    ovs_mutex_lock(&lends_mutex);
+    ovs_list_push_back(&lends, &lend->node);
+    __atomic_add_fetch(&n_lends, 1, __ATOMIC_RELAXED);
+    ovs_mutex_lock(&links_mutex);
+    linker->lend = lend;
+    ovs_mutex_unlock(&links_mutex);
+    ovs_mutex_unlock(&lends_mutex);
+    return lend;
+}
+
+static void
+detach(struct vpci_lend *lend, const char *why)
+    OVS_REQUIRES(lends_mutex)
+{
+    struct netdev_vpci *owner = lend->owner;
+
+    if (!owner) {
+        return;
+    }
+    ovs_mutex_lock(&owner->mutex);
+    vpci_lend_recall(owner, why);
+    ovs_mutex_lock(&links_mutex);
+    if (lend->state != VPCI_LEND_HOME) {
+        come_home(lend, true, time_msec());
+    }
+    owner->lent = NULL;
+    lend->owner = NULL;
+    vpci_lend_write_entry(lend);
+    ovs_mutex_unlock(&links_mutex);
+    ovs_mutex_unlock(&owner->mutex);
+}
+
+void
+vpci_lend_destroy(struct vpci_lend *lend)
+{
+    ovs_mutex_lock(&lends_mutex);
+    detach(lend, "the port that borrows them goes");
+    ovs_list_remove(&lend->node);
+    __atomic_sub_fetch(&n_lends, 1, __ATOMIC_RELAXED);
+    vpci_lend_main_uninit(lend);
+    ovs_mutex_lock(&links_mutex);
+    lend->linker->lend = NULL;
+    ovs_mutex_unlock(&links_mutex);
+    ovs_mutex_unlock(&lends_mutex);
+    vpci_steer_destroy(lend->acceptances);
+    free(lend->why);
+    free(lend->problem);
+    free(lend);
+}
+
+void
+vpci_lend_forget_owner(struct netdev_vpci *owner)
+{
+    ovs_mutex_lock(&lends_mutex);
+    if (owner->lent) {
+        detach(owner->lent, "the port goes");
+    }
+    ovs_mutex_unlock(&lends_mutex);
+}
+
+/* Finds the port that is to lend to 'lend', or returns null. */
+static struct netdev_vpci *
+find_owner(const struct vpci_lend *lend)
+{
+    struct netdev_vpci *dev, *found = NULL;
+
+    ovs_mutex_lock(&vpci_mutex);
+    LIST_FOR_EACH (dev, node, &vpci_list) {
+        if (lend->borrower->config.peer
+            && !strcmp(vpci_name(dev), lend->borrower->config.peer)
+            && (dev->config.mode == VPCI_MODE_CONNECT
+                || dev->config.mode == VPCI_MODE_LISTEN)) {
+            found = dev;
+        }
+    }
+    ovs_mutex_unlock(&vpci_mutex);
+    return found;
+}
+
+static void
+attach(struct vpci_lend *lend, struct netdev_vpci *owner)
+    OVS_REQUIRES(lends_mutex)
+{
+    ovs_mutex_lock(&owner->mutex);
+    if (!owner->lent) {
+        ovs_mutex_lock(&links_mutex);
+        owner->lent = lend;
+        lend->owner = owner;
+        set_state(lend, VPCI_LEND_HOME);
+        ovs_mutex_unlock(&links_mutex);
+    }
+    ovs_mutex_unlock(&owner->mutex);
+}
+
+void
+vpci_lends_run(void)
+{
+    struct vpci_lend *lend;
+
+    ovs_mutex_lock(&lends_mutex);
+    LIST_FOR_EACH (lend, node, &lends) {
+        struct netdev_vpci *owner = find_owner(lend);
+
+        if (lend->owner && owner != lend->owner) {
+            detach(lend, "the port has another peer");
+        }
+        if (owner && !lend->owner) {
+            attach(lend, owner);
+        }
+        vpci_lend_main_run(lend);
+    }
+    ovs_mutex_unlock(&lends_mutex);
+}
+
+void
+vpci_lends_end(void)
+{
+    struct vpci_lend *lend;
+
+    ovs_mutex_lock(&lends_mutex);
+    LIST_FOR_EACH (lend, node, &lends) {
+        detach(lend, "the switch ends");
+    }
+    ovs_mutex_unlock(&lends_mutex);
+}
+
+/* How it stands. */
+
+void
+vpci_lend_get_status(const struct netdev_vpci *dev, struct smap *args)
+{
+    const struct vpci_lend *lend = dev->lent ? dev->lent : dev->lend;
+
+    if (!lend) {
+        return;
+    }
+    ovs_mutex_lock(&links_mutex);
+    if (lend->borrower == dev) {
+        smap_add(args, "peer", dev->config.peer);
+        if (!lend->owner) {
+            smap_add_format(args, "peer_problem", "there is no port %s of "
+                            "device virtio-net, or another one borrows its "
+                            "rings", dev->config.peer);
+        }
+    } else {
+        smap_add(args, "driven_by", vpci_name(lend->borrower));
+    }
+    smap_add(args, "rings", vpci_lend_state_name(lend));
+    if (lend->why) {
+        smap_add(args, "rings_reason", lend->why);
+    }
+    ovs_mutex_unlock(&links_mutex);
+}
+
+static void
+show(const struct vpci_lend *lend, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_linker *linker = lend->linker;
+    const char *owner = (lend->owner ? vpci_name(lend->owner)
+                         : lend->borrower->config.peer);
+
+    ds_put_format(s, "%s drives %s: rings %s, lent:%u times, not given back:"
+                  "%u times\n", vpci_name(lend->borrower), owner,
+                  vpci_lend_state_name(lend), lend->n_turns, lend->n_fenced);
+    ds_put_format(s, "  packets out:%"PRIu64", in:%"PRIu64", turn:%"PRIu32
+                  "%s\n", lend->packets[VPCI_LEND_OUT],
+                  lend->packets[VPCI_LEND_IN], lend->turn,
+                  linker->runs ? "" : ", no guest");
+    if (lend->why) {
+        ds_put_format(s, "  the last reason: %s\n", lend->why);
+    }
+}
+
+void
+vpci_lends_show(const char *name, struct ds *s)
+{
+    const struct vpci_lend *lend;
+
+    ovs_mutex_lock(&lends_mutex);
+    ovs_mutex_lock(&links_mutex);
+    LIST_FOR_EACH (lend, node, &lends) {
+        if (!name || !strcmp(vpci_name(lend->borrower), name)
+            || !strcmp(lend->borrower->config.peer, name)) {
+            show(lend, s);
+        }
+    }
+    ovs_mutex_unlock(&links_mutex);
+    ovs_mutex_unlock(&lends_mutex);
+}
