@@ -34,6 +34,7 @@ vpci_held_create(void)
 
 void
 vpci_held_destroy(struct vpci_held *held)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
 {
     for (int i = 0; i < held->n; i++) {
         dp_packet_delete(held->pkts[i]);

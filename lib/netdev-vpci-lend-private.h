@@ -114,8 +114,8 @@ enum vpci_lend_traffic {
 };
 
 /* Looks at what they have done since the last look. */
-enum vpci_lend_traffic vpci_lend_look(struct vpci_lend *)
-    OVS_REQUIRES(links_mutex);
+enum vpci_lend_traffic vpci_lend_look(struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex) OVS_REQUIRES(lend->owner->mutex);
 
 /* Adds all of these megaflows, and tells the borrower of them.  Returns false if
  * there is no room, or none to begin with. */
@@ -146,7 +146,8 @@ bool vpci_lend_describe(struct vpci_lend *) OVS_REQUIRES(links_mutex);
 
 /* Takes rings over from where the borrower, which does not touch them any more,
  * has left them. */
-void vpci_lend_take_over(struct vpci_lend *) OVS_REQUIRES(links_mutex);
+void vpci_lend_take_over(struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex) OVS_REQUIRES(lend->owner->mutex);
 
 /* The borrower's region, or what it says there of peers. */
 struct vpci_abi_peer *vpci_lend_peer(const struct vpci_lend *);

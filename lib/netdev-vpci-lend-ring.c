@@ -307,7 +307,7 @@ vpci_lend_describe(struct vpci_lend *lend)
 /* Takes ring 'i' over, whose record is 'next' and 'at'. */
 static void
 take_ring(struct vpci_lend *lend, unsigned int i, uint32_t next, uint32_t at)
-    OVS_REQUIRES(links_mutex)
+    OVS_REQUIRES(links_mutex) OVS_REQUIRES(lend->owner->mutex)
 {
     struct vpci_conn *conn = lend->owner->active;
     struct vpci_vring_config config;

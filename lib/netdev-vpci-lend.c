@@ -511,6 +511,7 @@ vpci_lends_step(long long int now)
 
 bool
 vpci_lend_recall(struct netdev_vpci *owner, const char *why)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
 {
     struct vpci_lend *lend = owner->lent;
     long long int end = time_msec() + RECALL_MS;
@@ -546,6 +547,7 @@ vpci_lend_recall(struct netdev_vpci *owner, const char *why)
 
 void
 vpci_lend_guest_begins(struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
 {
     if (!lend->turn) {
         /* As another switch has left it. */
@@ -558,6 +560,7 @@ vpci_lend_guest_begins(struct vpci_lend *lend)
 
 void
 vpci_lend_guest_ends(struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
 {
     const struct vpci_abi_peer_words *words = vpci_lend_words(lend);
 
@@ -603,7 +606,7 @@ vpci_lend_create(struct netdev_vpci *borrower, struct vpci_linker *linker)
 
 static void
 detach(struct vpci_lend *lend, const char *why)
-    OVS_REQUIRES(lends_mutex)
+    OVS_REQUIRES(lends_mutex) OVS_NO_THREAD_SAFETY_ANALYSIS
 {
     struct netdev_vpci *owner = lend->owner;
 

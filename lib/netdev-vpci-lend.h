@@ -47,7 +47,7 @@ void vpci_lend_forget_owner(struct netdev_vpci *owner);
 
 /* Takes the rings of 'owner' back, within a bound, for the reason 'why'.  Returns
  * true if they are the switch's now, or of no use to anybody.  Otherwise the
- * port is down until they are.  Any thread. */
+ * port is down until they are.  Any thread, with the mutex of 'owner'. */
 bool vpci_lend_recall(struct netdev_vpci *owner, const char *why);
 
 /* Does what is due, on the thread that looks after links; no mutex held.  Returns
