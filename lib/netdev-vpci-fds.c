@@ -88,12 +88,7 @@ dispose(int fd)
 static int
 open_null(void)
 {
-    static int null = -1;
-
-    if (null < 0) {
-        null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    }
-    return fcntl(null, F_DUPFD_CLOEXEC, 0);
+    return open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
 /* Returns 'fd', which came for 'purpose', or what the library gets instead. */
