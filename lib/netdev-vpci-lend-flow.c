@@ -43,20 +43,6 @@ is_plain(const struct vpci_flow *flow, const struct netdev_vpci *to)
             && vpci_target_dev(program->ops[0].target) == to);
 }
 
-/* Packets of 'flow' since the last look. */
-static uint64_t
-count_new(const struct vpci_offload *o, struct vpci_flow *flow)
-    OVS_REQUIRES(o->mutex)
-{
-    struct vpci_steer_stats stats;
-    uint64_t n;
-
-    vpci_steer_get_stats(o->source.table, flow->entry, &stats);
-    n = stats.packets - flow->n_looked;
-    flow->n_looked = stats.packets;
-    return n;
-}
-
 /* Packets of plain megaflows that went that way since the last look. */
 static uint64_t
 count_way(const struct vpci_lend *lend, int way)
@@ -73,7 +59,7 @@ count_way(const struct vpci_lend *lend, int way)
     HMAP_FOR_EACH (flow, node, &o->flows) {
         vpci_residues_give(o, flow);
         if (is_plain(flow, receiver(lend, way))) {
-            n += count_new(o, flow);
+            n += vpci_flow_count_new(o, flow);
         }
     }
     vpci_residues_expire(o, time_msec());

@@ -235,8 +235,7 @@ round_up_memory(int fd, struct stat *st)
 
 /* Registers the memory of the owner, or says why that cannot be. */
 static char *
-register_memory(struct vpci_lend *lend, int fd, struct stat *st,
-                uint32_t base)
+register_memory(struct vpci_lend *lend, int fd, struct stat *st)
     OVS_REQUIRES(links_mutex)
 {
     char *problem = round_up_memory(fd, st);
@@ -249,7 +248,6 @@ register_memory(struct vpci_lend *lend, int fd, struct stat *st,
     lend->memory_id[0] = st->st_dev;
     lend->memory_id[1] = st->st_ino;
     lend->user.size = st->st_size;
-    lend->user.base = base;
     return NULL;
 }
 
@@ -261,10 +259,16 @@ follow_memory(struct vpci_lend *lend, uint32_t base)
     struct netdev_vpci *owner = lend->owner;
     char *problem = NULL;
     struct stat st = { .st_ino = 0 };
+    uint64_t n_tables;
     int fd = -1;
     bool known;
 
     ovs_mutex_lock(&owner->mutex);
+    n_tables = owner->n_tables;
+    if (n_tables == lend->n_tables && base == lend->user.base) {
+        ovs_mutex_unlock(&owner->mutex);
+        return;
+    }
     if (owner->active && owner->active->memory_valid) {
         problem = find_memory(owner->active, &fd, &st);
     }
@@ -278,6 +282,7 @@ follow_memory(struct vpci_lend *lend, uint32_t base)
         if (fd >= 0) {
             close(fd);
         }
+        lend->n_tables = n_tables;
         return;
     }
     ovs_mutex_lock(&links_mutex);
@@ -291,9 +296,11 @@ follow_memory(struct vpci_lend *lend, uint32_t base)
         return;
     }
     unregister(lend);
+    lend->n_tables = n_tables;
+    lend->user.base = base;
     ovs_mutex_lock(&links_mutex);
     if (!problem) {
-        problem = register_memory(lend, fd, &st, base);
+        problem = register_memory(lend, fd, &st);
     }
     if (problem) {
         char *text = xasprintf("no device with the memory of %s: %s",

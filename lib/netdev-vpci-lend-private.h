@@ -62,7 +62,7 @@ struct vpci_lend {
 
     /* Rings that are away: of which connection of the owner, and where they
      * stood. */
-    const struct vpci_conn *conn;
+    uint64_t conn;              /* Its number, or 0. */
     uint32_t n_rings;
     struct vpci_abi_peer_record lent_records[VPCI_ABI_MAX_RINGS];
     struct vpci_abi_peer_record records[VPCI_ABI_MAX_RINGS]; /* As the guest
@@ -81,6 +81,8 @@ struct vpci_lend {
     bool registered;                /* (m) */
     int memory_fd;                  /* (m) -1: none. */
     uint64_t memory_id[2];          /* (m) Device and inode of the file. */
+    uint64_t n_tables;              /* (m) The owner's, that has been looked
+                                     * at. */
     char *problem;                  /* Why there is no such device, or
                                      * null. */
     uint32_t device_id;         /* ivshmem id of the borrower's, 0: not
@@ -134,6 +136,14 @@ void vpci_lend_count(struct vpci_lend *, long long int now)
 void vpci_lend_remove_flows(struct vpci_lend *) OVS_REQUIRES(links_mutex);
 
 /* netdev-vpci-lend-ring.c */
+
+/* True if the owner has the connection whose rings are away. */
+bool vpci_lend_has_conn(const struct vpci_lend *) OVS_REQUIRES(links_mutex);
+
+/* Returns null if both ports, whatever their guests do, let rings be lent, or why
+ * not, to be freed. */
+char *vpci_lend_ports_objection(const struct vpci_lend *)
+    OVS_REQUIRES(links_mutex);
 
 /* Returns null if the owner's rings can be lent to this borrower as they are, or
  * why not, to be freed. */

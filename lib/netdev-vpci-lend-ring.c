@@ -62,21 +62,35 @@ vpci_lend_write_entry(struct vpci_lend *lend)
 static uint64_t
 left_undone(uint64_t features)
 {
-    static const struct {
-        int leaves, takes;
-    } map[] = {
-        { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM },
-        { VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4 },
-        { VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6 },
-    };
-    uint64_t needed = 0;
+    return vpci_left_undone(features)
+           & ~(UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN
+               | UINT64_C(1) << VIRTIO_NET_F_GUEST_UFO);
+}
 
-    for (size_t i = 0; i < ARRAY_SIZE(map); i++) {
-        if (features & (UINT64_C(1) << map[i].leaves)) {
-            needed |= UINT64_C(1) << map[i].takes;
-        }
+bool
+vpci_lend_has_conn(const struct vpci_lend *lend)
+{
+    return lend->owner->active && lend->owner->active->number == lend->conn;
+}
+
+char *
+vpci_lend_ports_objection(const struct vpci_lend *lend)
+{
+    const struct vpci_linker *linker = lend->linker;
+    const struct netdev_vpci *owner = lend->owner;
+
+    if (!linker->is_up || !(owner->flags & NETDEV_UP)) {
+        return xstrdup("a port is down");
+    } else if (linker->is_policed || linker->is_shaped
+               || ovsrcu_get(struct vpci_policer *, &owner->ingress)
+               || ovsrcu_get(struct vpci_policer *, &owner->egress)) {
+        return xstrdup("a port has a policer or QoS");
+    } else if (linker->mtu != owner->mtu) {
+        return xasprintf("the MTU of %s is %d, that of %s %d",
+                         vpci_name(lend->borrower), linker->mtu,
+                         vpci_name(owner), owner->mtu);
     }
-    return needed;
+    return NULL;
 }
 
 /* What is wrong with the rings of 'owner', or null. */
@@ -176,16 +190,9 @@ vpci_lend_objection(const struct vpci_lend *lend)
     if (objection) {
         return objection;
     }
-    if (!linker->is_up || !(owner->flags & NETDEV_UP)) {
-        return xstrdup("a port is down");
-    } else if (linker->is_policed || linker->is_shaped
-               || ovsrcu_get(struct vpci_policer *, &owner->ingress)
-               || ovsrcu_get(struct vpci_policer *, &owner->egress)) {
-        return xstrdup("a port has a policer or QoS");
-    } else if (linker->mtu != owner->mtu) {
-        return xasprintf("the MTU of %s is %d, that of %s %d",
-                         vpci_name(lend->borrower), linker->mtu,
-                         vpci_name(owner), owner->mtu);
+    objection = vpci_lend_ports_objection(lend);
+    if (objection) {
+        return objection;
     } else if (2 * linker->n_queues > count_rings(owner)) {
         return xasprintf("the guest of %s uses %"PRIu32" queues, more than "
                          "the %u pairs of rings of %s",
@@ -299,7 +306,7 @@ vpci_lend_describe(struct vpci_lend *lend)
     vpci_store64(&peer->features,
                  conn->features
                  & ~(UINT64_C(1) << VHOST_USER_F_PROTOCOL_FEATURES));
-    lend->conn = conn;
+    lend->conn = conn->number;
     lend->has_records = false;
     return ok;
 }
@@ -347,8 +354,7 @@ vpci_lend_take_over(struct vpci_lend *lend)
 {
     const struct vpci_abi_peer_record *records = lend->lent_records;
 
-    if (!lend->conn || lend->owner->active != lend->conn
-        || !lend->conn->memory_valid) {
+    if (!vpci_lend_has_conn(lend) || !lend->owner->active->memory_valid) {
         return;
     }
     if (get_taken(lend) == lent_turn(lend)) {
@@ -356,7 +362,7 @@ vpci_lend_take_over(struct vpci_lend *lend)
                   : lend->records;
     }
     for (unsigned int i = 0; i < lend->n_rings; i++) {
-        if (lend->conn->rings_ready & (1u << i)) {
+        if (lend->owner->active->rings_ready & (1u << i)) {
             take_ring(lend, i, vpci_load32(&records[i].next),
                       vpci_load32(&records[i].at));
         }

@@ -54,9 +54,10 @@ static int n_lends;             /* In 'lends'.  Atomic. */
 
 static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 20);
 
+/* Known to who waits, and to who ends it: the second one to let go frees it. */
 struct vpci_lend_grace {
+    struct ovs_refcount ref_cnt;
     bool over;                  /* Atomic: all threads have passed. */
-    bool orphan;                /* Atomic: nobody waits for it. */
 };
 
 const char *
@@ -97,14 +98,20 @@ set_state(struct vpci_lend *lend, enum vpci_lend_state state)
 
 /* Waits for others. */
 
+static void
+unref_grace(struct vpci_lend_grace *grace)
+{
+    if (ovs_refcount_unref(&grace->ref_cnt) == 1) {
+        free(grace);
+    }
+}
+
 /* Once all threads have passed. */
 static void
 end_grace(struct vpci_lend_grace *grace)
 {
     __atomic_store_n(&grace->over, true, __ATOMIC_RELEASE);
-    if (__atomic_load_n(&grace->orphan, __ATOMIC_ACQUIRE)) {
-        free(grace);
-    }
+    unref_grace(grace);
 }
 
 static void
@@ -112,13 +119,9 @@ begin_grace(struct vpci_lend *lend)
     OVS_REQUIRES(links_mutex)
 {
     lend->grace = xzalloc(sizeof *lend->grace);
+    ovs_refcount_init(&lend->grace->ref_cnt);
+    ovs_refcount_ref(&lend->grace->ref_cnt);
     ovsrcu_postpone(end_grace, lend->grace);
-}
-
-static void
-free_grace(struct vpci_lend_grace *grace)
-{
-    free(grace);
 }
 
 static void
@@ -126,8 +129,7 @@ forget_grace(struct vpci_lend *lend)
     OVS_REQUIRES(links_mutex)
 {
     if (lend->grace) {
-        /* It is postponed after the other one. */
-        ovsrcu_postpone(free_grace, lend->grace);
+        unref_grace(lend->grace);
         lend->grace = NULL;
     }
 }
@@ -162,7 +164,7 @@ come_home(struct vpci_lend *lend, bool early, long long int now)
                      : MIN(MAX(2 * lend->rest_ms, MIN_REST_MS), MAX_REST_MS));
     lend->not_before = now + lend->rest_ms;
     lend->n_pure = 0;
-    lend->conn = NULL;
+    lend->conn = 0;
     set_state(lend, VPCI_LEND_HOME);
 }
 
@@ -258,44 +260,37 @@ find_reason(const struct vpci_lend *lend)
         return xasprintf("the switch has packets for %s", vpci_name(owner));
     } else if (vpci_lend_flows_changed(lend)) {
         return xstrdup("a megaflow is not what it was");
-    } else if (!linker->is_up || !(owner->flags & NETDEV_UP)) {
-        return xstrdup("a port is down");
-    } else if (linker->is_policed || linker->is_shaped
-               || ovsrcu_get(struct vpci_policer *, &owner->ingress)
-               || ovsrcu_get(struct vpci_policer *, &owner->egress)) {
-        return xstrdup("a port has a policer or QoS");
-    } else if (linker->mtu != owner->mtu) {
-        return xstrdup("MTUs differ");
     } else if (!linker->runs) {
         return xasprintf("the guest of %s is not there any more",
                          vpci_name(lend->borrower));
-    } else if (owner->active != lend->conn && lend->conn) {
+    } else if (lend->conn && !vpci_lend_has_conn(lend)) {
         return xasprintf("the guest of %s is not there any more",
                          vpci_name(owner));
     }
-    return NULL;
+    return vpci_lend_ports_objection(lend);
 }
 
 static void
 look(struct vpci_lend *lend, long long int now)
     OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
 {
-    enum vpci_lend_traffic traffic = vpci_lend_look(lend);
-    char *objection;
+    char *objection = vpci_lend_objection(lend);
+    enum vpci_lend_traffic traffic;
 
-    lend->n_pure = (traffic == VPCI_LEND_MIXED ? 0
-                    : lend->n_pure + (traffic == VPCI_LEND_PURE));
     lend->since = now;
-    objection = vpci_lend_objection(lend);
     if (objection) {
         vpci_lend_set_why(lend, objection);
         lend->has_objection = true;
+        lend->n_pure = 0;
         return;
     } else if (lend->has_objection) {
         vpci_lend_set_why(lend, xstrdup("the two have not spoken to each other "
                                         "alone for long enough"));
         lend->has_objection = false;
     }
+    traffic = vpci_lend_look(lend);
+    lend->n_pure = (traffic == VPCI_LEND_MIXED ? 0
+                    : lend->n_pure + (traffic == VPCI_LEND_PURE));
     if (lend->n_pure < PURE_LOOKS || now < lend->not_before) {
         return;
     }
@@ -604,6 +599,26 @@ vpci_lend_create(struct netdev_vpci *borrower, struct vpci_linker *linker)
     return lend;
 }
 
+/* Nobody will hear whether the borrower gives rings back.  If the owner's front
+ * end is still there, its port stays down until that has gone, with its
+ * memory. */
+static void
+abandon(struct vpci_lend *lend)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+{
+    if (vpci_lend_has_conn(lend)) {
+        VLOG_WARN("%s: the guest of %s, which drives its rings, has not given "
+                  "them back, and its port goes: this port is down until its "
+                  "own front end connects anew", vpci_name(lend->owner),
+                  vpci_name(lend->borrower));
+        vpci_lend_remove_flows(lend);
+        lend->conn = 0;
+        set_state(lend, VPCI_LEND_HOME);
+    } else {
+        come_home(lend, true, time_msec());
+    }
+}
+
 static void
 detach(struct vpci_lend *lend, const char *why)
     OVS_REQUIRES(lends_mutex) OVS_NO_THREAD_SAFETY_ANALYSIS
@@ -617,7 +632,7 @@ detach(struct vpci_lend *lend, const char *why)
     vpci_lend_recall(owner, why);
     ovs_mutex_lock(&links_mutex);
     if (lend->state != VPCI_LEND_HOME) {
-        come_home(lend, true, time_msec());
+        abandon(lend);
     }
     owner->lent = NULL;
     lend->owner = NULL;

@@ -221,6 +221,10 @@ extern struct ovs_list pairs OVS_GUARDED_BY(links_mutex);
 /* netdev-vpci-link.c */
 
 
+/* What whoever has agreed on 'features' of virtio-net may leave undone in a
+ * packet, as what another guest has to take. */
+uint64_t vpci_left_undone(uint64_t features);
+
 /* The main thread is to call vpci_links_run(). */
 void vpci_links_wake_main(void);
 

@@ -193,29 +193,33 @@ pair_is_possible(const struct vpci_linker *a, const struct vpci_linker *b)
             && b->n_links);
 }
 
-/* What whoever has agreed on 'features' may leave undone in a packet, as what
- * another guest has to take. */
-static uint64_t
-left_undone(uint64_t features)
+#define FEATURE(NAME) (UINT64_C(1) << VIRTIO_NET_F_##NAME)
+
+/* What a guest may have agreed to take undone. */
+#define TAKES (FEATURE(GUEST_CSUM) | FEATURE(GUEST_TSO4)            \
+               | FEATURE(GUEST_TSO6) | FEATURE(GUEST_ECN)           \
+               | FEATURE(GUEST_UFO))
+
+uint64_t
+vpci_left_undone(uint64_t features)
 {
     static const struct {
-        int leaves, takes;
+        uint64_t leaves, takes;
     } map[] = {
-        { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM },
-        { VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4 },
-        { VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6 },
-        { VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_GUEST_ECN },
-        { VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_GUEST_UFO },
+        { FEATURE(CSUM), FEATURE(GUEST_CSUM) },
+        { FEATURE(HOST_TSO4), FEATURE(GUEST_TSO4) },
+        { FEATURE(HOST_TSO6), FEATURE(GUEST_TSO6) },
+        { FEATURE(HOST_ECN), FEATURE(GUEST_ECN) },
+        { FEATURE(HOST_UFO), FEATURE(GUEST_UFO) },
     };
-    uint64_t needed = 0;
+    uint64_t takes = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(map); i++) {
-        if (features & (UINT64_C(1) << map[i].leaves
-                        | UINT64_C(1) << map[i].takes)) {
-            needed |= UINT64_C(1) << map[i].takes;
+        if (features & map[i].leaves) {
+            takes |= map[i].takes;
         }
     }
-    return needed;
+    return takes;
 }
 
 /* A link would pass the policers of these, and has no others. */
@@ -232,7 +236,7 @@ static bool
 way_is_possible(const struct vpci_linker *from, const struct vpci_linker *to)
 {
     return (pair_is_possible(from, to) && way_is_allowed(from, to)
-            && !(left_undone(from->features)
+            && !((vpci_left_undone(from->features) | (from->features & TAKES))
                  & ~(from->features & to->features)));
 }
 
@@ -378,20 +382,6 @@ get_edits(const struct vpci_offload *o, const struct vpci_flow *flow,
             && edits_suit(from, to, edits));
 }
 
-/* Packets of 'flow' since the last look. */
-static uint64_t
-count_new(const struct vpci_offload *o, struct vpci_flow *flow)
-    OVS_REQUIRES(o->mutex)
-{
-    struct vpci_steer_stats stats;
-    uint64_t n;
-
-    vpci_steer_get_stats(o->source.table, flow->entry, &stats);
-    n = stats.packets - flow->n_looked;
-    flow->n_looked = stats.packets;
-    return n;
-}
-
 /* Looks at what goes from 'from' to others. */
 static void
 look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
@@ -408,7 +398,7 @@ look_at_flow(struct vpci_linker *from, struct vpci_offload *o,
     if (!to || !way_is_possible(from, to)) {
         return;
     }
-    n = count_new(o, flow);
+    n = vpci_flow_count_new(o, flow);
     if (!n || flow->link || !get_edits(o, flow, from, to, &edits)) {
         return;
     }

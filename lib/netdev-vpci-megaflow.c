@@ -326,6 +326,18 @@ get_totals(const struct vpci_offload *o, const struct vpci_flow *flow,
 
 /* Residues. */
 
+uint64_t
+vpci_flow_count_new(const struct vpci_offload *o, struct vpci_flow *flow)
+{
+    struct vpci_steer_stats stats;
+    uint64_t n;
+
+    vpci_steer_get_stats(o->source.table, flow->entry, &stats);
+    n = stats.packets - flow->n_looked;
+    flow->n_looked = stats.packets;
+    return n;
+}
+
 void
 vpci_residue_add(struct vpci_offload *o, const union vpci_key *mask,
                  const union vpci_key *key,

@@ -144,6 +144,11 @@ void vpci_flow_remove_entry(struct vpci_offload *o, struct vpci_flow *flow,
                             bool keep)
     OVS_REQUIRES(o->mutex);
 
+/* Packets of 'flow', which has an entry, since this was asked last. */
+uint64_t vpci_flow_count_new(const struct vpci_offload *o,
+                             struct vpci_flow *flow)
+    OVS_REQUIRES(o->mutex);
+
 /* Adds what was counted for a megaflow that has gone. */
 void vpci_residue_add(struct vpci_offload *o, const union vpci_key *mask,
                       const union vpci_key *key,

@@ -310,6 +310,7 @@ struct vpci_conn {
     struct ovs_list node;       /* In the port's 'conns', oldest first. */
     struct netdev_vpci *dev;
     int vid;                    /* librte_vhost's name for it. */
+    uint64_t number;            /* Of the port's; never 0, nor used again. */
 
     bool started;               /* Between new_device and destroy_device. */
     bool log_valid;             /* The library has mapped a dirty log. */
@@ -426,7 +427,8 @@ struct netdev_vpci {
     struct vpci_held *held;
     uint64_t n_kicks;               /* How often the front end has given other
                                      * eventfds for kicks, */
-    uint64_t n_calls;               /* and for calls. */
+    uint64_t n_calls;               /* and for calls, */
+    uint64_t n_tables;              /* and another table of memory. */
     struct vpci_lend *lend;         /* By which it borrows another port's, or
                                      * null.  Main thread. */
     bool carrier;

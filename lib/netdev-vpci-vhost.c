@@ -183,6 +183,10 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
         vpci_lend_recall(dev, "its front end has gone");
         vpci_rings_pause(dev);
         vpci_rings_stop_all(dev);
+        if (!dev->lent) {
+            /* What somebody has not given back goes with it. */
+            dev->lent_state = VPCI_LENT_NOT;
+        }
     }
     conn->started = false;
     conn->rings_ready = 0;
@@ -296,7 +300,7 @@ vhost_new_connection(int vid)
     }
     ovs_list_push_back(&dev->conns, &conn->node);
     conns_by_vid[vid] = conn;
-    dev->n_connects++;
+    conn->number = ++dev->n_connects;
     choose_active(dev);
     vpci_changed(dev);
     ovs_mutex_unlock(&dev->mutex);
@@ -523,6 +527,7 @@ post_message__(struct netdev_vpci *dev, struct vpci_conn *conn,
         bool lost = __atomic_load_n(&conn->memory_lost, __ATOMIC_ACQUIRE);
 
         vpci_conn_learn_memory(conn);
+        dev->n_tables++;
         __atomic_store_n(&conn->memory_lost, lost, __ATOMIC_RELEASE);
     } else if (msg->request == VHOST_USER_SET_FEATURES) {
         if (conn->started) {
