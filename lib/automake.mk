@@ -174,6 +174,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-held.c \
 	lib/netdev-vpci-lend-flow.c \
 	lib/netdev-vpci-lend-main.c \
+	lib/netdev-vpci-lend-memory.c \
+	lib/netdev-vpci-lend-port.c \
 	lib/netdev-vpci-lend-private.h \
 	lib/netdev-vpci-lend-ring.c \
 	lib/netdev-vpci-lend.c \

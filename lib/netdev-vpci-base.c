@@ -442,6 +442,20 @@ vpci_base_region(const struct netdev_vpci *dev)
     return dev->base ? dev->base->user.region : 0;
 }
 
+const struct vpci_abi_peer *
+vpci_base_peer(const struct netdev_vpci *dev,
+               const struct vpci_abi_peer_words **wordsp)
+{
+    const struct vpci_base *base = dev->base;
+
+    if (!base || !base->memory
+        || base->layout.shape.kind != VPCI_ABI_BASE_PEER) {
+        return NULL;
+    }
+    *wordsp = vpci_layout_peer_words(&base->layout, base->memory);
+    return vpci_layout_peer(&base->layout, base->memory);
+}
+
 void
 vpci_base_unregister(struct netdev_vpci *dev)
 {

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "timeval.h"
+
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_lend_main);
 
 /* Signals of the borrower's device, of which each start of the owner's driver
@@ -25,9 +27,8 @@ lend_from_user(struct vpci_peer_user *user)
     return CONTAINER_OF(user, struct vpci_lend, user);
 }
 
-static void
-set_problem(struct vpci_lend *lend, char *problem)
-    OVS_REQUIRES(links_mutex)
+void
+vpci_lend_set_problem(struct vpci_lend *lend, char *problem)
 {
     if (problem && !nullable_string_is_equal(problem, lend->problem)) {
         VLOG_WARN_RL(&rl, "%s: %s", vpci_name(lend->borrower), problem);
@@ -44,7 +45,8 @@ peer_given(struct vpci_peer_user *user)
     struct vpci_lend *lend = lend_from_user(user);
 
     ovs_mutex_lock(&links_mutex);
-    set_problem(lend, NULL);
+    lend->given_at = time_msec();
+    vpci_lend_set_problem(lend, NULL);
     vpci_lend_write_entry(lend);
     ovs_mutex_unlock(&links_mutex);
 }
@@ -55,14 +57,13 @@ peer_refused(struct vpci_peer_user *user, const char *why)
     struct vpci_lend *lend = lend_from_user(user);
 
     ovs_mutex_lock(&links_mutex);
-    set_problem(lend, xasprintf("no device with the memory of %s: %s",
+    vpci_lend_set_problem(lend, xasprintf("no device with the memory of %s: %s",
                                 lend->borrower->config.peer, why));
     ovs_mutex_unlock(&links_mutex);
 }
 
-static void
-forget_signals(struct vpci_lend *lend)
-    OVS_REQUIRES(links_mutex)
+void
+vpci_lend_forget_signals(struct vpci_lend *lend)
 {
     lend->signals = (struct vpci_lend_signals) { .kicks = 0 };
     lend->peer_id = 0;
@@ -79,7 +80,7 @@ peer_guest_came(struct vpci_peer_user *user,
     ovs_mutex_lock(&links_mutex);
     if (lend->device_id != up->peer) {
         lend->device_id = up->peer;
-        forget_signals(lend);
+        vpci_lend_forget_signals(lend);
     }
     vpci_lend_write_entry(lend);
     ovs_mutex_unlock(&links_mutex);
@@ -93,7 +94,7 @@ peer_guest_left(struct vpci_peer_user *user, const char *why OVS_UNUSED)
 
     ovs_mutex_lock(&links_mutex);
     lend->device_id = 0;
-    forget_signals(lend);
+    vpci_lend_forget_signals(lend);
     vpci_lend_write_entry(lend);
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();
@@ -128,7 +129,7 @@ peer_signals_refused(struct vpci_peer_user *user, int error OVS_UNUSED,
     ovs_mutex_lock(&links_mutex);
     lend->asked = false;
     if (error != ENOTCONN) {
-        set_problem(lend, xasprintf("the device of the guest of %s cannot get "
+        vpci_lend_set_problem(lend, xasprintf("the device of the guest of %s cannot get "
                                     "the doorbells of %s: %s",
                                     vpci_name(lend->borrower),
                                     lend->borrower->config.peer, why));
@@ -145,175 +146,18 @@ static const struct vpci_peer_user_class peer_class = {
     .signals_refused = peer_signals_refused,
 };
 
-/* The owner's memory. */
-
 void
 vpci_lend_main_init(struct vpci_lend *lend)
 {
-    lend->memory_fd = -1;
     lend->user.class = &peer_class;
     lend->user.n_vectors = N_VECTORS;
-}
-
-static void
-unregister(struct vpci_lend *lend)
-{
-    if (lend->registered) {
-        vpci_keeper_unregister_peer(&lend->user, true);
-        lend->registered = false;
-        ovs_mutex_lock(&links_mutex);
-        lend->device_id = 0;
-        lend->user.region = 0;
-        forget_signals(lend);
-        vpci_lend_write_entry(lend);
-        set_problem(lend, NULL);
-        ovs_mutex_unlock(&links_mutex);
-    }
-    if (lend->memory_fd >= 0) {
-        close(lend->memory_fd);
-        lend->memory_fd = -1;
-    }
+    vpci_lend_memory_init(lend);
 }
 
 void
 vpci_lend_main_uninit(struct vpci_lend *lend)
 {
-    unregister(lend);
-}
-
-/* Finds the one file that all of the memory of 'conn' is in.  Returns null and
- * stores a descriptor of it, for the caller to close; or says why there is
- * none. */
-static char *
-find_memory(const struct vpci_conn *conn, int *fdp, struct stat *st)
-{
-    struct rte_vhost_memory *table;
-    char *problem = NULL;
-
-    if (rte_vhost_get_mem_table(conn->vid, &table)) {
-        return xstrdup("its memory is not known");
-    }
-    for (uint32_t i = 0; !problem && i < table->nregions; i++) {
-        struct stat other;
-
-        if (fstat(table->regions[i].fd, &other)) {
-            problem = xasprintf("its memory: %s", ovs_strerror(errno));
-        } else if (i && (other.st_dev != st->st_dev
-                         || other.st_ino != st->st_ino)) {
-            problem = xstrdup("its memory is in several files, and a device "
-                              "has one: give the guest one memory back end");
-        }
-        *st = other;
-    }
-    if (!problem && !table->nregions) {
-        problem = xstrdup("it has no memory");
-    }
-    *fdp = problem ? -1 : fcntl(table->regions[0].fd, F_DUPFD_CLOEXEC, 0);
-    free(table);
-    return problem ? problem : *fdp < 0 ? xstrdup(ovs_strerror(errno)) : NULL;
-}
-
-/* A device's memory is as large as a power of two: the file grows if it is not,
- * which costs nothing.  Returns null, or what is wrong. */
-static char *
-round_up_memory(int fd, struct stat *st)
-{
-    uint64_t size = st->st_size, wanted = 4096;
-
-    while (wanted < size) {
-        wanted *= 2;
-    }
-    if (wanted != size && ftruncate(fd, wanted)) {
-        return xasprintf("its memory has %"PRIu64" bytes, which is no power of "
-                         "two, and its file cannot grow (%s): give the guest "
-                         "as much memory, or memory-backend-memfd seal=off or "
-                         "memory-backend-file", size, ovs_strerror(errno));
-    }
-    st->st_size = wanted;
-    return NULL;
-}
-
-/* Registers the memory of the owner, or says why that cannot be. */
-static char *
-register_memory(struct vpci_lend *lend, int fd, struct stat *st)
-    OVS_REQUIRES(links_mutex)
-{
-    char *problem = round_up_memory(fd, st);
-
-    if (problem) {
-        close(fd);
-        return problem;
-    }
-    lend->memory_fd = lend->user.memory = fd;
-    lend->memory_id[0] = st->st_dev;
-    lend->memory_id[1] = st->st_ino;
-    lend->user.size = st->st_size;
-    return NULL;
-}
-
-/* Follows which memory the owner has. */
-static void
-follow_memory(struct vpci_lend *lend, uint32_t base)
-    OVS_REQUIRES(lends_mutex)
-{
-    struct netdev_vpci *owner = lend->owner;
-    char *problem = NULL;
-    struct stat st = { .st_ino = 0 };
-    uint64_t n_tables;
-    int fd = -1;
-    bool known;
-
-    ovs_mutex_lock(&owner->mutex);
-    n_tables = owner->n_tables;
-    if (n_tables == lend->n_tables && base == lend->user.base) {
-        ovs_mutex_unlock(&owner->mutex);
-        return;
-    }
-    if (owner->active && owner->active->memory_valid) {
-        problem = find_memory(owner->active, &fd, &st);
-    }
-    ovs_mutex_unlock(&owner->mutex);
-
-    /* Without a guest, its memory stays: there may be another one. */
-    known = (lend->registered && lend->user.base == base
-             && (fd < 0 || (lend->memory_id[0] == st.st_dev
-                            && lend->memory_id[1] == st.st_ino)));
-    if (known || (fd < 0 && !problem)) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        lend->n_tables = n_tables;
-        return;
-    }
-    ovs_mutex_lock(&links_mutex);
-    known = lend->state != VPCI_LEND_HOME;
-    ovs_mutex_unlock(&links_mutex);
-    if (known) {
-        /* First the rings come home. */
-        if (fd >= 0) {
-            close(fd);
-        }
-        return;
-    }
-    unregister(lend);
-    lend->n_tables = n_tables;
-    lend->user.base = base;
-    ovs_mutex_lock(&links_mutex);
-    if (!problem) {
-        problem = register_memory(lend, fd, &st);
-    }
-    if (problem) {
-        char *text = xasprintf("no device with the memory of %s: %s",
-                               vpci_name(owner), problem);
-
-        set_problem(lend, text);
-        free(problem);
-    }
-    lend->registered = lend->memory_fd >= 0;
-    ovs_mutex_unlock(&links_mutex);
-    if (lend->registered) {
-        vpci_keeper_register_peer(&lend->user);
-    }
+    vpci_lend_memory_uninit(lend);
 }
 
 /* Doorbells. */
@@ -402,7 +246,7 @@ vpci_lend_main_run(struct vpci_lend *lend)
     if (!lend->owner || !base) {
         return;
     }
-    follow_memory(lend, base);
+    vpci_lend_memory_run(lend, base);
     ovs_mutex_lock(&links_mutex);
     wants = lend->wants_signals && !lend->asked;
     ovs_mutex_unlock(&links_mutex);

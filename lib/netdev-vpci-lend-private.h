@@ -8,10 +8,12 @@
 #include "netdev-vpci-lend.h"
 #include "netdev-vpci-link-private.h"
 
+/* netdev-vpci-lend-port.c */
 extern struct ovs_mutex lends_mutex;
 extern struct ovs_list lends OVS_GUARDED_BY(lends_mutex);
 
 enum vpci_lend_state {
+    VPCI_LEND_UNKNOWN,          /* An earlier switch may have lent them. */
     VPCI_LEND_HOME,             /* The switch has the rings. */
     VPCI_LEND_HINTS,            /* The borrower is to follow the hints: its
                                  * packets wait there... */
@@ -67,7 +69,8 @@ struct vpci_lend {
     struct vpci_abi_peer_record lent_records[VPCI_ABI_MAX_RINGS];
     struct vpci_abi_peer_record records[VPCI_ABI_MAX_RINGS]; /* As the guest
                                      * had left them when its region went, */
-    uint32_t taken;             /* and the turn that it had taken. */
+    uint32_t taken;             /* the turn that it had taken, */
+    uint32_t returned;          /* and the one that it had answered. */
     bool has_records;
 
     /* How the two speak, as far as megaflows say. */
@@ -80,13 +83,18 @@ struct vpci_lend {
     struct vpci_peer_user user;     /* (m) */
     bool registered;                /* (m) */
     int memory_fd;                  /* (m) -1: none. */
-    uint64_t memory_id[2];          /* (m) Device and inode of the file. */
+    struct vpci_file_id memory_id;  /* (m) Of the file. */
+    uint64_t n_changes;             /* (m) Of all memory, that have been looked
+                                     * at: who else has this file? */
+    char *leak;                     /* Somebody, as a sentence; or null. */
     uint64_t n_tables;              /* (m) The owner's, that has been looked
                                      * at. */
     char *problem;                  /* Why there is no such device, or
                                      * null. */
     uint32_t device_id;         /* ivshmem id of the borrower's, 0: not
                                  * there. */
+    long long int given_at;     /* When the keeper said that there can be one,
+                                 * in ms; 0: it has not. */
     bool wants_signals;         /* The main thread is to give it the owner's
                                  * doorbells, */
     bool sent_kicks;            /* those for kicks too, */
@@ -104,6 +112,18 @@ struct vpci_lend {
 void vpci_lend_set_why(struct vpci_lend *, char *why)
     OVS_REQUIRES(links_mutex);
 const char *vpci_lend_state_name(const struct vpci_lend *);
+void vpci_lend_set_state(struct vpci_lend *, enum vpci_lend_state)
+    OVS_REQUIRES(links_mutex);
+
+/* Lets the switch use the rings of 'owner', or not. */
+void vpci_set_lent(struct netdev_vpci *owner, enum vpci_lent_state)
+    OVS_REQUIRES(owner->mutex);
+
+/* Rings are at home, where the switch goes on.  'early' if packets made that so,
+ * soon. */
+void vpci_lend_come_home(struct vpci_lend *lend, bool early,
+                         long long int now)
+    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex);
 
 /* netdev-vpci-lend-flow.c */
 
@@ -137,6 +157,11 @@ void vpci_lend_remove_flows(struct vpci_lend *) OVS_REQUIRES(links_mutex);
 
 /* netdev-vpci-lend-ring.c */
 
+/* True if a borrower that has answered 'returned' does not touch rings, nor will
+ * before a turn later than 'turn': it has answered that one, or had given up the
+ * one before by itself. */
+bool vpci_lend_is_answered(uint32_t turn, uint32_t returned);
+
 /* True if the owner has the connection whose rings are away. */
 bool vpci_lend_has_conn(const struct vpci_lend *) OVS_REQUIRES(links_mutex);
 
@@ -168,6 +193,13 @@ void vpci_lend_write_entry(struct vpci_lend *) OVS_REQUIRES(links_mutex);
 
 /* netdev-vpci-lend-main.c */
 
+/* Remembers and logs why there is no device with the owner's memory, or null. */
+void vpci_lend_set_problem(struct vpci_lend *, char *problem)
+    OVS_REQUIRES(links_mutex);
+
+/* The device has none of the owner's doorbells. */
+void vpci_lend_forget_signals(struct vpci_lend *) OVS_REQUIRES(links_mutex);
+
 void vpci_lend_main_init(struct vpci_lend *);
 void vpci_lend_main_uninit(struct vpci_lend *);
 
@@ -177,5 +209,15 @@ bool vpci_lend_has_signals(const struct vpci_lend *)
 
 /* Follows the owner's memory and doorbells. */
 void vpci_lend_main_run(struct vpci_lend *) OVS_REQUIRES(lends_mutex);
+
+/* netdev-vpci-lend-memory.c */
+
+void vpci_lend_memory_init(struct vpci_lend *);
+void vpci_lend_memory_uninit(struct vpci_lend *);
+
+/* Follows which memory the owner has, for a device beside the base region 'base'
+ * of the borrower; and who else gets it. */
+void vpci_lend_memory_run(struct vpci_lend *, uint32_t base)
+    OVS_REQUIRES(lends_mutex);
 
 #endif /* netdev-vpci-lend-private.h */

@@ -68,6 +68,12 @@ left_undone(uint64_t features)
 }
 
 bool
+vpci_lend_is_answered(uint32_t turn, uint32_t returned)
+{
+    return returned == turn || (turn % 2 == 0 && returned == turn - 1);
+}
+
+bool
 vpci_lend_has_conn(const struct vpci_lend *lend)
 {
     return lend->owner->active && lend->owner->active->number == lend->conn;
@@ -90,7 +96,7 @@ vpci_lend_ports_objection(const struct vpci_lend *lend)
                          vpci_name(lend->borrower), linker->mtu,
                          vpci_name(owner), owner->mtu);
     }
-    return NULL;
+    return nullable_xstrdup(lend->leak);
 }
 
 /* What is wrong with the rings of 'owner', or null. */
@@ -324,6 +330,10 @@ take_ring(struct vpci_lend *lend, unsigned int i, uint32_t next, uint32_t at)
         return;
     }
     if (!vpci_vring_recover(&config, next, at, &base)) {
+        if (!vpci_lend_has_conn(lend)) {
+            /* They are others: their front end has said where they stand. */
+            return;
+        }
         vpci_ring_set_fault(&lend->owner->rings[i], xasprintf(
             "the guest of %s, which had it, has left it where it cannot be "
             "(next 0x%"PRIx32", at 0x%"PRIx32", lent at 0x%"PRIx32")",
@@ -349,20 +359,34 @@ get_taken(const struct vpci_lend *lend)
             : lend->has_records ? lend->taken : 0);
 }
 
+/* How many rings of the owner it had.  Of a connection that is not the one whose
+ * rings were lent, these may be the same, in the same memory. */
+static unsigned int
+count_taken(const struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex) OVS_REQUIRES(lend->owner->mutex)
+{
+    return (vpci_lend_has_conn(lend) ? lend->n_rings
+            : get_taken(lend) == lent_turn(lend) ? count_rings(lend->owner)
+            : 0);
+}
+
 void
 vpci_lend_take_over(struct vpci_lend *lend)
 {
+    const struct vpci_conn *conn = lend->owner->active;
     const struct vpci_abi_peer_record *records = lend->lent_records;
+    unsigned int n;
 
-    if (!vpci_lend_has_conn(lend) || !lend->owner->active->memory_valid) {
+    if (!conn || !conn->memory_valid) {
         return;
     }
     if (get_taken(lend) == lent_turn(lend)) {
         records = lend->linker->runs ? vpci_lend_words(lend)->rings
                   : lend->records;
     }
-    for (unsigned int i = 0; i < lend->n_rings; i++) {
-        if (lend->owner->active->rings_ready & (1u << i)) {
+    n = count_taken(lend);
+    for (unsigned int i = 0; i < n; i++) {
+        if (conn->rings_ready & (1u << i)) {
             take_ring(lend, i, vpci_load32(&records[i].next),
                       vpci_load32(&records[i].at));
         }

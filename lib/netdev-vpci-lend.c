@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which ports' rings are lent, and when: see netdev-vpci-lend.h.
+/* When rings are lent, and how they change hands: see netdev-vpci-lend.h.
  *
+ *     UNKNOWN  an earlier switch has not lent the rings, or they are back
+ *       |
  *     HOME  the two speak to each other alone
  *       |   hints and acceptances are published
  *     HINTS the borrower lets its packets wait
@@ -23,7 +25,6 @@
 #include <unistd.h>
 
 #include "netdev-vpci-message.h"
-#include "openvswitch/dynamic-string.h"
 #include "ovs-rcu.h"
 #include "timeval.h"
 
@@ -46,12 +47,6 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_lend);
 #define MAX_REST_MS 5000
 #define LONG_MS 2000
 
-struct ovs_mutex lends_mutex = OVS_MUTEX_INITIALIZER;
-struct ovs_list lends OVS_GUARDED_BY(lends_mutex)
-    = OVS_LIST_INITIALIZER(&lends);
-
-static int n_lends;             /* In 'lends'.  Atomic. */
-
 static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(20, 20);
 
 /* Known to who waits, and to who ends it: the second one to let go frees it. */
@@ -64,6 +59,8 @@ const char *
 vpci_lend_state_name(const struct vpci_lend *lend)
 {
     switch (lend->state) {
+    case VPCI_LEND_UNKNOWN:
+        return "perhaps lent by an earlier switch";
     case VPCI_LEND_HOME:
         return "home";
     case VPCI_LEND_HINTS:
@@ -87,9 +84,8 @@ vpci_lend_set_why(struct vpci_lend *lend, char *why)
     lend->why = why;
 }
 
-static void
-set_state(struct vpci_lend *lend, enum vpci_lend_state state)
-    OVS_REQUIRES(links_mutex)
+void
+vpci_lend_set_state(struct vpci_lend *lend, enum vpci_lend_state state)
 {
     lend->state = state;
     lend->since = time_msec();
@@ -136,9 +132,8 @@ forget_grace(struct vpci_lend *lend)
 
 /* The owner's port. */
 
-static void
-set_lent(struct netdev_vpci *owner, enum vpci_lent_state state)
-    OVS_REQUIRES(owner->mutex)
+void
+vpci_set_lent(struct netdev_vpci *owner, enum vpci_lent_state state)
 {
     if (state == VPCI_LENT_AWAY) {
         vpci_held_begin(owner);
@@ -149,23 +144,21 @@ set_lent(struct netdev_vpci *owner, enum vpci_lent_state state)
     vpci_changed(owner);
 }
 
-/* Rings are at home.  'early' if packets made that so, soon. */
-static void
-come_home(struct vpci_lend *lend, bool early, long long int now)
-    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
+void
+vpci_lend_come_home(struct vpci_lend *lend, bool early, long long int now)
 {
     forget_grace(lend);
     vpci_lend_count(lend, now);
     vpci_lend_remove_flows(lend);
     if (lend->owner->lent_state != VPCI_LENT_NOT) {
-        set_lent(lend->owner, VPCI_LENT_NOT);
+        vpci_set_lent(lend->owner, VPCI_LENT_NOT);
     }
     lend->rest_ms = (!early ? MIN_REST_MS
                      : MIN(MAX(2 * lend->rest_ms, MIN_REST_MS), MAX_REST_MS));
     lend->not_before = now + lend->rest_ms;
     lend->n_pure = 0;
     lend->conn = 0;
-    set_state(lend, VPCI_LEND_HOME);
+    vpci_lend_set_state(lend, VPCI_LEND_HOME);
 }
 
 /* Gives up lending rings before the borrower had them. */
@@ -177,7 +170,7 @@ cancel(struct vpci_lend *lend, char *why, long long int now)
 
     vpci_lend_set_why(lend, why);
     vpci_lend_revoke_flows(lend);
-    come_home(lend, early, now);
+    vpci_lend_come_home(lend, early, now);
 }
 
 static void
@@ -203,7 +196,7 @@ recall(struct vpci_lend *lend, char *why)
     vpci_lend_set_why(lend, why);
     vpci_lend_revoke_flows(lend);
     write_turn(lend);
-    set_state(lend, VPCI_LEND_RECALLED);
+    vpci_lend_set_state(lend, VPCI_LEND_RECALLED);
 }
 
 /* True if the borrower does not touch the rings of this turn any more, or never
@@ -212,9 +205,15 @@ static bool
 is_returned(const struct vpci_lend *lend)
     OVS_REQUIRES(links_mutex)
 {
-    return !lend->device_id || (lend->linker->runs
-            && vpci_load32_acquire(&vpci_lend_words(lend)->returned) /* (Q) */
-               == lend->turn);
+    if (!lend->device_id) {
+        return true;
+    } else if (lend->linker->runs) {
+        return vpci_lend_is_answered(
+            lend->turn,
+            vpci_load32_acquire(&vpci_lend_words(lend)->returned)); /* (Q) */
+    }
+    return (lend->has_records
+            && vpci_lend_is_answered(lend->turn, lend->returned));
 }
 
 static void
@@ -229,7 +228,7 @@ take_back(struct vpci_lend *lend, long long int now)
                   "has gone: the port is up again", vpci_name(lend->owner),
                   vpci_name(lend->borrower));
     }
-    come_home(lend, lend->is_early, now);
+    vpci_lend_come_home(lend, lend->is_early, now);
 }
 
 static void
@@ -242,8 +241,8 @@ fence(struct vpci_lend *lend)
               "its device is unplugged or its virtual machine ends; is it "
               "paused?", vpci_name(lend->owner), vpci_name(lend->borrower),
               RECALL_MS, lend->why ? lend->why : "");
-    set_lent(lend->owner, VPCI_LENT_FENCED);
-    set_state(lend, VPCI_LEND_FENCED);
+    vpci_set_lent(lend->owner, VPCI_LENT_FENCED);
+    vpci_lend_set_state(lend, VPCI_LEND_FENCED);
 }
 
 /* Steps. */
@@ -302,7 +301,7 @@ look(struct vpci_lend *lend, long long int now)
     vpci_lend_write_entry(lend);
     lend->begun_at = time_msec();
     if (vpci_lend_add_flows(lend)) {
-        set_state(lend, VPCI_LEND_HINTS);
+        vpci_lend_set_state(lend, VPCI_LEND_HINTS);
     }
 }
 
@@ -311,9 +310,9 @@ static void
 stop_rings(struct vpci_lend *lend)
     OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
 {
-    set_lent(lend->owner, VPCI_LENT_AWAY);
+    vpci_set_lent(lend->owner, VPCI_LENT_AWAY);
     begin_grace(lend);
-    set_state(lend, VPCI_LEND_STOPPED);
+    vpci_lend_set_state(lend, VPCI_LEND_STOPPED);
 }
 
 /* The turn is the borrower's. */
@@ -330,7 +329,7 @@ hand_over(struct vpci_lend *lend, long long int now)
     write_turn(lend);
     lend->n_turns++;
     vpci_lend_set_why(lend, NULL);
-    set_state(lend, VPCI_LEND_AWAY);
+    vpci_lend_set_state(lend, VPCI_LEND_AWAY);
 }
 
 static const char *
@@ -370,7 +369,7 @@ was_given_back(struct vpci_lend *lend, long long int now)
     if (why == VPCI_ABI_PEER_BROKEN || why == VPCI_ABI_PEER_UNUSABLE) {
         lend->rest_ms = MAX_REST_MS / 2;
     }
-    come_home(lend, early, now);
+    vpci_lend_come_home(lend, early, now);
 }
 
 static void
@@ -406,6 +405,7 @@ fetch(struct vpci_lend *lend, const char *why, long long int now)
     case VPCI_LEND_AWAY:
         recall(lend, xstrdup(why));
         break;
+    case VPCI_LEND_UNKNOWN:
     case VPCI_LEND_HOME:
     case VPCI_LEND_RECALLED:
     case VPCI_LEND_FENCED:
@@ -435,7 +435,7 @@ step_out(struct vpci_lend *lend, long long int now)
             return false;
         }
         vpci_passage_begin(&lend->passage, lend->linker);
-        set_state(lend, VPCI_LEND_PASS);
+        vpci_lend_set_state(lend, VPCI_LEND_PASS);
     } else if (lend->state == VPCI_LEND_PASS) {
         if (!vpci_passage_is_over(&lend->passage, lend->linker)) {
             return false;
@@ -456,6 +456,8 @@ run(struct vpci_lend *lend, long long int now)
     OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
 {
     switch (lend->state) {
+    case VPCI_LEND_UNKNOWN:
+        break;
     case VPCI_LEND_HOME:
         if (now - lend->since >= LOOK_MS) {
             look(lend, now);
@@ -516,6 +518,10 @@ vpci_lend_recall(struct netdev_vpci *owner, const char *why)
         return true;
     }
     ovs_mutex_lock(&links_mutex);
+    if (lend->state == VPCI_LEND_UNKNOWN) {
+        ovs_mutex_unlock(&links_mutex);
+        return true;
+    }
     fetch(lend, why, time_msec());
     for (;;) {
         long long int now;
@@ -526,14 +532,19 @@ vpci_lend_recall(struct netdev_vpci *owner, const char *why)
             home = true;
         }
         now = time_msec();
-        if (home || now >= end || lend->state == VPCI_LEND_FENCED) {
+        if (home || !vpci_lend_has_conn(lend) || now >= end
+            || lend->state == VPCI_LEND_FENCED) {
             break;
         }
         ovs_mutex_unlock(&links_mutex);
         usleep(100);
         ovs_mutex_lock(&links_mutex);
     }
-    if (!home && lend->state == VPCI_LEND_RECALLED) {
+    if (!vpci_lend_has_conn(lend)) {
+        /* Those of this connection are not in use, or will not be before the
+         * others are back. */
+        home = true;
+    } else if (!home && lend->state == VPCI_LEND_RECALLED) {
         fence(lend);
     }
     ovs_mutex_unlock(&links_mutex);
@@ -562,240 +573,6 @@ vpci_lend_guest_ends(struct vpci_lend *lend)
     vpci_lend_count(lend, time_msec());
     memcpy(lend->records, words->rings, sizeof lend->records);
     lend->taken = vpci_load32(&words->taken);
+    lend->returned = vpci_load32_acquire(&words->returned);
     lend->has_records = true;
-}
-
-/* Which ports. */
-
-bool
-vpci_lends_exist(void)
-{
-    return __atomic_load_n(&n_lends, __ATOMIC_RELAXED) > 0;
-}
-
-struct vpci_lend *
-vpci_lend_create(struct netdev_vpci *borrower, struct vpci_linker *linker)
-{
-    struct vpci_lend *lend = xzalloc(sizeof *lend);
-
-    lend->borrower = borrower;
-    lend->linker = linker;
-    lend->acceptances = vpci_steer_create(VPCI_LINK_ENTRIES, 1);
-    if (!lend->acceptances) {
-        out_of_memory();
-    }
-    for (int i = 0; i < VPCI_LEND_N_WAYS; i++) {
-        ovs_list_init(&lend->flows[i]);
-    }
-    lend->budget.at = time_msec();
-    vpci_lend_main_init(lend);
-    ovs_mutex_lock(&lends_mutex);
-    ovs_list_push_back(&lends, &lend->node);
-    __atomic_add_fetch(&n_lends, 1, __ATOMIC_RELAXED);
-    ovs_mutex_lock(&links_mutex);
-    linker->lend = lend;
-    ovs_mutex_unlock(&links_mutex);
-    ovs_mutex_unlock(&lends_mutex);
-    return lend;
-}
-
-/* Nobody will hear whether the borrower gives rings back.  If the owner's front
- * end is still there, its port stays down until that has gone, with its
- * memory. */
-static void
-abandon(struct vpci_lend *lend)
-    OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
-{
-    if (vpci_lend_has_conn(lend)) {
-        VLOG_WARN("%s: the guest of %s, which drives its rings, has not given "
-                  "them back, and its port goes: this port is down until its "
-                  "own front end connects anew", vpci_name(lend->owner),
-                  vpci_name(lend->borrower));
-        vpci_lend_remove_flows(lend);
-        lend->conn = 0;
-        set_state(lend, VPCI_LEND_HOME);
-    } else {
-        come_home(lend, true, time_msec());
-    }
-}
-
-static void
-detach(struct vpci_lend *lend, const char *why)
-    OVS_REQUIRES(lends_mutex) OVS_NO_THREAD_SAFETY_ANALYSIS
-{
-    struct netdev_vpci *owner = lend->owner;
-
-    if (!owner) {
-        return;
-    }
-    ovs_mutex_lock(&owner->mutex);
-    vpci_lend_recall(owner, why);
-    ovs_mutex_lock(&links_mutex);
-    if (lend->state != VPCI_LEND_HOME) {
-        abandon(lend);
-    }
-    owner->lent = NULL;
-    lend->owner = NULL;
-    vpci_lend_write_entry(lend);
-    ovs_mutex_unlock(&links_mutex);
-    ovs_mutex_unlock(&owner->mutex);
-}
-
-void
-vpci_lend_destroy(struct vpci_lend *lend)
-{
-    ovs_mutex_lock(&lends_mutex);
-    detach(lend, "the port that borrows them goes");
-    ovs_list_remove(&lend->node);
-    __atomic_sub_fetch(&n_lends, 1, __ATOMIC_RELAXED);
-    vpci_lend_main_uninit(lend);
-    ovs_mutex_lock(&links_mutex);
-    lend->linker->lend = NULL;
-    ovs_mutex_unlock(&links_mutex);
-    ovs_mutex_unlock(&lends_mutex);
-    vpci_steer_destroy(lend->acceptances);
-    free(lend->why);
-    free(lend->problem);
-    free(lend);
-}
-
-void
-vpci_lend_forget_owner(struct netdev_vpci *owner)
-{
-    ovs_mutex_lock(&lends_mutex);
-    if (owner->lent) {
-        detach(owner->lent, "the port goes");
-    }
-    ovs_mutex_unlock(&lends_mutex);
-}
-
-/* Finds the port that is to lend to 'lend', or returns null. */
-static struct netdev_vpci *
-find_owner(const struct vpci_lend *lend)
-{
-    struct netdev_vpci *dev, *found = NULL;
-
-    ovs_mutex_lock(&vpci_mutex);
-    LIST_FOR_EACH (dev, node, &vpci_list) {
-        if (lend->borrower->config.peer
-            && !strcmp(vpci_name(dev), lend->borrower->config.peer)
-            && (dev->config.mode == VPCI_MODE_CONNECT
-                || dev->config.mode == VPCI_MODE_LISTEN)) {
-            found = dev;
-        }
-    }
-    ovs_mutex_unlock(&vpci_mutex);
-    return found;
-}
-
-static void
-attach(struct vpci_lend *lend, struct netdev_vpci *owner)
-    OVS_REQUIRES(lends_mutex)
-{
-    ovs_mutex_lock(&owner->mutex);
-    if (!owner->lent) {
-        ovs_mutex_lock(&links_mutex);
-        owner->lent = lend;
-        lend->owner = owner;
-        set_state(lend, VPCI_LEND_HOME);
-        ovs_mutex_unlock(&links_mutex);
-    }
-    ovs_mutex_unlock(&owner->mutex);
-}
-
-void
-vpci_lends_run(void)
-{
-    struct vpci_lend *lend;
-
-    ovs_mutex_lock(&lends_mutex);
-    LIST_FOR_EACH (lend, node, &lends) {
-        struct netdev_vpci *owner = find_owner(lend);
-
-        if (lend->owner && owner != lend->owner) {
-            detach(lend, "the port has another peer");
-        }
-        if (owner && !lend->owner) {
-            attach(lend, owner);
-        }
-        vpci_lend_main_run(lend);
-    }
-    ovs_mutex_unlock(&lends_mutex);
-}
-
-void
-vpci_lends_end(void)
-{
-    struct vpci_lend *lend;
-
-    ovs_mutex_lock(&lends_mutex);
-    LIST_FOR_EACH (lend, node, &lends) {
-        detach(lend, "the switch ends");
-    }
-    ovs_mutex_unlock(&lends_mutex);
-}
-
-/* How it stands. */
-
-void
-vpci_lend_get_status(const struct netdev_vpci *dev, struct smap *args)
-{
-    const struct vpci_lend *lend = dev->lent ? dev->lent : dev->lend;
-
-    if (!lend) {
-        return;
-    }
-    ovs_mutex_lock(&links_mutex);
-    if (lend->borrower == dev) {
-        smap_add(args, "peer", dev->config.peer);
-        if (!lend->owner) {
-            smap_add_format(args, "peer_problem", "there is no port %s of "
-                            "device virtio-net, or another one borrows its "
-                            "rings", dev->config.peer);
-        }
-    } else {
-        smap_add(args, "driven_by", vpci_name(lend->borrower));
-    }
-    smap_add(args, "rings", vpci_lend_state_name(lend));
-    if (lend->why) {
-        smap_add(args, "rings_reason", lend->why);
-    }
-    ovs_mutex_unlock(&links_mutex);
-}
-
-static void
-show(const struct vpci_lend *lend, struct ds *s)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *linker = lend->linker;
-    const char *owner = (lend->owner ? vpci_name(lend->owner)
-                         : lend->borrower->config.peer);
-
-    ds_put_format(s, "%s drives %s: rings %s, lent:%u times, not given back:"
-                  "%u times\n", vpci_name(lend->borrower), owner,
-                  vpci_lend_state_name(lend), lend->n_turns, lend->n_fenced);
-    ds_put_format(s, "  packets out:%"PRIu64", in:%"PRIu64", turn:%"PRIu32
-                  "%s\n", lend->packets[VPCI_LEND_OUT],
-                  lend->packets[VPCI_LEND_IN], lend->turn,
-                  linker->runs ? "" : ", no guest");
-    if (lend->why) {
-        ds_put_format(s, "  the last reason: %s\n", lend->why);
-    }
-}
-
-void
-vpci_lends_show(const char *name, struct ds *s)
-{
-    const struct vpci_lend *lend;
-
-    ovs_mutex_lock(&lends_mutex);
-    ovs_mutex_lock(&links_mutex);
-    LIST_FOR_EACH (lend, node, &lends) {
-        if (!name || !strcmp(vpci_name(lend->borrower), name)
-            || !strcmp(lend->borrower->config.peer, name)) {
-            show(lend, s);
-        }
-    }
-    ovs_mutex_unlock(&links_mutex);
-    ovs_mutex_unlock(&lends_mutex);
 }

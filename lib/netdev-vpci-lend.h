@@ -17,14 +17,16 @@
  * A borrower that does not give rings back might still write to them.  So the
  * owner's port is down until it has done so, or its device has gone.
  *
- *     netdev-vpci-lend.c        which ports, when, and how rings change hands
+ *     netdev-vpci-lend.c        when, and how rings change hands
+ *     netdev-vpci-lend-port.c   which ports, and how that stands
  *     netdev-vpci-lend-flow.c   the megaflows for which that is done
  *     netdev-vpci-lend-ring.c   what the borrower is told of rings
- *     netdev-vpci-lend-main.c   the keeper, and what the main thread does
+ *     netdev-vpci-lend-main.c   the keeper and doorbells, on the main thread
+ *     netdev-vpci-lend-memory.c the owner's memory, likewise
  *     netdev-vpci-held.c        packets to the owner that wait for its rings
  *
- * Locks: lends_mutex comes before the mutexes of ports, of which only the
- * owner's is taken inside it, and then links_mutex. */
+ * Locks: lends_mutex comes before vpci_mutex, the mutexes of ports, and then
+ * links_mutex. */
 
 #include <stdbool.h>
 
@@ -62,8 +64,16 @@ bool vpci_lends_exist(void);
 void vpci_lend_guest_begins(struct vpci_lend *);
 void vpci_lend_guest_ends(struct vpci_lend *);
 
+/* The memory of a front end of any port is not what it was.  Any thread. */
+void vpci_lends_memory_changed(void);
+
 /* Does what others have asked for.  Main thread. */
 void vpci_lends_run(void);
+void vpci_lends_wait(void);
+
+/* The rings of 'dev' may be used, unless they are, or may be, lent.  Main thread,
+ * after vpci_lends_run(), no mutex held. */
+void vpci_lend_free_port(struct netdev_vpci *dev);
 
 /* The process ends: all rings come home. */
 void vpci_lends_end(void);

@@ -14,6 +14,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+
+#include "netdev-vpci-lend.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_memory);
 
@@ -154,6 +157,7 @@ vpci_conn_forget_memory(struct vpci_conn *conn)
     }
     conn->memory.n_regions = 0;
     conn->memory_valid = false;
+    vpci_lends_memory_changed();
 }
 
 /* Enters one region of the library's table into that of 'conn'.  Returns 0 or
@@ -164,8 +168,13 @@ conn_add_region(struct vpci_conn *conn, struct vpci_conn_region *region,
 {
     int error = vpci_memory_add(&conn->memory, r->guest_phys_addr, r->size,
                                 (void *) (uintptr_t) r->host_user_addr);
+    struct stat st;
 
+    if (!error && fstat(r->fd, &st)) {
+        error = errno;
+    }
     if (!error) {
+        region->file = vpci_file_id(&st);
         region->guard.base = r->mmap_addr;
         region->guard.size = r->mmap_size;
         error = vpci_guard_add(&region->guard);
@@ -180,8 +189,10 @@ memory_error(int error)
     switch (error) {
     case ENOSPC:
         return "all ports together have too many regions";
-    default:
+    case EINVAL:
         return "its regions overlap";
+    default:
+        return ovs_strerror(error);
     }
 }
 

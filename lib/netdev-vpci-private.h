@@ -57,6 +57,8 @@
 #error "Open vSwitch must be configured --with-dpdk: rebuild it so."
 #endif
 
+#include <sys/stat.h>
+
 #include <rte_config.h>
 #include <rte_mbuf.h>
 #include <rte_vhost.h>
@@ -299,10 +301,29 @@ struct vpci_txq {
     struct vpci_counters counters;
 };
 
+/* Tells files apart, whatever their names. */
+struct vpci_file_id {
+    uint64_t dev;
+    uint64_t ino;
+};
+
+static inline struct vpci_file_id
+vpci_file_id(const struct stat *st)
+{
+    return (struct vpci_file_id) { .dev = st->st_dev, .ino = st->st_ino };
+}
+
+static inline bool
+vpci_file_id_equal(struct vpci_file_id a, struct vpci_file_id b)
+{
+    return a.dev == b.dev && a.ino == b.ino;
+}
+
 /* A piece of a front end's memory. */
 struct vpci_conn_region {
     struct vpci_guard guard;
     bool guarded;
+    struct vpci_file_id file;   /* That it is in, if 'guarded'. */
 };
 
 /* One vhost-user connection.  Protected by the mutex of its port. */
@@ -373,6 +394,8 @@ struct vpci_follow {
 
 /* Whether a port's rings are lent: see netdev-vpci-lend.h. */
 enum vpci_lent_state {
+    VPCI_LENT_UNKNOWN,          /* It is not known yet whether an earlier switch
+                                 * has lent them. */
     VPCI_LENT_NOT,
     VPCI_LENT_AWAY,
     VPCI_LENT_FENCED            /* They should be home, and are not. */
@@ -564,6 +587,12 @@ void vpci_base_unregister(struct netdev_vpci *);
 
 /* The keeper's id of the port's region, or 0.  Main thread. */
 uint32_t vpci_base_region(const struct netdev_vpci *);
+
+/* What the port's region says of a peer, and in '*wordsp' what its guest says of
+ * that; null if there is no region, or none with a peer.  With the port's
+ * mutex. */
+const struct vpci_abi_peer *vpci_base_peer(
+    const struct netdev_vpci *, const struct vpci_abi_peer_words **wordsp);
 
 /* Periodic work for one port.  Main thread, no mutex held. */
 void vpci_base_run(struct netdev_vpci *);

@@ -423,6 +423,7 @@ get_guest(const struct netdev_vpci *dev, struct vpci_guest *guest)
         .usable = (conn->memory_valid && !conn->disturbed
                    && dev->lent_state == VPCI_LENT_NOT),
         .carrier = ((conn->memory_valid || conn->disturbed)
+                    && dev->lent_state != VPCI_LENT_UNKNOWN
                     && dev->lent_state != VPCI_LENT_FENCED),
         .disturbed = conn->disturbed,
         .rings_ready = conn->rings_ready,

@@ -183,7 +183,7 @@ conn_destroy(struct netdev_vpci *dev, struct vpci_conn *conn,
         vpci_lend_recall(dev, "its front end has gone");
         vpci_rings_pause(dev);
         vpci_rings_stop_all(dev);
-        if (!dev->lent) {
+        if (!dev->lent && dev->lent_state == VPCI_LENT_FENCED) {
             /* What somebody has not given back goes with it. */
             dev->lent_state = VPCI_LENT_NOT;
         }

@@ -106,6 +106,7 @@ netdev_vpci_run(const struct netdev_class *class)
     SHASH_FOR_EACH (node, &ports) {
         struct netdev *netdev = node->data;
 
+        vpci_lend_free_port(netdev_vpci_cast(netdev));
         vpci_vhost_run(netdev_vpci_cast(netdev));
         vpci_base_run(netdev_vpci_cast(netdev));
         vpci_follow_run(netdev_vpci_cast(netdev));
@@ -135,6 +136,7 @@ netdev_vpci_wait(const struct netdev_class *class OVS_UNUSED)
     }
     ovs_mutex_unlock(&vpci_mutex);
     vpci_links_wait();
+    vpci_lends_wait();
     vpci_keeper_wait();
 }
 

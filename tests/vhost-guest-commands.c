@@ -371,10 +371,12 @@ run_mem_add(struct session *s, const struct args *args)
 {
     uint64_t needed = guest_rings_bytes(&s->g) + guest_buffers_bytes(&s->g);
     uint64_t mib = positional(args, 1, needed / (1024 * 1024) + 1);
+    const char *file = arg_value(args, "file");
     int zone;
 
     pthread_mutex_lock(&s->g.lock);
-    zone = guest_memory_add_zone(&s->g.mem, mib * 1024 * 1024);
+    zone = (file ? guest_memory_add_file(&s->g.mem, file)
+            : guest_memory_add_zone(&s->g.mem, mib * 1024 * 1024));
     pthread_mutex_unlock(&s->g.lock);
     if (zone < 0) {
         return failed(s, "cannot add memory: %s", strerror(-zone));
@@ -588,8 +590,9 @@ const struct command control_commands[] = {
     { "ring-call", "[TIMES]", "replace all call descriptors", run_ring_call },
     { "ring-show", "", "where the rings stand", run_ring_show },
     { "mem-show", "", "regions as ADDR+SIZE@OFFSET", run_mem_show },
-    { "mem-add", "[MIB]", "plug a zone of memory (by default large enough for "
-      "everything) and send SET_MEM_TABLE", run_mem_add },
+    { "mem-add", "[MIB|file=PATH]", "plug a zone of memory (by default large "
+      "enough for everything; or what is in a file) and send SET_MEM_TABLE",
+      run_mem_add },
     { "mem-move", "rings|buffers [ZONE]", "stop, copy the rings to the zone "
       "added last, start; or take buffers from there from now on",
       run_mem_move },

@@ -6,8 +6,10 @@
 #include "vhost-guest-memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE 4096u
@@ -52,35 +54,27 @@ create_memfd(uint64_t size)
     return fd;
 }
 
-int
-guest_memory_add_zone(struct guest_memory *mem, uint64_t size)
+/* Adds a zone with the 'size' bytes in 'fd', which becomes its.  Returns its
+ * number, or a negative errno. */
+static int
+add_zone(struct guest_memory *mem, int fd, uint64_t size)
 {
-    struct guest_zone *zone = NULL;
-    unsigned int i;
+    unsigned int i = 0;
 
-    for (i = 0; i < GUEST_MAX_ZONES; i++) {
-        if (!mem->zones[i].size) {
-            zone = &mem->zones[i];
-            break;
-        }
-    }
-    if (!zone) {
-        return -ENOSPC;
-    }
-
-    size = (size + ZONE_ALIGN - 1) / ZONE_ALIGN * ZONE_ALIGN;
-    int fd = create_memfd(size);
-    if (fd < 0) {
-        return fd;
+    while (i < GUEST_MAX_ZONES && mem->zones[i].size) {
+        i++;
     }
     void *host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (host == MAP_FAILED) {
-        int error = errno;
+    if (i == GUEST_MAX_ZONES || host == MAP_FAILED) {
+        int error = host == MAP_FAILED ? errno : ENOSPC;
 
+        if (host != MAP_FAILED) {
+            munmap(host, size);
+        }
         close(fd);
         return -error;
     }
-    *zone = (struct guest_zone) {
+    mem->zones[i] = (struct guest_zone) {
         .addr = i * ZONE_STRIDE,
         .size = size,
         /* Guest address 0 is never given out: it looks like a mistake. */
@@ -89,6 +83,32 @@ guest_memory_add_zone(struct guest_memory *mem, uint64_t size)
         .fd = fd,
     };
     return i;
+}
+
+int
+guest_memory_add_zone(struct guest_memory *mem, uint64_t size)
+{
+    size = (size + ZONE_ALIGN - 1) / ZONE_ALIGN * ZONE_ALIGN;
+    int fd = create_memfd(size);
+
+    return fd < 0 ? fd : add_zone(mem, fd, size);
+}
+
+int
+guest_memory_add_file(struct guest_memory *mem, const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0) {
+        return -errno;
+    } else if (fstat(fd, &st)) {
+        int error = errno;
+
+        close(fd);
+        return -error;
+    }
+    return add_zone(mem, fd, st.st_size);
 }
 
 void

@@ -54,6 +54,9 @@ void guest_memory_destroy(struct guest_memory *);
 /* Adds a zone of at least 'size' bytes.  Returns its number, or a negative
  * errno. */
 int guest_memory_add_zone(struct guest_memory *, uint64_t size);
+
+/* Likewise, but with what is in the file 'path', whosever memory it is. */
+int guest_memory_add_file(struct guest_memory *, const char *path);
 void guest_memory_remove_zone(struct guest_memory *, unsigned int zone);
 
 /* Takes 'size' bytes of 'zone' out of use.  Returns the guest address, or
