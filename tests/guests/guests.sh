@@ -24,7 +24,12 @@
 # vm_plug NAME SLOT SOCKET     plugs another such device, of a link for
 #                              instance, into slot 2, 3 or 4 of a guest; slot 9
 #                              has no room for its memory, and slot 1 has vpci0.
+# vm_plug_nic NAME SLOT SOCKET plugs a virtio-net whose vhost-user back end
+#                              listens at SOCKET.
 # vm_unplug NAME SLOT          unplugs it.
+# vm_reset NAME                resets a QEMU guest: guest_wait waits until it has
+#                              booted.
+# vm_signal NAME SIGNAL        sends SIGNAL to its QEMU.
 # qemu_boot NAME [QEMU-OPTION...]
 #     starts a QEMU guest without a network card.
 # testpmd_start NAME SOCKET MAC [TESTPMD-OPTION...]
@@ -310,7 +315,7 @@ guests_stop_all () {
 if test "${BASH_SOURCE[0]}" = "$0"; then
     case ${1-} in
         uml_start | qemu_start | qemu_boot | testpmd_start | vm_start | \
-        vm_plug | vm_unplug | guest_wait | guest_run | guest_log | \
+        vm_plug | vm_plug_nic | vm_unplug | vm_reset | vm_signal | guest_wait | guest_run | guest_log | \
         guest_stop | guest_kill | guests_stop_all | guests_kernel_version | \
         guests_missing | guests_prepare | guests_processors) "$@" ;;
         *)

@@ -131,6 +131,19 @@ vm_plug () {
     vm__qmp "$1" plug "slot$2" "$3" "$vm_vectors"
 }
 
+vm_plug_nic () {
+    vm__qmp "$1" plug-nic "slot$2" "$3"
+}
+
 vm_unplug () {
     vm__qmp "$1" unplug "slot$2"
+}
+
+vm_reset () {
+    rm -f "$GUESTS_DIR/$1/ready"
+    vm__qmp "$1" reset
+}
+
+vm_signal () {
+    pkill -"$2" -P "$(cat "$GUESTS_DIR/$1/pid")"
 }

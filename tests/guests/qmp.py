@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """usage: qmp.py SOCKET plug BUS PATH VECTORS
+       qmp.py SOCKET plug-nic BUS PATH
        qmp.py SOCKET unplug BUS
+       qmp.py SOCKET reset
 
-Plugs an ivshmem-doorbell device, served at the UNIX socket PATH, into the bus
-BUS of the QEMU guest whose monitor is at SOCKET, or unplugs it again and
-waits until the guest has let go of it.
+Plugs an ivshmem-doorbell device, served at the UNIX socket PATH, or a virtio-net
+whose vhost-user back end listens there, into the bus BUS of the QEMU guest whose
+monitor is at SOCKET; or unplugs it again and waits until the guest has let go of
+it.  Or resets the guest, which boots again.
 """
 
 import json
@@ -67,11 +70,24 @@ class Monitor:
                 return
 
 
-def plug(monitor, bus, path, vectors):
+def add_socket(monitor, bus, path):
     address = {"type": "unix", "data": {"path": path}}
     monitor.execute("chardev-add", id=f"{bus}-socket",
                     backend={"type": "socket",
                              "data": {"addr": address, "server": False}})
+
+
+def plug_nic(monitor, bus, path):
+    add_socket(monitor, bus, path)
+    monitor.execute("netdev_add", type="vhost-user", id=f"{bus}-netdev",
+                    chardev=f"{bus}-socket")
+    # See qemu-guest.sh for the vectors.
+    monitor.execute("device_add", driver="virtio-net-pci", id=f"{bus}-device",
+                    bus=bus, netdev=f"{bus}-netdev", vectors=0)
+
+
+def plug(monitor, bus, path, vectors):
+    add_socket(monitor, bus, path)
     monitor.execute("device_add", driver="ivshmem-doorbell",
                     id=f"{bus}-device", bus=bus, chardev=f"{bus}-socket",
                     vectors=int(vectors))
@@ -95,13 +111,25 @@ def unplug(monitor, bus):
     monitor.execute("device_del", id=device)
     monitor.await_event("DEVICE_DELETED", device=device)
     occupy_descriptors(monitor, bus)
-    monitor.execute("chardev-remove", id=f"{bus}-socket")
+    try:
+        # Of a NIC: its socket goes with it.
+        monitor.execute("netdev_del", id=f"{bus}-netdev")
+    except Failed:
+        monitor.execute("chardev-remove", id=f"{bus}-socket")
+
+
+def reset(monitor):
+    # In spite of -no-reboot.
+    monitor.execute("set-action", reboot="reset")
+    monitor.execute("system_reset")
+    monitor.await_event("RESET", guest=False)
 
 
 def main():
     path, command, *arguments = sys.argv[1:]
     try:
-        {"plug": plug, "unplug": unplug}[command](Monitor(path), *arguments)
+        {"plug": plug, "plug-nic": plug_nic, "unplug": unplug,
+         "reset": reset}[command](Monitor(path), *arguments)
     except socket.timeout:
         sys.exit(f"qmp.py: no answer in {TIMEOUT} s")
     except (EOFError, Failed) as e:
