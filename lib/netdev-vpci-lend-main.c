@@ -57,8 +57,9 @@ peer_refused(struct vpci_peer_user *user, const char *why)
     struct vpci_lend *lend = lend_from_user(user);
 
     ovs_mutex_lock(&links_mutex);
-    vpci_lend_set_problem(lend, xasprintf("no device with the memory of %s: %s",
-                                lend->borrower->config.peer, why));
+    vpci_lend_set_problem(lend, xasprintf(
+        "no device with the memory of %s: %s", lend->borrower->config.peer,
+        why));
     ovs_mutex_unlock(&links_mutex);
 }
 
@@ -81,6 +82,7 @@ peer_guest_came(struct vpci_peer_user *user,
     if (lend->device_id != up->peer) {
         lend->device_id = up->peer;
         vpci_lend_forget_signals(lend);
+        vpci_lend_set_problem(lend, NULL);
     }
     vpci_lend_write_entry(lend);
     ovs_mutex_unlock(&links_mutex);
@@ -95,6 +97,7 @@ peer_guest_left(struct vpci_peer_user *user, const char *why OVS_UNUSED)
     ovs_mutex_lock(&links_mutex);
     lend->device_id = 0;
     vpci_lend_forget_signals(lend);
+    vpci_lend_set_problem(lend, NULL);
     vpci_lend_write_entry(lend);
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();
@@ -129,10 +132,9 @@ peer_signals_refused(struct vpci_peer_user *user, int error OVS_UNUSED,
     ovs_mutex_lock(&links_mutex);
     lend->asked = false;
     if (error != ENOTCONN) {
-        vpci_lend_set_problem(lend, xasprintf("the device of the guest of %s cannot get "
-                                    "the doorbells of %s: %s",
-                                    vpci_name(lend->borrower),
-                                    lend->borrower->config.peer, why));
+        vpci_lend_set_problem(lend, xasprintf(
+            "the device of the guest of %s cannot get the doorbells of %s: %s",
+            vpci_name(lend->borrower), lend->borrower->config.peer, why));
     }
     ovs_mutex_unlock(&links_mutex);
 }

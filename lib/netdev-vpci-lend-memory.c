@@ -127,6 +127,8 @@ register_memory(struct vpci_lend *lend, int fd, struct stat *st)
         close(fd);
         return problem;
     }
+    /* Who has the memory ends if it vanishes.  Not all files can be sealed. */
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
     lend->memory_fd = lend->user.memory = fd;
     lend->memory_id = vpci_file_id(st);
     lend->user.size = st->st_size;

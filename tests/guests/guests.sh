@@ -59,6 +59,7 @@
 #     GUEST_TIMEOUT    seconds that one command in a guest may take; 30
 #     GUEST_MTU        the MTU of eth0
 #     GUEST_MEMORY     memory in MB; 256
+#     GUEST_SEAL       off: the memory of a QEMU guest can grow and shrink
 #     GUEST_PROGRAMS   programs of this machine, by their names or paths, that a
 #                      QEMU guest has in /bin; none
 #     QEMU_NIC         further properties of QEMU's virtio-net-pci device
@@ -77,6 +78,7 @@ guests__here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${GUEST_MTU:=}"
 : "${GUEST_MEMORY:=256}"
 : "${GUEST_PROGRAMS:=}"
+: "${GUEST_SEAL:=}"
 : "${QEMU_NIC:=}"
 : "${TESTPMD_VDEV:=}"
 

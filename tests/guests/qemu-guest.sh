@@ -37,7 +37,8 @@ qemu__launch () {
         qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
         -display none -machine q35,accel=tcg,memory-backend=memory \
         -m "$GUEST_MEMORY" -object \
-        "memory-backend-memfd,id=memory,size=${GUEST_MEMORY}M,share=on" \
+        "memory-backend-memfd,id=memory,size=${GUEST_MEMORY}M,share=on\
+${GUEST_SEAL:+,seal=$GUEST_SEAL}" \
         -kernel "$GUESTS_CACHE/vmlinuz" -initrd "$image" \
         -append "console=ttyS0 quiet panic=-1 rdinit=/init \
 guest.control=ttyS1 $append" \
