@@ -556,6 +556,7 @@ EXTRA_DIST += \
 ## sanitizers of this build, by a "make" that has other CFLAGS.
 EXTRA_LIBRARIES = tests/portable/libvpci.a
 PORTABLE_TOOLS = \
+	tests/portable/guest-xdp \
 	tests/portable/vpci-echo \
 	tests/portable/vpci-gen \
 	tests/portable/vpci-sink
@@ -563,6 +564,7 @@ EXTRA_PROGRAMS += $(PORTABLE_TOOLS)
 tests_portable_libvpci_a_SOURCES = $(VPCI_SOURCES)
 tests_portable_libvpci_a_CPPFLAGS = $(VPCI_CPPFLAGS)
 PORTABLE_LIBS = tests/portable/libvpci.a -lpthread
+tests_portable_guest_xdp_SOURCES = tests/guest-xdp.c
 tests_portable_vpci_echo_SOURCES = $(utilities_vpci_echo_SOURCES)
 tests_portable_vpci_echo_CPPFLAGS = $(VPCI_TOOL_CPPFLAGS)
 tests_portable_vpci_echo_LDADD = $(PORTABLE_LIBS)
