@@ -324,21 +324,23 @@ take_ring(struct vpci_lend *lend, unsigned int i, uint32_t next, uint32_t at)
 {
     struct vpci_conn *conn = lend->owner->active;
     struct vpci_vring_config config;
+    bool same = vpci_lend_has_conn(lend);
     struct vpci_vring_base base;
 
-    if (vpci_rings_get_config(conn, i, &config)) {
+    if (vpci_rings_get_config(conn, i, &config)
+        || (!same && !config.base.avail_idx)) {
+        /* A driver has just begun. */
         return;
-    }
-    if (!vpci_vring_recover(&config, next, at, &base)) {
-        if (!vpci_lend_has_conn(lend)) {
-            /* They are others: their front end has said where they stand. */
-            return;
+    } else if (!vpci_vring_recover(&config, next, at, &base)) {
+        if (same) {
+            vpci_ring_set_fault(&lend->owner->rings[i], xasprintf(
+                "the guest of %s, which had it, has left it where it cannot be "
+                "(next 0x%"PRIx32", at 0x%"PRIx32", lent at 0x%"PRIx32")",
+                vpci_name(lend->borrower), next, at,
+                vpci_load32(&lend->lent_records[i].at)));
         }
-        vpci_ring_set_fault(&lend->owner->rings[i], xasprintf(
-            "the guest of %s, which had it, has left it where it cannot be "
-            "(next 0x%"PRIx32", at 0x%"PRIx32", lent at 0x%"PRIx32")",
-            vpci_name(lend->borrower), next, at,
-            vpci_load32(&lend->lent_records[i].at)));
+        /* Otherwise it is another one, and its front end has said where it
+         * stands. */
         return;
     }
     vpci_rings_set_base(lend->owner, i, &base);
