@@ -178,6 +178,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-lend-port.c \
 	lib/netdev-vpci-lend-private.h \
 	lib/netdev-vpci-lend-ring.c \
+	lib/netdev-vpci-lend-show.c \
 	lib/netdev-vpci-lend.c \
 	lib/netdev-vpci-lend.h \
 	lib/netdev-vpci-link-wait.c \

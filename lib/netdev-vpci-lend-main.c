@@ -33,6 +33,7 @@ vpci_lend_set_problem(struct vpci_lend *lend, char *problem)
     if (problem && !nullable_string_is_equal(problem, lend->problem)) {
         VLOG_WARN_RL(&rl, "%s: %s", vpci_name(lend->borrower), problem);
     }
+    vpci_lend_changed(lend);
     free(lend->problem);
     lend->problem = problem;
 }
@@ -69,6 +70,7 @@ vpci_lend_forget_signals(struct vpci_lend *lend)
     lend->signals = (struct vpci_lend_signals) { .kicks = 0 };
     lend->peer_id = 0;
     lend->asked = false;
+    lend->used_up = false;
 }
 
 static void
@@ -124,13 +126,13 @@ peer_signals(struct vpci_peer_user *user, uint32_t peer_id,
 }
 
 static void
-peer_signals_refused(struct vpci_peer_user *user, int error OVS_UNUSED,
-                     const char *why)
+peer_signals_refused(struct vpci_peer_user *user, int error, const char *why)
 {
     struct vpci_lend *lend = lend_from_user(user);
 
     ovs_mutex_lock(&links_mutex);
     lend->asked = false;
+    lend->used_up = error == ENOSPC;
     if (error != ENOTCONN) {
         vpci_lend_set_problem(lend, xasprintf(
             "the device of the guest of %s cannot get the doorbells of %s: %s",

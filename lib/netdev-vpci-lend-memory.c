@@ -84,7 +84,8 @@ find_memory(const struct vpci_conn *conn, int *fdp, struct stat *st)
         } else if (i && !vpci_file_id_equal(vpci_file_id(&other),
                                             vpci_file_id(st))) {
             problem = xstrdup("its memory is in several files, and a device "
-                              "has one: give the guest one memory back end");
+                              "has one: give the guest one memory back end, "
+                              "and no ivshmem device");
         }
         *st = other;
     }
@@ -196,6 +197,7 @@ follow_memory(struct vpci_lend *lend, uint32_t base)
     }
     lend->registered = lend->memory_fd >= 0;
     lend->n_changes = 0;
+    vpci_lend_changed(lend);
     ovs_mutex_unlock(&links_mutex);
     if (lend->registered) {
         vpci_keeper_register_peer(&lend->user);
@@ -276,6 +278,7 @@ look_for_leak(struct vpci_lend *lend)
     }
     free(lend->leak);
     lend->leak = leak;
+    vpci_lend_changed(lend);
     ovs_mutex_unlock(&links_mutex);
     vpci_links_wake();
 }

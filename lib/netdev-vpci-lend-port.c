@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which ports' rings are lent, or may have been by an earlier switch, and how
- * that stands: see netdev-vpci-lend.h. */
+/* Which ports' rings are lent, or may have been by an earlier switch: see
+ * netdev-vpci-lend.h. */
 
 #include "netdev-vpci-lend-private.h"
 
 #include <unistd.h>
 
-#include "openvswitch/dynamic-string.h"
 #include "openvswitch/poll-loop.h"
 #include "timeval.h"
 
@@ -92,6 +91,7 @@ detach(struct vpci_lend *lend, const char *why)
     if (lend->state != VPCI_LEND_HOME) {
         abandon(lend);
     }
+    vpci_lend_changed(lend);
     owner->lent = NULL;
     lend->owner = NULL;
     vpci_lend_write_entry(lend);
@@ -294,70 +294,5 @@ vpci_lends_end(void)
     LIST_FOR_EACH (lend, node, &lends) {
         detach(lend, "the switch ends");
     }
-    ovs_mutex_unlock(&lends_mutex);
-}
-
-/* How it stands. */
-
-void
-vpci_lend_get_status(const struct netdev_vpci *dev, struct smap *args)
-{
-    const struct vpci_lend *lend = dev->lent ? dev->lent : dev->lend;
-
-    if (!lend) {
-        return;
-    }
-    ovs_mutex_lock(&links_mutex);
-    if (lend->borrower == dev) {
-        smap_add(args, "peer", dev->config.peer);
-        if (!lend->owner) {
-            smap_add_format(args, "peer_problem", "there is no port %s of "
-                            "device virtio-net, or another one borrows its "
-                            "rings", dev->config.peer);
-        }
-    } else {
-        smap_add(args, "driven_by", vpci_name(lend->borrower));
-    }
-    smap_add(args, "rings", vpci_lend_state_name(lend));
-    if (lend->why) {
-        smap_add(args, "rings_reason", lend->why);
-    }
-    ovs_mutex_unlock(&links_mutex);
-}
-
-static void
-show(const struct vpci_lend *lend, struct ds *s)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *linker = lend->linker;
-    const char *owner = (lend->owner ? vpci_name(lend->owner)
-                         : lend->borrower->config.peer);
-
-    ds_put_format(s, "%s drives %s: rings %s, lent:%u times, not given back:"
-                  "%u times\n", vpci_name(lend->borrower), owner,
-                  vpci_lend_state_name(lend), lend->n_turns, lend->n_fenced);
-    ds_put_format(s, "  packets out:%"PRIu64", in:%"PRIu64", turn:%"PRIu32
-                  "%s\n", lend->packets[VPCI_LEND_OUT],
-                  lend->packets[VPCI_LEND_IN], lend->turn,
-                  linker->runs ? "" : ", no guest");
-    if (lend->why) {
-        ds_put_format(s, "  the last reason: %s\n", lend->why);
-    }
-}
-
-void
-vpci_lends_show(const char *name, struct ds *s)
-{
-    const struct vpci_lend *lend;
-
-    ovs_mutex_lock(&lends_mutex);
-    ovs_mutex_lock(&links_mutex);
-    LIST_FOR_EACH (lend, node, &lends) {
-        if (!name || !strcmp(vpci_name(lend->borrower), name)
-            || !strcmp(lend->borrower->config.peer, name)) {
-            show(lend, s);
-        }
-    }
-    ovs_mutex_unlock(&links_mutex);
     ovs_mutex_unlock(&lends_mutex);
 }

@@ -89,8 +89,10 @@ struct vpci_lend {
     char *leak;                     /* Somebody, as a sentence; or null. */
     uint64_t n_tables;              /* (m) The owner's, that has been looked
                                      * at. */
-    char *problem;                  /* Why there is no such device, or
-                                     * null. */
+    char *problem;              /* Why there is no such device, or it is of
+                                 * no use; or null. */
+    bool used_up;               /* All signals of the borrower's are: the next
+                                 * one has some again. */
     uint32_t device_id;         /* ivshmem id of the borrower's, 0: not
                                  * there. */
     long long int given_at;     /* When the keeper said that there can be one,
@@ -112,6 +114,9 @@ struct vpci_lend {
 void vpci_lend_set_why(struct vpci_lend *, char *why)
     OVS_REQUIRES(links_mutex);
 const char *vpci_lend_state_name(const struct vpci_lend *);
+
+/* The status of both ports is another one. */
+void vpci_lend_changed(const struct vpci_lend *) OVS_REQUIRES(links_mutex);
 void vpci_lend_set_state(struct vpci_lend *, enum vpci_lend_state)
     OVS_REQUIRES(links_mutex);
 

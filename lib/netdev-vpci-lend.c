@@ -78,8 +78,20 @@ vpci_lend_state_name(const struct vpci_lend *lend)
 }
 
 void
+vpci_lend_changed(const struct vpci_lend *lend)
+{
+    vpci_changed(lend->borrower);
+    if (lend->owner) {
+        vpci_changed(lend->owner);
+    }
+}
+
+void
 vpci_lend_set_why(struct vpci_lend *lend, char *why)
 {
+    if (!nullable_string_is_equal(why, lend->why)) {
+        vpci_lend_changed(lend);
+    }
     free(lend->why);
     lend->why = why;
 }
@@ -89,6 +101,10 @@ vpci_lend_set_state(struct vpci_lend *lend, enum vpci_lend_state state)
 {
     lend->state = state;
     lend->since = time_msec();
+    if (state == VPCI_LEND_UNKNOWN || state == VPCI_LEND_HOME
+        || state == VPCI_LEND_AWAY || state == VPCI_LEND_FENCED) {
+        vpci_lend_changed(lend);
+    }
     vpci_links_wake();
 }
 

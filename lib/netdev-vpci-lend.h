@@ -18,11 +18,12 @@
  * owner's port is down until it has done so, or its device has gone.
  *
  *     netdev-vpci-lend.c        when, and how rings change hands
- *     netdev-vpci-lend-port.c   which ports, and how that stands
+ *     netdev-vpci-lend-port.c   which ports
  *     netdev-vpci-lend-flow.c   the megaflows for which that is done
  *     netdev-vpci-lend-ring.c   what the borrower is told of rings
  *     netdev-vpci-lend-main.c   the keeper and doorbells, on the main thread
  *     netdev-vpci-lend-memory.c the owner's memory, likewise
+ *     netdev-vpci-lend-show.c   how that stands
  *     netdev-vpci-held.c        packets to the owner that wait for its rings
  *
  * Locks: lends_mutex comes before vpci_mutex, the mutexes of ports, and then
@@ -32,6 +33,7 @@
 
 struct dp_packet;
 struct ds;
+struct json;
 struct netdev_vpci;
 struct smap;
 struct vpci_counters;
@@ -78,13 +80,15 @@ void vpci_lend_free_port(struct netdev_vpci *dev);
 /* The process ends: all rings come home. */
 void vpci_lends_end(void);
 
-/* Adds how it stands to the status of 'dev', borrower or owner.  With its
- * mutex. */
+/* Adds how it stands to the status of 'dev', borrower or owner.  Main thread,
+ * with the mutex of 'dev'. */
 void vpci_lend_get_status(const struct netdev_vpci *dev, struct smap *args);
 
-/* For ovs-appctl vpci/links: those with port 'name', or all if that is
- * null. */
+/* For ovs-appctl vpci/links: those with port 'name', or all if that is null, for
+ * people; and an array for programs, of those whose borrower can have a device.
+ * Main thread, no mutex held. */
 void vpci_lends_show(const char *name, struct ds *);
+struct json *vpci_lends_to_json(const char *name);
 
 /* netdev-vpci-held.c */
 

@@ -224,13 +224,12 @@ link_to_json(const struct vpci_link *link)
 }
 
 /* Returns the links of port 'name', or all if that is null, for programs. */
-static char *
+static struct json *
 links_to_json(const char *name)
     OVS_REQUIRES(links_mutex)
 {
-    struct json *array = json_array_create_empty(), *json;
+    struct json *array = json_array_create_empty();
     const struct vpci_link *link;
-    char *text;
 
     LIST_FOR_EACH (link, node, &links) {
         bool wanted = !name;
@@ -243,11 +242,22 @@ links_to_json(const char *name)
             json_array_add(array, link_to_json(link));
         }
     }
-    json = json_object_create();
-    json_object_put(json, "links", array);
+    return array;
+}
+
+/* Shows 'links' and, of port 'name' or of all, peers, for programs. */
+static void
+show_json(const char *name, struct json *links_, struct ds *s)
+{
+    struct json *json = json_object_create();
+    char *text;
+
+    json_object_put(json, "links", links_);
+    json_object_put(json, "peers", vpci_lends_to_json(name));
     text = json_to_string(json, JSSF_SORT);
+    ds_put_cstr(s, text);
+    free(text);
     json_destroy(json);
-    return text;
 }
 
 static void
@@ -258,6 +268,7 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
     const char *name = argc > 1 + json ? argv[1 + json] : NULL;
     struct ds s = DS_EMPTY_INITIALIZER;
     const struct vpci_linker *port = NULL;
+    struct json *found = NULL;
 
     if (!json && !netdev_is_flow_api_enabled()) {
         ds_put_cstr(&s, "no flows take links: to let them, \"ovs-vsctl set "
@@ -267,10 +278,7 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
     ovs_mutex_lock(&links_mutex);
     port = name ? find_port(name) : NULL;
     if (json) {
-        char *text = links_to_json(name);
-
-        ds_put_cstr(&s, text);
-        free(text);
+        found = links_to_json(name);
     } else {
         show_pairs(name, &s);
     }
@@ -278,7 +286,9 @@ vpci_unixctl_links(struct unixctl_conn *conn, int argc, const char *argv[],
         show_objections(port, &s);
     }
     ovs_mutex_unlock(&links_mutex);
-    if (!json) {
+    if (json) {
+        show_json(name, found, &s);
+    } else {
         vpci_lends_show(name, &s);
     }
     if (port || !name) {
