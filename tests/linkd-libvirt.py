@@ -54,6 +54,10 @@ PATHS = {"p1": "/r/p1", "p2": "/r/p2"}
 END = planner.End("p1", "p2", "/r/p1.link7", 7, 4, 1 << 21, "offered", False)
 
 
+PEER = planner.End("p1", "p2", "/r/p1.peer", 9, 32, 1 << 22, planner.PEER,
+                   False, True)
+
+
 class Error(Exception):
     """Of libvirt's."""
 
@@ -156,6 +160,17 @@ class Domains(unittest.TestCase):
             # It has gone by itself.
             session.unplug(device)
 
+    def test_memory_of_a_peer_comes_and_goes(self):
+        with self.session() as session:
+            slot = planner.choose_slot(session.scan().slots["p1"], PEER.size)
+            session.plug(PEER, slot)
+            device = planner.Device("vpci-peer9", "/r/p1.peer", "0x09")
+            self.assertEqual(session.scan().devices, [device])
+            shmem = self.fake.devices.find("shmem[@name='vpci-peer9']")
+            self.assertEqual(shmem.find("msi").get("vectors"), "32")
+            session.unplug(device)
+            self.assertEqual(session.scan().devices, [])
+
     def test_machine_without_kvm(self):
         given = []
 
@@ -232,8 +247,11 @@ class Hook(unittest.TestCase):
     def test_links_do_not_arrive(self):
         for operation in "migrate", "restore":
             self.assertEqual(self.run_hook(XML, operation, "begin"), "")
-            linked = XML.replace("</devices>", machine_libvirt.shmem_xml(
-                "vpci-link7", END, "0x09") + "</devices>")
+            linked = XML.replace(
+                "</devices>",
+                machine_libvirt.shmem_xml("vpci-link7", END, "0x09")
+                + machine_libvirt.shmem_xml("vpci-peer9", PEER, "0x0a")
+                + "</devices>")
             root = ET.fromstring(self.run_hook(linked, operation, "begin"))
             self.assertEqual([shmem.get("name") for shmem in
                               root.findall("devices/shmem")], ["vm1"])

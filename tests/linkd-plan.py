@@ -31,6 +31,15 @@ def device(region=7, port="p1", name=None):
                   "slot2")
 
 
+def peer(connected=False, used_up=False, region=9):
+    """The memory of p2, for p1."""
+    return [End("p1", "p2", "/r/p1.peer", region, 32, 1 << 30, planner.PEER,
+                connected, True, used_up)]
+
+
+PEER_DEVICE = Device("vpci-peer9", "/r/p1.peer", "slot3")
+
+
 class World:
     """A switch, and a machine that has p1."""
 
@@ -211,6 +220,77 @@ class Plan(unittest.TestCase):
         self.assertEqual(self.world.look([], after=2), ["Unplug p1.link7"])
 
 
+class Peers(unittest.TestCase):
+    """Devices with the memory of a peer."""
+
+    def setUp(self):
+        self.world = World()
+
+    def test_memory_is_plugged_in_once(self):
+        self.assertEqual(self.world.look(peer()), ["Plug p1.peer"])
+        self.world.devices = [PEER_DEVICE]
+        self.assertEqual(self.world.look(peer()), [])
+        for _ in range(9):
+            self.assertEqual(self.world.look(peer(True), after=99), [])
+
+    def test_ports_of_others_are_left_alone(self):
+        self.world.ports = frozenset({"p2"})
+        self.assertEqual(self.world.look(peer()), [])
+
+    def test_device_of_the_domains_xml_is_left_alone(self):
+        self.world.devices = [Device("p1-peer", "/r/p1.peer", "slot3")]
+        for _ in range(9):
+            self.assertEqual(self.world.look(peer(True), after=99), [])
+
+    def test_released_port_has_none(self):
+        for name in "vpci-peer9", "p1-peer":
+            self.world.held = P1
+            self.world.devices = [Device(name, "/r/p1.peer", "slot3")]
+            self.assertEqual(self.world.look(peer(True)), ["Unplug p1.peer"])
+            self.assertEqual(self.world.look([], answers=False),
+                             ["Unplug p1.peer"])
+            self.world.devices = []
+            self.assertEqual(self.world.look(peer()), [])
+            self.world.held = NOBODY
+            self.assertEqual(self.world.look(peer()), ["Plug p1.peer"])
+
+    def test_owner_that_begins_anew_has_other_memory(self):
+        self.world.devices = [PEER_DEVICE]
+        self.world.look(peer(True))
+        self.assertEqual(self.world.look(peer(region=10)), [])
+        self.assertEqual(self.world.look(peer(region=10),
+                                         after=planner.CONNECT),
+                         ["Unplug p1.peer"])
+        self.world.fail()
+        self.world.devices = []
+        self.assertEqual(self.world.look(peer(region=10), after=0), [])
+        self.assertEqual(self.world.look(peer(region=10), after=1),
+                         ["Plug p1.peer"])
+
+    def test_trust_that_has_ended(self):
+        self.world.devices = [PEER_DEVICE]
+        self.world.look(peer(True))
+        self.assertEqual(self.world.look([]), [])
+        self.world.gone.add("/r/p1.peer")
+        self.assertEqual(self.world.look([]), ["Unplug p1.peer"])
+
+    def test_signals_that_are_used_up(self):
+        times = []
+        for _ in range(300):
+            self.world.devices = [PEER_DEVICE]
+            if self.world.look(peer(True, True)):
+                self.assertTrue(self.world.actions[0].failed)
+                times.append(self.world.now)
+                self.world.fail()
+        pauses = [b - a for a, b in zip(times, times[1:])]
+        self.assertEqual(pauses[:7], [1, 2, 4, 8, 16, 32, 60])
+
+    def test_switch_that_does_not_answer(self):
+        self.world.devices = [PEER_DEVICE]
+        self.world.look(peer(True))
+        self.assertEqual(self.world.look([], answers=False, after=999), [])
+
+
 class Rest(unittest.TestCase):
     """Links that guests make no use of."""
 
@@ -280,12 +360,18 @@ class Choice(unittest.TestCase):
                 "pref64-reserve=0, used is in use, good is in use"):
             planner.choose_slot(slots, self.SIZE)
 
+    def test_links_leave_room_for_memories(self):
+        slots = [Slot("large", False, 1 << 31), Slot("small", False, 1 << 22)]
+        self.assertEqual(planner.choose_slot(slots, self.SIZE).name, "small")
+        self.assertEqual(planner.choose_slot(slots, 1 << 30).name, "large")
+
     def test_there_is_none(self):
         with self.assertRaisesRegex(planner.NoRoom, "none at all"):
             planner.choose_slot([], self.SIZE)
 
     def test_the_operators_choice(self):
-        slots = [Slot("b", True, 0, True), Slot("a", False, 0, True)]
+        slots = [Slot("b", True, 0, True), Slot("a", False, 99, True),
+                 Slot("c", False, 0, True)]
         self.assertEqual(planner.choose_slot(slots, self.SIZE).name, "a")
 
 
@@ -303,10 +389,19 @@ class Answers(unittest.TestCase):
             End("p1", "p2", "/r/a", 3, 5, 2097152, "offered", True),
             End("p2", "p1", "/r/b", 3, 5, 2097152, "offered", False)])
 
+    def test_peers(self):
+        text = """{"links": [], "peers": [
+            {"connected": true, "peer": "p2", "port": "p1", "region": 9,
+             "rings": "home", "size": 1073741824, "socket": "/r/p1.peer",
+             "used_up": true, "vectors": 32}]}"""
+        self.assertEqual(switch.parse_links(text), peer(True, True))
+
     def test_nonsense(self):
         for text in ("", "{}", "[]", "null", '{"links": 1}', '{"links": [1]}',
                      '{"links": [{"ends": []}]}', "no link",
-                     '{"links": [{"ends": [{}, {}], "region": "x"}]}'):
+                     '{"links": [{"ends": [{}, {}], "region": "x"}]}',
+                     '{"links": [], "peers": [{}]}',
+                     '{"links": [], "peers": 1}'):
             with self.assertRaises(switch.SwitchError, msg=text):
                 switch.parse_links(text)
         for text in "", "{}", "[]", '{"data": [1]}', '{"data": [["a"]]}':

@@ -18,13 +18,13 @@ LIBVIRT = "qemu:///system"
 SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 DESCRIPTION = """\
-Follows Open vSwitch, and plugs links of vpci ports into the virtual machines
-at their ends, or out of them.
+Follows Open vSwitch, and plugs links of vpci ports, and memories of peers,
+into the virtual machines of these ports, or out of them.
 
 without a command   be the service that does that
-release NAME        unplug all links of a domain or port, which gets no others
+release NAME        unplug all that of a domain or port, which gets no other
                     until 'resume': before a migration, or a snapshot
-resume NAME         let it have links again
+resume NAME         let it have links and memories again
 status              what is plugged in where, and what has failed, and why
 """
 

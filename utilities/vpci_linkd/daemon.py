@@ -105,7 +105,8 @@ class Daemon:
 
     def _describe_link(self, end):
         return {"region": end.region, "port": end.port, "other": end.other,
-                "state": end.state, "connected": end.connected,
+                "is_peer": end.is_peer, "state": end.state,
+                "connected": end.connected,
                 "rests": end.region in self._outlook.resting,
                 "machine": next((w.machine.name for w in self._all()
                                  if w.has(end.port)), None)}

@@ -32,13 +32,9 @@ class MachineError(Exception):
 class Scan:
     """What is in a machine."""
     ports: frozenset            # That it has, by name.
-    devices: list = field(default_factory=list)     # At sockets of links.
+    devices: list = field(default_factory=list)     # At sockets of links, and
+                                                    # of peers.
     slots: dict = field(default_factory=dict)       # For each port.
-
-
-def is_link(socket):
-    """Whether it may be that of a link."""
-    return bool(re.search(r"\.link[0-9]+$", socket or ""))
 
 
 def still_there(what):
@@ -50,7 +46,7 @@ def still_there(what):
 
 def device_name(end, taken):
     """Returns a name for the device at 'end' that is not 'taken'."""
-    name = f"{planner.NAME}{end.region}"
+    name = f"{planner.PEER_NAME if end.is_peer else planner.NAME}{end.region}"
     if name in taken:
         name += "-" + re.sub("[^A-Za-z0-9_.-]", "_", end.port)
     return name

@@ -101,7 +101,7 @@ class _Session:
         self._names = {shmem.get("name") for shmem in shmems}
         devices = [planner.Device(shmem.get("name"), _socket(shmem),
                                   _bus(shmem))
-                   for shmem in shmems if machine.is_link(_socket(shmem))]
+                   for shmem in shmems if planner.is_ours(_socket(shmem))]
         slots = slots_of(root)
         return machine.Scan(ports, devices, {port: slots for port in ports})
 

@@ -55,7 +55,7 @@ class _Session:
         devices = []
         for name, kind in children.items():
             path = self._socket_of(name) if kind == DOORBELL else None
-            if machine.is_link(path):
+            if planner.is_ours(path):
                 mapped = self._mapped() if mapped is None else mapped
                 devices.append(planner.Device(
                     name, path, self._get(name, "parent_bus")
@@ -164,7 +164,7 @@ class _Session:
     def _remove_orphans(self, children):
         """What a device has left that went when nobody looked."""
         for name in self._children("/chardevs"):
-            if name.startswith(planner.NAME) and name not in children:
+            if name.startswith(planner.NAMES) and name not in children:
                 log.info("%s: nothing uses character device %s any more",
                          ", ".join(sorted(self._ports)), name)
                 self._after_unplug()

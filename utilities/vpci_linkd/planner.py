@@ -6,14 +6,17 @@ seconds of one that does not go back."""
 import re
 from dataclasses import dataclass, field
 
-# Of devices that are plugged here.
+# Of devices that are plugged here: links, and memories of peers.
 NAME = "vpci-link"
+PEER_NAME = "vpci-peer"
+NAMES = NAME, PEER_NAME
 # How long a link may be missing though its socket is there still: a switch
 # that has been started anew takes a while to find its links again.
 LINGER = 30
 # How long a device may be there that its server knows nothing of.
 CONNECT = 10
 UNSERVED = f"nobody has served it for {CONNECT} s"
+USED_UP = "its signals are used up"
 # How long a guest may take to find room for the memory of a device.
 SETTLE = 20
 # How long guests may be connected to a link and not meet there: the switch
@@ -26,16 +29,24 @@ LAST_PAUSE = 60
 FIRST_REST = 20
 LAST_REST = 640
 
-_SOCKET = re.compile(r"(.+)\.link([0-9]+)")
+_SOCKET = re.compile(r"(.+)\.(?:link[0-9]+|peer)")
+# The state of a peer whose memory is served.
+PEER = "ready"
 
 
 class NoRoom(Exception):
     """A machine has no root port for a device; the message says why."""
 
 
+def is_ours(path):
+    """Whether 'path' may be that of a link, or of the memory of a peer."""
+    return bool(_SOCKET.fullmatch(path or ""))
+
+
 @dataclass(frozen=True)
 class End:
-    """The end of a link that is at 'port', as the switch shows it."""
+    """The end of a link that is at 'port', as the switch shows it; or the
+    memory of the guest of port 'other', its peer, in state PEER."""
     port: str
     other: str                  # The port at the other end.
     socket: str
@@ -44,6 +55,13 @@ class End:
     size: int                   # In bytes.
     state: str
     connected: bool
+    is_peer: bool = False
+    used_up: bool = False       # Its device has no signals left.
+
+    def what(self):
+        """How people call it."""
+        return (f"the memory of {self.other}" if self.is_peer
+                else f"link {self.region}, to {self.other},")
 
     def takes_device(self):
         """Whether somebody is to connect to it."""
@@ -58,11 +76,15 @@ class End:
 
 @dataclass(frozen=True)
 class Device:
-    """A device of a machine, at a socket of a link."""
+    """A device of a machine, at a socket of a link or a peer."""
     name: str
     socket: str
     bus: str
     mapped: bool = None         # The guest has its memory.  None: not known.
+
+    def what(self):
+        """How people call what is at its socket."""
+        return "memory" if self.socket.endswith(".peer") else "link"
 
 
 @dataclass(frozen=True)
@@ -83,7 +105,8 @@ class Outlook:
     resting: frozenset = frozenset()            # Regions, not to be plugged.
 
     def port_of(self, socket):
-        """The port at which the link is whose socket this is, or None."""
+        """The port at which the link or peer is whose socket this is, or
+        None."""
         match = _SOCKET.fullmatch(socket)
         return next((port for port, path in self.paths.items()
                      if match and match[1] == path), None)
@@ -216,7 +239,7 @@ class MachinePlan:
         for device in devices:
             why = self._why_unplug(now, outlook, device, ports, held, served)
             if why:
-                actions.append(Unplug(device, why, why == UNSERVED))
+                actions.append(Unplug(device, why, why in (UNSERVED, USED_UP)))
         sockets = {device.socket for device in devices}
         for end in sorted(outlook.ends.values(), key=lambda e: e.region):
             if (end.port in ports and end.takes_device()
@@ -249,16 +272,19 @@ class MachinePlan:
         """Why 'device' is to go, or None."""
         socket = device.socket
         port = outlook.port_of(socket)
-        ours = port is not None or device.name.startswith(NAME)
+        ours = port is not None or device.name.startswith(NAMES)
         if not ours or (port and port not in ports):
             return None
         if port in held or (port is None and ports and ports <= held):
             return "the port is released"
         if socket in self._missing:
             if not served(socket):
-                return "the link has gone"
+                return f"the {device.what()} has gone"
             if port and now - self._missing[socket] >= LINGER:
-                return f"the switch has not had the link for {LINGER} s"
+                return (f"the switch has not had the {device.what()} for "
+                        f"{LINGER} s")
+        if socket in outlook.ends and outlook.ends[socket].used_up:
+            return USED_UP
         if (socket in self._unknown
                 and now - self._unknown[socket] >= CONNECT):
             return UNSERVED
@@ -270,8 +296,11 @@ def choose_slot(slots, size):
     is to be plugged into.
 
     What firmware sets aside may begin anywhere, and the memory has to lie at a
-    multiple of its size: so it is sure to fit into twice as much."""
-    free = [slot for slot in slots if not slot.used]
+    multiple of its size: so it is sure to fit into twice as much.  Of those
+    with room the one with the least is taken: others may be for the memory of
+    a peer."""
+    free = sorted((slot for slot in slots if not slot.used),
+                  key=lambda s: 0 if s.chosen else s.reserve or 0)
     for fits in (lambda s: s.chosen,
                  lambda s: s.reserve is not None and s.reserve >= 2 * size,
                  lambda s: s.reserve is not None and s.reserve >= size,

@@ -13,13 +13,17 @@ def _lines(status):
         yield from _machine(machine)
     for link in status["links"]:
         if not link["machine"]:
-            yield (f"link {link['region']}, {link['port']} to "
-                   f"{link['other']}: {link['state']}; port {link['port']} is "
+            yield (f"{_name(link)}: {link['state']}; port {link['port']} is "
                    "of no machine")
         elif link["rests"]:
-            yield (f"link {link['region']}, {link['port']} to "
-                   f"{link['other']}: rests, since earlier ones did not come "
+            yield (f"{_name(link)}: rests, since earlier ones did not come "
                    "up")
+
+
+def _name(link):
+    if link["is_peer"]:
+        return f"memory of {link['other']} for {link['port']}"
+    return f"link {link['region']}, {link['port']} to {link['other']}"
 
 
 def _machine(machine):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Open vSwitch says of links, and of the ports that have them."""
+"""What Open vSwitch says of links and peers, and of the ports that have
+them."""
 import json
 import os
 import subprocess
 
-from .planner import End
+from .planner import PEER, End
 
 TIMEOUT = 10
 # The ports are asked for again after so many looks.
@@ -37,10 +38,12 @@ def _run(command):
 
 
 def parse_links(text):
-    """Returns the ends of all links in what 'vpci/links --json' prints."""
+    """Returns the ends of all links, and peers, in what 'vpci/links --json'
+    prints."""
     try:
-        return [end for link in json.loads(text)["links"]
-                for end in _ends(link)]
+        answer = json.loads(text)
+        return ([end for link in answer["links"] for end in _ends(link)]
+                + [_peer(peer) for peer in answer.get("peers", [])])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise SwitchError("what 'ovs-appctl vpci/links --json' has printed is "
                           "not understood: is ovs-vswitchd of another "
@@ -56,6 +59,15 @@ def _ends(link):
                 size=size, state=str(link["state"]),
                 connected=bool(end["connected"]))
             for end, other in ((first, second), (second, first))]
+
+
+def _peer(peer):
+    region, vectors, size = (int(peer[key])
+                             for key in ("region", "vectors", "size"))
+    return End(port=str(peer["port"]), other=str(peer["peer"]),
+               socket=str(peer["socket"]), region=region, vectors=vectors,
+               size=size, state=PEER, connected=bool(peer["connected"]),
+               is_peer=True, used_up=bool(peer["used_up"]))
 
 
 def parse_ports(text):
@@ -89,7 +101,7 @@ class Switch:
         self._looks = 0
 
     def look(self):
-        """Returns the ends of links, and paths of ports."""
+        """Returns the ends of links, with peers, and paths of ports."""
         ends = parse_links(_run(self._links))
         is_new = any(end.port not in self._paths for end in ends)
         if is_new or self._looks % PORTS_EVERY == 0:

@@ -201,8 +201,8 @@ class Worker:
     def _plug(self, session, end):
         slot = planner.choose_slot(self.scan.slots.get(end.port, []), end.size)
         session.plug(end, slot)
-        return (f"port {end.port}: link {end.region}, to {end.other}, is "
-                f"plugged in at {slot.name}", "")
+        return (f"port {end.port}: {end.what()} is plugged in at {slot.name}",
+                "")
 
     def _unplug(self, session, action):
         session.unplug(action.device)
@@ -212,8 +212,8 @@ class Worker:
         where = f"machine {self.machine.name}: "
         if isinstance(action, planner.Plug):
             end = action.end
-            return where + (f"port {end.port}: link {end.region}, to "
-                            f"{end.other}, cannot be plugged in")
+            return where + (f"port {end.port}: {end.what()} cannot be plugged "
+                            "in")
         return where + (f"{action.device.name} cannot be unplugged "
                         f"({action.why})")
 
@@ -236,7 +236,7 @@ class Worker:
                     f"{device.bus}: the guest has not given its memory, BAR "
                     f"2, an address for {planner.SETTLE} s: does it have the "
                     "driver, and the root port pref64-reserve=SIZE, twice "
-                    "that of the link?")
+                    "that of the memory?")
 
 
 def _advice(error):
