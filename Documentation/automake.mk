@@ -3,6 +3,8 @@
 EXTRA_DIST += \
 	Documentation/examples/libvirt-hook \
 	Documentation/examples/link.xml \
+	Documentation/examples/peer-borrower.xml \
+	Documentation/examples/peer-owner.xml \
 	Documentation/examples/standby.xml \
 	Documentation/examples/vpci-linkd.service \
 	Documentation/examples/vpci-virsh \

@@ -121,6 +121,7 @@ dist_vpcixml_DATA = \
 	utilities/vpci_xml/check.py \
 	utilities/vpci_xml/check_guest.py \
 	utilities/vpci_xml/check_host.py \
+	utilities/vpci_xml/check_peer.py \
 	utilities/vpci_xml/check_shmem.py \
 	utilities/vpci_xml/check_switch.py \
 	utilities/vpci_xml/check_vhost.py \

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """All checks of domains."""
 import json
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Sequence
 
-from . import (check_guest, check_host, check_shmem, check_switch,
-               check_vhost)
+from . import (check_guest, check_host, check_peer, check_shmem,
+               check_switch, check_vhost)
 from .domain import Domain
 from .findings import ERROR, WARNING, note
 from .switch import Switch
@@ -16,6 +16,7 @@ class Context(NamedTuple):
     switch: Optional[Switch]    # None if it is left out, or is not there.
     host: bool                  # Whether sockets of this machine count.
     qemu_user: Optional[str]    # As whom QEMU runs, if that is said.
+    domains: Sequence[Domain]   # All that are looked at, this one among them.
 
 
 CHECKS = (
@@ -28,6 +29,9 @@ CHECKS = (
     check_shmem.reserves,
     check_switch.devices,
     check_switch.room_for_links,
+    check_peer.missing,
+    check_peer.others,
+    check_peer.memory,
     check_host.sockets,
     check_host.apparmor,
     check_host.selinux,

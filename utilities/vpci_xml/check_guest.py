@@ -36,7 +36,7 @@ def _cells(domain):
     return domain.root.findall("cpu/numa/cell")
 
 
-def _is_shared(domain):
+def is_shared(domain):
     """Whether all of the guest's memory is, as the XML says."""
     backing = _backing(domain)
     access = None if backing is None else backing.find("access")
@@ -46,6 +46,12 @@ def _is_shared(domain):
     return modes == {"shared"}
 
 
+def backing_type(domain):
+    """The type of <source>, or None."""
+    source = domain.root.find("memoryBacking/source")
+    return None if source is None else source.get("type")
+
+
 def _source(domain):
     """What the memory is made of: hugepages, or the type of <source>."""
     backing = _backing(domain)
@@ -53,8 +59,7 @@ def _source(domain):
         return None
     if backing.find("hugepages") is not None:
         return "hugepages"
-    source = backing.find("source")
-    return None if source is None else source.get("type")
+    return backing_type(domain)
 
 
 def _how_private(domain):
@@ -78,7 +83,7 @@ def shared_memory(context):
     if not domain.interfaces:
         return
     wanted = "memory that QEMU can give to the switch"
-    if not _is_shared(domain):
+    if not is_shared(domain):
         yield error(
             "memory", domain.where(),
             f"its memory is private, since {_how_private(domain)}: no packet "

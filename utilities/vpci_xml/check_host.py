@@ -10,7 +10,7 @@ import stat
 from .check_vhost import path_fault
 from .domain import Interface
 from .findings import error, note, warning
-from .switch import IVSHMEM
+from .switch import IVSHMEM, PEER, is_peer_path
 
 QEMU_CONF = "/etc/libvirt/qemu.conf"
 # As distributions have them, if nobody says otherwise.
@@ -156,6 +156,14 @@ def _no_socket(context, device, listens):
                     "socket in", "that directory",
                     f"'mkdir {directory}', in a way that lasts: see "
                     "tmpfiles.d(5) if it is below /run")
+    elif _is_peer(context, device) and not context.domain.is_running:
+        owner = _owner(context, device)
+        yield warning(
+            "no-socket", device.where(),
+            f"nothing is at {device.path}: the domain would not start",
+            f"the memory of the guest of {owner} there, which vpcid serves as "
+            "soon as that guest is", f"start the machine of {owner} before "
+            "this domain")
     elif not listens and not context.domain.is_running:
         who = ("ovs-vswitchd" if isinstance(device, Interface)
                else "vpcid, the keeper,")
@@ -165,6 +173,19 @@ def _no_socket(context, device, listens):
             "wait",
             f"{who} listening there",
             f"start {who.rstrip(',')}, and add the port, before the domain")
+
+
+def _is_peer(context, device):
+    """Whether 'device' is one with the memory of a peer."""
+    return (not isinstance(device, Interface) and is_peer_path(device.path)
+            and not (context.switch and context.switch.at(device.path)))
+
+
+def _owner(context, shmem):
+    """How texts call the port whose guest's memory is to be at 'shmem'."""
+    switch = context.switch
+    port = switch.borrower_at(shmem.path) if switch else None
+    return f"port {port.peer()}" if port and port.peer() else "its peer"
 
 
 def _seclabel_model(context, model, is_active):
@@ -192,8 +213,12 @@ def _rules(context):
         if path and not path_fault(path):
             real = os.path.realpath(path)
             yield f'"{real}" rw,'
-            if not isinstance(device, Interface):
+            if not isinstance(device, Interface) \
+                    and not _is_peer(context, device):
                 yield f'"{real}.link*" rw,'
+            port = context.switch.at(path) if context.switch else None
+            if port and port.peer():
+                yield f'"{real}{PEER}" rw,'
 
 
 def apparmor(context):
@@ -236,6 +261,9 @@ def order(context):
     """Who has to be there before the domain starts."""
     for device in context.domain.devices():
         if not isinstance(device, Interface):
+            if _is_peer(context, device):
+                yield _peer_order(_owner(context, device), device)
+                continue
             yield note("order", device.where(),
                        "QEMU waits, before the guest starts, until the keeper "
                        "has sent the memory: vpcid and the port have to be "
@@ -250,6 +278,14 @@ def order(context):
             yield note("order", device.where(),
                        "QEMU waits, before the guest starts, until the switch "
                        "has connected; either may be there first")
+
+
+def _peer_order(owner, shmem):
+    return note("order", shmem.where(),
+                f"the machine of {owner} has to run before: only then is its "
+                "memory there, and QEMU does not start without.  When that "
+                "machine begins anew, this device has to be unplugged and "
+                "plugged in again, which vpci-linkd does")
 
 
 def _keeper(switch, shmem):

@@ -115,6 +115,25 @@ def needed_reserve(size):
     return reserve
 
 
+def round_up(size):
+    """The power of two that a BAR with 'size' bytes has."""
+    return 1 << max(size - 1, 0).bit_length()
+
+
+def peer_size(context, port):
+    """Bytes of the device with the memory of the peer of 'port': as the switch
+    says, or as large as the owner's domain if that is looked at as well; None
+    if that is not known."""
+    owner = context.switch.ports.get(port.peer())
+    size = port.peer_size()
+    if size or not owner:
+        return size
+    return next((round_up(domain.memory)
+                 for domain in context.domains if domain.memory
+                 and any(i.path and context.switch.at(i.path) is owner
+                         for i in domain.interfaces)), None)
+
+
 def _region_sizes(context):
     """Of each root port that matters, with the largest region that has to fit
     there; None where nobody has said how large it is."""
@@ -123,10 +142,18 @@ def _region_sizes(context):
     for shmem in domain.doorbells():
         root_port = domain.root_port(shmem.bus())
         if root_port:
-            port = switch.at(shmem.path) if switch and shmem.path else None
-            sizes[root_port.index] = (root_port,
-                                      port.region_size() if port else None)
+            sizes[root_port.index] = (root_port, _size_at(context, shmem.path)
+                                      if switch and shmem.path else None)
     return sizes
+
+
+def _size_at(context, path):
+    """Bytes of the region at 'path', or None if nobody has said."""
+    borrower = context.switch.borrower_at(path)
+    if borrower:
+        return peer_size(context, borrower)
+    port = context.switch.at(path)
+    return port.region_size() if port else None
 
 
 def _reserve_finding(domain, root_port, size):

@@ -2,6 +2,7 @@
 """Devices of a domain beside the ports of the switch."""
 import re
 
+from . import check_peer
 from .check_shmem import fits, needed_reserve
 from .domain import Interface
 from .findings import error, warning
@@ -96,6 +97,13 @@ def _shmem(context, shmem):
                 "remove the device; 'virsh attach-device --live' plugs it in "
                 "while the guest runs")
         return
+    borrower = context.switch.borrower_at(shmem.path)
+    if borrower:
+        yield from _port_error(shmem, borrower)
+        yield from check_peer.device(shmem, borrower)
+        yield from _vectors(shmem, borrower.peer_vectors(),
+                            f"the memory of the peer of {borrower.where()}")
+        return
     port = context.switch.at(shmem.path)
     if not port:
         yield _no_port(context.switch, shmem, (IVSHMEM,))
@@ -110,14 +118,15 @@ def _shmem(context, shmem):
             "replace the shmem device by that; or have the port "
             f"options:{IVSHMEM} instead of options:{port.option}")
         return
-    yield from _port_vectors(shmem, port)
+    yield from _vectors(shmem, port.vectors(), f"the region of {port.where()}")
 
 
-def _port_vectors(shmem, port):
-    seen, wanted = shmem.vectors(), port.vectors()
+def _vectors(shmem, wanted, of):
+    """'shmem' has as many as what is served there, which is called 'of'."""
+    seen = shmem.vectors()
     if not wanted or not seen or seen == wanted or not shmem.has_msi:
         return
-    text = f"vectors='{seen}', and the region of {port.where()} has {wanted}"
+    text = f"vectors='{seen}', and {of} has {wanted}"
     todo = f"<msi vectors='{wanted}' ioeventfd='on'/>"
     if seen < wanted:
         yield error("port-vectors", shmem.where(),

@@ -86,6 +86,9 @@ def _add_port(commands):
         help="a whole domain, named as the port")
     add("--memory", type=_number(16, 1 << 24), metavar="MiB",
         help="memory of the whole domain (1024)")
+    add("--peer-memory", type=_number(1, 1 << 20), metavar="MiB",
+        help="memory of the guest of options:peer, at most (what the switch "
+        "says, if it has seen that guest)")
     add("--tcg", action="store_true", help="for a domain without KVM")
     parser.set_defaults(run=_port)
 
@@ -168,7 +171,7 @@ def _check(options, parser):
     domains = [_read_domain(name) for name in files]
     switch = _ask_switch(options)
     found = check.run([check.Context(domain, switch, not options.no_host,
-                                     options.qemu_user)
+                                     options.qemu_user, domains)
                        for domain in domains])
     print(check.as_json(found) if options.json else
           check.as_text(found, len(files) > 1, not options.no_notes))

@@ -21,6 +21,27 @@ def parse_size(text):
     return digits * UNITS[match[3].upper()]
 
 
+# As libvirt has them, in which "KB" is less than "KiB".
+LIBVIRT_UNITS = {"b": 1, "bytes": 1}
+for _i, _letter in enumerate("kmgt", 1):
+    LIBVIRT_UNITS.update({_letter: 1024 ** _i, _letter + "ib": 1024 ** _i,
+                          _letter + "b": 1000 ** _i})
+# Of what libvirt rounds memory up to.
+MEMORY_UNIT = 1 << 20
+
+
+def _memory(root):
+    """Bytes of the guest's memory, or None."""
+    element = root.find("memory")
+    text = "" if element is None else (element.text or "").strip()
+    unit = "KiB" if element is None else element.get("unit", "KiB")
+    if not re.fullmatch("[0-9]{1,15}", text) \
+            or unit.lower() not in LIBVIRT_UNITS:
+        return None
+    size = int(text) * LIBVIRT_UNITS[unit.lower()]
+    return -(-size // MEMORY_UNIT) * MEMORY_UNIT
+
+
 def _number(text):
     """The number that an attribute is, or None."""
     match = re.fullmatch(r"0x([0-9a-fA-F]{1,8})|(-?[0-9]{1,9})", text or "")
@@ -126,6 +147,7 @@ class Domain:
         self.is_running = root.get("id") is not None
         self.arch = _attribute(root, "os/type", "arch")
         self.machine = _attribute(root, "os/type", "machine")
+        self.memory = _memory(root)
         devices = root.findall("devices/*")
         self.interfaces = [Interface(e) for e in devices
                            if e.tag == "interface"
@@ -154,6 +176,20 @@ class Domain:
     def doorbells(self):
         """Shmem devices that a vpci port may be behind."""
         return [s for s in self.shmems if s.model == "ivshmem-doorbell"]
+
+    def vhost_user_devices(self):
+        """How texts call those that a process serves who gets all of the
+        machine's memory."""
+        paths = (("disk[@type='vhostuser']", "disk"),
+                 ("filesystem/driver[@type='virtiofs']", "filesystem"),
+                 ("video/driver[@name='vhostuser']", "video"))
+        return [i.where() for i in self.interfaces] + [
+            f"a <{name}>" for path, name in paths
+            for _ in self.root.findall("devices/" + path)]
+
+    def paths(self):
+        """The sockets of these."""
+        return [s.path for s in self.doorbells() if s.path]
 
     def devices(self):
         """All devices with a socket of the switch or the keeper."""

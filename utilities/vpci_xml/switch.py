@@ -13,6 +13,8 @@ KINDS = SERVER, LISTEN, IVSHMEM
 # The mode of libvirt's interface that goes with an option.
 MODES = {SERVER: "server", LISTEN: "client"}
 COLUMNS = "name,type,options,status,error,external_ids"
+# Behind the path of a port, where the memory of its peer is served.
+PEER = ".peer"
 
 
 class SwitchError(Exception):
@@ -24,6 +26,11 @@ def spell(path):
     """'path' in the one spelling that has neither symbolic links nor dots.  It
     need not exist."""
     return os.path.realpath(path)
+
+
+def is_peer_path(path):
+    """Whether 'path' looks like one for the memory of a peer."""
+    return path.endswith(PEER)
 
 
 class Port:
@@ -60,6 +67,26 @@ class Port:
     def links(self):
         """With whom the guest may have links: "off", "auto" or a list."""
         return self.options.get("links", "off")
+
+    def peer(self):
+        """The port whose guest's rings this one's may drive, or None."""
+        return self.options.get("peer") if self.option == IVSHMEM else None
+
+    def peer_path(self):
+        """The path where the memory of that guest is served."""
+        return self.path + PEER
+
+    def peer_vectors(self):
+        """Vectors of the device there, or None if the switch does not say."""
+        return self._number("peer_vectors")
+
+    def peer_size(self):
+        """Bytes of that memory, or None if the switch has not seen it."""
+        return self._number("peer_size")
+
+    def peer_problem(self):
+        """Why there is no such memory, or None."""
+        return self.status.get("peer_problem")
 
     def where(self):
         """How texts call the port."""
@@ -158,3 +185,17 @@ class Switch:
     def at(self, path):
         """Returns the port whose socket 'path' is, or None."""
         return self.by_path.get(spell(path))
+
+    def borrower_at(self, path):
+        """Returns the port for whose guest the memory of a peer would be at
+        'path', or None."""
+        if not is_peer_path(path) or self.at(path):
+            return None
+        port = self.at(path[:-len(PEER)])
+        return port if port and port.option == IVSHMEM else None
+
+    def borrower_of(self, owner):
+        """Returns the port whose guest may drive the rings of that of 'owner',
+        or None."""
+        return next((port for port in self.ports.values()
+                     if port.peer() == owner.name), None)

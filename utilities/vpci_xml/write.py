@@ -4,7 +4,7 @@ import re
 import textwrap
 from xml.sax.saxutils import escape
 
-from .check_shmem import needed_reserve
+from .check_shmem import needed_reserve, round_up
 from .check_switch import largest_region
 from .switch import IVSHMEM, LISTEN, MODES, SERVER, SwitchError
 
@@ -81,6 +81,29 @@ def _address(bus, slot):
             f"slot='{slot:#04x}' function='0x0'/>")
 
 
+def _root_port(index, slot):
+    """A root port, whose bus has number 'index'."""
+    alias = _alias(f"port{index}")
+    return (f"    <controller type='pci' index='{index}' "
+            "model='pcie-root-port'>\n"
+            f"      <alias name='{alias}'/>\n"
+            f"      {_address(0, slot)}\n"
+            "    </controller>\n")
+
+
+def _shmem(name, path, vectors, bus):
+    """A shmem device, for the port or peer of that name."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return f"""\
+    <shmem name='{name}'>
+      <model type='ivshmem-doorbell'/>
+      <server path={_quote(path)}/>
+      <msi vectors='{vectors}' ioeventfd='on'/>
+      {_address(bus, 0)}
+    </shmem>
+"""
+
+
 def _property(alias, name, value):
     return f"""\
     <qemu:device alias='{alias}'>
@@ -104,6 +127,18 @@ class _Vhost:
                 f"{port.max_queues()}; do 'ovs-vsctl set Interface "
                 f"{port.name} options:n_rxq={self.queues}', or ask for fewer")
         self.mac = options.mac or port.mac
+        self.borrower = options.switch.borrower_of(port)
+        if options.peer_memory:
+            raise CannotWrite(
+                f"--peer-memory: {port.where()} has a guest with an "
+                "interface, which gets the memory of no other; leave it out")
+        if self.borrower and options.memory \
+                and options.memory != round_up(options.memory):
+            raise CannotWrite(
+                f"--memory={options.memory}: port {self.borrower.name} has "
+                f"options:peer={port.name}, and its guest gets the memory of "
+                "this one as a device, whose size is a power of two; give "
+                f"--memory={round_up(options.memory)}, or half as much")
 
     def machine(self):
         """What it wants of <os>."""
@@ -111,9 +146,15 @@ class _Vhost:
 
     def memory(self):
         """What it wants of <memoryBacking>."""
-        return _comment(
-            "The switch reads and writes the guest's memory: it has to be a "
-            "file that QEMU can pass on.", "  ") + """\
+        text = ("The switch reads and writes the guest's memory: it has to be "
+                "a file that QEMU can pass on.")
+        if self.borrower:
+            text += (f"  So does the guest of port {self.borrower.name} "
+                     f"(options:peer={self.port.name}), as a device: have all "
+                     "of it in this one file (one NUMA cell at most, no "
+                     "memory devices), and as much as a power of two, since "
+                     "this file cannot grow.")
+        return _comment(text, "  ") + """\
   <memoryBacking>
     <source type='memfd'/>
     <access mode='shared'/>
@@ -163,6 +204,71 @@ class _Vhost:
             "    ") + _property(_alias(self.port.name), "vectors", 0)
 
 
+def _figure(port, key, value):
+    """'value' of the status of 'port', which has to be there."""
+    if value:
+        return value
+    raise SwitchError(
+        f"{port.where()} has no status:{key}, so that it is not known what "
+        "the guest's device has to be like; it comes a second after the port: "
+        f"'ovs-vsctl get Interface {port.name} status error'")
+
+
+class _Peer:
+    """The device with the memory of the peer of a port."""
+
+    def __init__(self, port, options, places):
+        self.port = port
+        owner = options.switch.ports.get(port.peer())
+        if not owner or owner.option not in MODES:
+            raise CannotWrite(
+                f"{port.where()} has options:peer={port.peer()}, which is no "
+                "port of device virtio-net; add that port, or correct the "
+                f"name: 'ovs-vsctl set Interface {port.name} options:peer="
+                "OWNER'")
+        self.vectors = _figure(port, "peer_vectors", port.peer_vectors())
+        self.size = self._size(options)
+        self.at = places.take()
+
+    def _size(self, options):
+        """Bytes of the device."""
+        given = round_up((options.peer_memory or 0) << 20)
+        seen = self.port.peer_size() or 0
+        owner = self.port.peer()
+        if options.peer_memory and given < seen:
+            raise CannotWrite(
+                f"--peer-memory={options.peer_memory}: the guest of port "
+                f"{owner}, whose memory {self.port.where()} gets, has "
+                f"{seen >> 20} MiB; give as much, or leave it out")
+        if options.peer_memory or seen:
+            return max(given, seen)
+        why = self.port.peer_problem() or "it has not been there yet"
+        raise CannotWrite(
+            f"{self.port.where()} has options:peer={owner}, and the switch "
+            f"does not know how much memory the guest of that has ({why}); "
+            "start that machine before, or give it by --peer-memory=MiB")
+
+    def devices(self):
+        """The device, at a root port of its own."""
+        index, slot = self.at
+        owner = self.port.peer()
+        return (_comment(
+            f"For the memory of the guest of port {owner}, its peer, which "
+            f"has up to {self.size} bytes (options:peer={owner}): this guest "
+            "can read and write all of it.  Start that machine before this "
+            "one, which does not start without.  Or leave the shmem device "
+            "out, but not its root port: vpci-linkd plugs it in then, and "
+            "anew when that machine begins anew.", "    ")
+            + _root_port(index, slot)
+            + _shmem(self.port.name + "-peer", self.port.peer_path(),
+                     self.vectors, index))
+
+    def overrides(self):
+        """What libvirt has no words for."""
+        return _property(_alias(f"port{self.at[0]}"), "pref64-reserve",
+                         needed_reserve(self.size))
+
+
 class _Shmem:
     """What a port of device vpci-net needs."""
 
@@ -174,25 +280,26 @@ class _Shmem:
                 raise CannotWrite(
                     f"{name}: {port.where()} has a guest with a shmem device, "
                     "which has none in its XML; leave it out")
-        self.vectors = self._figure("vectors", port.vectors())
-        self.size = self._figure("region_size", port.region_size())
+        self.vectors = _figure(port, "vectors", port.vectors())
+        self.size = _figure(port, "region_size", port.region_size())
         n_links = options.links
         if n_links is None:
             n_links = self._usual_links()
         self.at = places.take()
+        self.peer = (_Peer(port, options, places) if port.peer()
+                     else self._no_peer(options))
         self.spare = [places.take() for _ in range(n_links)]
         self.reserve = needed_reserve(self.size)
         self.link_reserve = needed_reserve(largest_region(options.switch,
                                                           port))
 
-    def _figure(self, key, value):
-        if value:
-            return value
-        raise SwitchError(
-            f"{self.port.where()} has no status:{key}, so that it is not "
-            "known what the guest's device has to be like; it comes a second "
-            "after the port: 'ovs-vsctl get Interface "
-            f"{self.port.name} status error'")
+    def _no_peer(self, options):
+        """It has none."""
+        if options.peer_memory:
+            raise CannotWrite(
+                f"--peer-memory: {self.port.where()} has no options:peer, so "
+                "that its guest gets the memory of no other; leave it out, or "
+                "see PEERS in vpci(7)")
 
     def _usual_links(self):
         """How many links the guest should have room for."""
@@ -213,18 +320,9 @@ class _Shmem:
         """The guest's own memory stays its own."""
         return ""
 
-    def _root_port(self, index, slot):
-        alias = _alias(f"port{index}")
-        return (f"    <controller type='pci' index='{index}' "
-                "model='pcie-root-port'>\n"
-                f"      <alias name='{alias}'/>\n"
-                f"      {_address(0, slot)}\n"
-                "    </controller>\n")
-
     def devices(self):
         """The device, at a root port of its own, and root ports for links."""
         index, slot = self.at
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", self.port.name)
         text = _comment(
             "A root port of its own, so that the device can be unplugged and "
             "plugged in while the guest runs.  Its index is the number of the "
@@ -233,27 +331,21 @@ class _Shmem:
             "libvirt makes the root ports below it, for devices without an "
             "address.",
             "    ")
-        text += self._root_port(index, slot)
+        text += _root_port(index, slot)
         text += _comment(
             "The keeper, vpcid, listens; it and the port have to be there "
             "before the domain starts, since QEMU waits for the memory.  "
             f"The region of this port has {self.size} bytes, which is BAR2, "
             f"and {self.vectors} vectors; ioeventfd lets the kernel, not "
             "QEMU, handle doorbells.", "    ")
-        text += f"""\
-    <shmem name='{name}'>
-      <model type='ivshmem-doorbell'/>
-      <server path={_quote(self.port.path)}/>
-      <msi vectors='{self.vectors}' ioeventfd='on'/>
-      {_address(index, 0)}
-    </shmem>
-"""
+        text += _shmem(self.port.name, self.port.path, self.vectors, index)
+        text += self.peer.devices() if self.peer else ""
         if self.spare:
             text += _comment(
                 "Nothing is here yet: for links, which are devices that are "
                 "plugged in while the guest runs "
                 f"(options:links={self.port.links()}).", "    ")
-        return text + "".join(self._root_port(*each) for each in self.spare)
+        return text + "".join(_root_port(*each) for each in self.spare)
 
     def overrides(self):
         """What libvirt has no words for."""
@@ -264,6 +356,7 @@ class _Shmem:
             "BAR2.", "    ")
         text += _property(_alias(f"port{self.at[0]}"), "pref64-reserve",
                           self.reserve)
+        text += self.peer.overrides() if self.peer else ""
         for index, _ in self.spare:
             text += _property(_alias(f"port{index}"), "pref64-reserve",
                               self.link_reserve)
