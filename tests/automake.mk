@@ -502,6 +502,7 @@ EXTRA_DIST += \
 	tests/vpcid/check_paths.py \
 	tests/vpcid/check_peers.py \
 	tests/vpcid/check_qemu.py \
+	tests/vpcid/check_static.py \
 	tests/vpcid/check_switch.py \
 	tests/vpcid/check_upgrade.py \
 	tests/vpcid/control.py \

@@ -44,6 +44,7 @@ static const struct {
     { VPCI_KEEPER_DEL, KEEPER, 8 },
     { VPCI_KEEPER_PEER_ADD, KEEPER, 16 },
     { VPCI_KEEPER_PEER_SIGNALS, KEEPER, 16 },
+    { VPCI_KEEPER_STATIC_ADD, KEEPER, 152 },
     { REPLY(HELLO), SWITCH, 32 },
     { REPLY(LIST), SWITCH, 1072 },
     { VPCI_KEEPER_LIST_END, SWITCH, 8 },
@@ -53,6 +54,7 @@ static const struct {
     { REPLY(DEL), SWITCH, 8 },
     { REPLY(PEER_ADD), SWITCH, 1072 },
     { REPLY(PEER_SIGNALS), SWITCH, 16 },
+    { REPLY(STATIC_ADD), SWITCH, 1072 },
     { VPCI_KEEPER_PEER_UP, SWITCH, 40 },
     { VPCI_KEEPER_PEER_DOWN, SWITCH, 400 },
 };
@@ -111,7 +113,8 @@ add_eventfds(struct vpci_keeper_msg *msg, int n)
 static void
 make(struct vpci_keeper_msg *msg, uint16_t type)
 {
-    bool link = type == REPLY(LINK_ADD) || type == REPLY(LINK_GET);
+    bool link = (type == REPLY(LINK_ADD) || type == REPLY(LINK_GET)
+                 || type == REPLY(STATIC_ADD));
 
     vpci_keeper_msg_init(msg, type, type & 0x4000 ? 0 : 1234);
     switch (type) {
@@ -123,6 +126,7 @@ make(struct vpci_keeper_msg *msg, uint16_t type)
     case REPLY(BASE_ADD):
     case REPLY(LINK_ADD):
     case REPLY(LINK_GET):
+    case REPLY(STATIC_ADD):
     case REPLY(LIST):
         msg->body.region.kind = link ? VPCI_KEEPER_LINK : VPCI_KEEPER_BASE;
         msg->body.region.size = 8192;
@@ -140,6 +144,10 @@ make(struct vpci_keeper_msg *msg, uint16_t type)
         msg->body.peer_up.n_vectors = 32;
         msg->body.peer_up.self = 5;
         add_eventfds(msg, 64);
+        break;
+
+    case VPCI_KEEPER_STATIC_ADD:
+        memset(msg->body.static_add.name[0], 'x', VPCI_KEEPER_NAME_SIZE - 1);
         break;
 
     case VPCI_KEEPER_PEER_ADD:
@@ -353,6 +361,9 @@ test_bodies(void)
     WRONG(VPCI_KEEPER_BASE_ADD, KEEPER, base_add, path, '/');
     WRONG(VPCI_KEEPER_BASE_ADD, KEEPER, base_add, reserved, 1);
     WRONG(VPCI_KEEPER_LINK_ADD, KEEPER, link_add, reserved, 1);
+    WRONG(VPCI_KEEPER_STATIC_ADD, KEEPER, static_add, reserved, 1);
+    WRONG(VPCI_KEEPER_STATIC_ADD, KEEPER, static_add, name[0], 'x');
+    WRONG(VPCI_KEEPER_STATIC_ADD, KEEPER, static_add, name[1], 'x');
     WRONG(VPCI_KEEPER_DEL, KEEPER, id, reserved, 1);
     WRONG(REPLY(HELLO), SWITCH, welcome, reserved, 1);
     WRONG(REPLY(BASE_ADD), SWITCH, region, kind, 0);
@@ -471,6 +482,8 @@ test_descriptors(void)
     CHECK(send_n_fds(REPLY(BASE_ADD), SWITCH, 3) == EPROTO);
     CHECK(send_n_fds(REPLY(LINK_ADD), SWITCH, 2) == EPROTO);
     CHECK(send_n_fds(VPCI_KEEPER_PEER_UP, SWITCH, 63) == EPROTO);
+    CHECK(send_n_fds(REPLY(STATIC_ADD), SWITCH, 2) == EPROTO);
+    CHECK(send_n_fds(VPCI_KEEPER_STATIC_ADD, KEEPER, 1) == EPROTO);
     CHECK(send_n_fds(VPCI_KEEPER_PEER_ADD, KEEPER, 0) == EPROTO);
     CHECK(send_n_fds(VPCI_KEEPER_PEER_ADD, KEEPER, 2) == EPROTO);
     CHECK(send_n_fds(VPCI_KEEPER_PEER_SIGNALS, KEEPER, 0) == EPROTO);

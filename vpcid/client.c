@@ -289,6 +289,24 @@ introduce(const struct client *client)
     }
 }
 
+/* Lets the client at the other end of a static link go if it can be told of no
+ * other client.  At 'end' there is none. */
+static void
+give_up_full(struct end *end)
+{
+    const struct client *other = other_client(end);
+
+    if (end->region->is_static && other
+        && other->n_peers >= VPCI_KEEPER_MAX_PEERS) {
+        VLOG_WARN_RL(&rl, "%s: the client with pid %"PRIu32" has been told of "
+                     "%"PRIu32" others, which is all that it can be: it has "
+                     "to connect again to use the link, which a virtual "
+                     "machine does when it is started anew",
+                     other->end->path, other->pid, other->n_peers);
+        client_disconnect(other->end, "it has had all the peers that it can");
+    }
+}
+
 static void
 client_run(struct watch *watch)
 {
@@ -330,6 +348,7 @@ connect_client(struct end *end, int sock, const struct ucred *who)
     enum refusal refusal;
     int error;
 
+    give_up_full(end);
     client->sock = sock;
     client->pid = who->pid;
     client->uid = who->uid;
@@ -371,18 +390,18 @@ is_busy(struct end *end)
 }
 
 void
-client_accept(struct end *end)
+client_accept(struct end *end, struct listener *listener)
 {
     struct ucred who;
     int sock;
-    int error = descriptors_accept(end->listener.fd, &sock, &who);
+    int error = descriptors_accept(listener->fd, &sock, &who);
 
     if (error == EMFILE) {
         count_refusal(end, REFUSAL_NO_FDS, 0);
     } else if (error && error != EAGAIN) {
         VLOG_WARN_RL(&rl, "%s: clients cannot be accepted (%s)", end->path,
                      ovs_strerror(error));
-        watch_pause(&end->listener.watch);
+        watch_pause(&listener->watch);
     } else if (!error && is_busy(end)) {
         count_refusal(end, REFUSAL_BUSY, who.pid);
         refused_add(sock, EBUSY);
@@ -418,12 +437,31 @@ wants_departures(const struct client *client)
             && len > offsetof(struct sockaddr_un, sun_path));
 }
 
+/* Lets 'other', at the other end of a link, know that 'client' goes.  If it
+ * cannot be told, it keeps the id, by which it would take the next client for
+ * this one. */
+static void
+take_leave(struct client *client, struct client *other)
+{
+    int error;
+
+    if (wants_departures(other)) {
+        error = ivshmem_send(other->sock, client->id, -1);
+        if (error) {
+            give_up(other, error);
+        }
+    } else if (client->end->region->is_static
+               && other->n_peers < VPCI_KEEPER_MAX_PEERS) {
+        other->peers[other->n_peers++] = client->id;
+        client->id = 0;
+    }
+}
+
 void
 client_disconnect(struct end *end, const char *reason)
 {
     struct client *client = end->client;
     struct client *other = other_client(end);
-    uint32_t id;
 
     if (!client) {
         return;
@@ -431,19 +469,14 @@ client_disconnect(struct end *end, const char *reason)
     VLOG_INFO_RL(&rl, "%s: client with pid %"PRIu32" is gone: %s", end->path,
                  client->pid, reason);
     note_departure(end, client, reason);
-    id = client->id;
     end->client = NULL;
     n_clients--;
-    client_destroy(client);
-    if (end->region->kind == VPCI_KEEPER_LINK) {
+    if (end->region->kind == VPCI_KEEPER_LINK && !end->region->is_static) {
         end_close(end);
     }
     events_changed(end);
-    if (other && wants_departures(other)) {
-        int error = ivshmem_send(other->sock, id, -1);
-
-        if (error) {
-            give_up(other, error);
-        }
+    if (other) {
+        take_leave(client, other);
     }
+    client_destroy(client);
 }

@@ -19,6 +19,7 @@
  * Threads: the main thread only. */
 
 struct end;
+struct listener;
 
 struct client {
     struct end *end;
@@ -38,13 +39,14 @@ struct client {
     uint32_t n_sent;            /* Vectors of its own that it has been sent. */
 
     /* In the region of a peer: ids of those whose vectors it has been sent,
-     * which stay its. */
+     * which stay its.  At a static link: ids of those that have gone without
+     * its being told, which nobody else may have as long as it is there. */
     uint32_t peers[VPCI_KEEPER_MAX_PEERS];
     uint32_t n_peers;
 };
 
-/* Accepts a connection at 'end', if there is one. */
-void client_accept(struct end *);
+/* Accepts a connection at 'listener' of 'end', if there is one. */
+void client_accept(struct end *, struct listener *listener);
 
 /* Disconnects the client of 'end', if there is one, because of 'reason'. */
 void client_disconnect(struct end *, const char *reason);

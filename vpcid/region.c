@@ -98,22 +98,30 @@ find_base(const char *path)
     return NULL;
 }
 
-/* True if 'path' can be that of a base region. */
-bool
-region_is_good_path(const char *path)
+/* True if 'path' is UTF-8 without control characters. */
+static bool
+is_printable(const char *path)
 {
-    size_t len = strlen(path);
     size_t valid_len;
     char *error;
 
-    for (size_t i = 0; i < len; i++) {
-        if (iscntrl((unsigned char) path[i])) {
+    for (const char *p = path; *p; p++) {
+        if (iscntrl((unsigned char) *p)) {
             return false;
         }
     }
     error = utf8_validate(path, &valid_len);
     free(error);
-    return (!error && path[0] == '/' && len > 1
+    return !error;
+}
+
+/* True if 'path' can be that of a base region. */
+bool
+region_is_good_path(const char *path)
+{
+    size_t len = strlen(path);
+
+    return (is_printable(path) && path[0] == '/' && len > 1
             && len < VPCI_KEEPER_BASE_PATH_SIZE);
 }
 
@@ -151,6 +159,7 @@ end_init(struct end *end, struct region *region, int index)
     end->region = region;
     end->index = index;
     listener_init(&end->listener);
+    listener_init(&end->by_id);
     ovs_list_init(&end->told.node);
 }
 
@@ -178,6 +187,7 @@ region_destroy(struct region *region)
     for (int i = 0; i < 2; i++) {
         events_forget(&region->ends[i]);
         listener_close(&region->ends[i].listener);
+        listener_close(&region->ends[i].by_id);
         free(region->ends[i].path);
     }
     descriptors_close(&region->memory, 1);
@@ -239,6 +249,37 @@ create_memories(struct region *region, char **textp)
     return 0;
 }
 
+/* Returns the path of the socket that has the number of link 'region', beside
+ * that of 'base'.  The caller frees it. */
+static char *
+path_by_id(const struct region *region, const struct region *base)
+{
+    return xasprintf("%s.link%"PRIu32, base->ends[0].path, region->id);
+}
+
+/* Opens the sockets of 'end'. */
+static int
+end_open(struct end *end, char **textp)
+{
+    const struct region *region = end->region;
+    int error = listener_open(&end->listener, SOCK_STREAM, end->path, textp);
+
+    if (!error && region->is_static) {
+        char *path = path_by_id(region, region->base[end->index]);
+
+        error = listener_open(&end->by_id, SOCK_STREAM, path, textp);
+        free(path);
+    }
+    if (!error) {
+        error = end_watch(end);
+        if (error) {
+            *textp = xasprintf("%s cannot be watched (%s)", end->path,
+                               ovs_strerror(error));
+        }
+    }
+    return error;
+}
+
 /* Creates the memory and opens the sockets of 'region'. */
 static int
 region_open(struct region *region, char **textp)
@@ -246,16 +287,7 @@ region_open(struct region *region, char **textp)
     int error = create_memories(region, textp);
 
     for (int i = 0; !error && i < region->n_ends; i++) {
-        struct end *end = &region->ends[i];
-
-        error = listener_open(&end->listener, SOCK_STREAM, end->path, textp);
-        if (!error) {
-            error = end_watch(end);
-            if (error) {
-                *textp = xasprintf("%s cannot be watched (%s)", end->path,
-                                   ovs_strerror(error));
-            }
-        }
+        error = end_open(&region->ends[i], textp);
     }
     return error;
 }
@@ -374,13 +406,12 @@ find_base_by_id(uint32_t id, const char *kind, struct region **basep,
     return 0;
 }
 
-/* Finds the base regions of a link. */
+/* Finds the base regions 'ids' of a link. */
 static int
-find_bases(const struct vpci_keeper_link_add *add, struct region *base[2],
-           char **textp)
+find_bases(const uint32_t ids[2], struct region *base[2], char **textp)
 {
     for (int i = 0; i < 2; i++) {
-        int error = find_base_by_id(add->base[i], "a link is between two base "
+        int error = find_base_by_id(ids[i], "a link is between two base "
                                     "regions", &base[i], textp);
 
         if (error) {
@@ -389,7 +420,7 @@ find_bases(const struct vpci_keeper_link_add *add, struct region *base[2],
     }
     if (base[0] == base[1]) {
         *textp = xasprintf("a link is between two base regions, not between "
-                           "region %"PRIu32" and itself", add->base[0]);
+                           "region %"PRIu32" and itself", ids[0]);
         return EINVAL;
     }
     return 0;
@@ -400,7 +431,7 @@ region_add_link(const struct vpci_keeper_link_add *add,
                 struct region **regionp, char **textp)
 {
     struct region *region, *base[2];
-    int error = find_bases(add, base, textp);
+    int error = find_bases(add->base, base, textp);
 
     if (error) {
         return error;
@@ -413,13 +444,107 @@ region_add_link(const struct vpci_keeper_link_add *add,
     region->n_vectors = add->n_vectors;
     for (int i = 0; i < 2; i++) {
         region->base[i] = base[i];
-        region->ends[i].path = xasprintf("%s.link%"PRIu32,
-                                         base[i]->ends[0].path, region->id);
+        region->ends[i].path = path_by_id(region, base[i]);
     }
     *textp = region_check(region);
     if (*textp) {
         region_destroy(region);
         return EINVAL;
+    }
+    return finish_region(region, regionp, textp);
+}
+
+static struct region *
+find_static(struct region *const base[2])
+{
+    struct region *region;
+
+    LIST_FOR_EACH (region, node, &regions) {
+        if (region->is_static
+            && ((region->base[0] == base[0] && region->base[1] == base[1])
+                || (region->base[0] == base[1]
+                    && region->base[1] == base[0]))) {
+            return region;
+        }
+    }
+    return NULL;
+}
+
+/* Makes the static link that '*add' asks for, which has no memory yet, and is
+ * not in 'regions'. */
+static struct region *
+create_static(const struct vpci_keeper_static_add *add,
+              struct region *const base[2])
+{
+    struct region *region = region_create(VPCI_KEEPER_LINK, next_id);
+
+    region->is_static = true;
+    region->size = add->size;
+    region->n_vectors = add->n_vectors;
+    for (int i = 0; i < 2; i++) {
+        region->base[i] = base[i];
+        region->ends[i].path = xasprintf("%s"VPCI_KEEPER_STATIC_INFIX"%s",
+                                         base[i]->ends[0].path, add->name[!i]);
+    }
+    return region;
+}
+
+/* Returns null, or what is wrong with the static link 'region' between ports
+ * 'names', as a text that the caller frees. */
+static char *
+check_static(const struct region *region,
+             const char names[2][VPCI_KEEPER_NAME_SIZE])
+{
+    for (int i = 0; i < 2; i++) {
+        const char *path = region->ends[i].path;
+
+        if (!names[!i][0] || strchr(names[!i], '/') || !is_printable(path)
+            || strlen(path) >= VPCI_KEEPER_PATH_SIZE) {
+            return xasprintf("'%s': the name of a port that has a static link "
+                             "becomes part of a path of up to %d bytes, of "
+                             "UTF-8 without control characters, and has no "
+                             "'/'", names[!i], VPCI_KEEPER_PATH_SIZE - 1);
+        }
+    }
+    return region_check(region);
+}
+
+static bool
+is_same_static(const struct region *a, const struct region *b)
+{
+    return (a->size == b->size && a->n_vectors == b->n_vectors
+            && !strcmp(a->ends[0].path, b->ends[0].path)
+            && !strcmp(a->ends[1].path, b->ends[1].path));
+}
+
+int
+region_add_static(const struct vpci_keeper_static_add *add,
+                  struct region **regionp, bool *adopted, char **textp)
+{
+    struct region *region, *old, *base[2];
+    int error = find_bases(add->base, base, textp);
+
+    if (error) {
+        return error;
+    }
+    region = create_static(add, base);
+    *textp = check_static(region, add->name);
+    if (*textp) {
+        region_destroy(region);
+        return EINVAL;
+    }
+    old = find_static(base);
+    *adopted = old && is_same_static(old, region);
+    if (*adopted) {
+        region_destroy(region);
+        *regionp = old;
+        return 0;
+    } else if (!have_id(textp)) {
+        region_destroy(region);
+        return ENOSPC;
+    }
+    if (old) {
+        region_delete(old);
     }
     return finish_region(region, regionp, textp);
 }
@@ -595,13 +720,26 @@ end_state(const struct end *end)
 static void
 accept_cb(struct watch *watch)
 {
-    client_accept(CONTAINER_OF(watch, struct end, listener.watch));
+    struct end *end = CONTAINER_OF(watch, struct end, listener.watch);
+
+    client_accept(end, &end->listener);
+}
+
+static void
+accept_by_id_cb(struct watch *watch)
+{
+    struct end *end = CONTAINER_OF(watch, struct end, by_id.watch);
+
+    client_accept(end, &end->by_id);
 }
 
 int
 end_watch(struct end *end)
 {
-    return watch_start(&end->listener.watch, end->listener.fd, accept_cb);
+    int error = watch_start(&end->listener.watch, end->listener.fd, accept_cb);
+
+    return (error || end->by_id.fd < 0 ? error
+            : watch_start(&end->by_id.watch, end->by_id.fd, accept_by_id_cb));
 }
 
 void

@@ -52,8 +52,11 @@ struct end {
     int index;                  /* 0 or 1. */
     char *path;                 /* Of its socket. */
     struct listener listener;   /* Closed once the end is over. */
+    struct listener by_id;      /* Of a static link: a second socket, whose
+                                 * path has the region's id. */
     struct client *client;      /* Null if there is none. */
-    bool over;                  /* Of a link: its client has gone. */
+    bool over;                  /* Of a link that is not static: its client has
+                                 * gone. */
 
     uint64_t n_clients;         /* That it has ever had. */
     uint64_t n_refused[N_REFUSALS];
@@ -78,6 +81,8 @@ struct region {
     int private_memory;         /* A sealed memfd; -1 but in base regions. */
     struct region *base[2];     /* Of links, and the first of peers; otherwise
                                  * null. */
+    bool is_static;             /* A link that clients may leave, and connect
+                                 * to again. */
     bool attached;              /* The switch has added or adopted it on the
                                  * connection that it has. */
     int n_ends;                 /* 1 or 2. */
@@ -97,6 +102,13 @@ int region_add_base(const struct vpci_keeper_base_add *,
 /* Adds a link.  Returns 0 with '*regionp' set, or as above. */
 int region_add_link(const struct vpci_keeper_link_add *,
                     struct region **regionp, char **textp);
+
+/* Adds a static link, or finds the one that is there with the same parameters.
+ * One with others is deleted first.
+ *
+ * Returns 0 with '*regionp' and '*adopted' set, or as above. */
+int region_add_static(const struct vpci_keeper_static_add *,
+                      struct region **regionp, bool *adopted, char **textp);
 
 /* Adds the region of a peer with memory '*memory', which it takes, leaving -1;
  * or finds the one that is there, with the same file and parameters, and
@@ -129,7 +141,7 @@ void region_describe(const struct region *, struct vpci_keeper_region *msg);
  * errno. */
 int end_watch(struct end *);
 
-/* Ends an end of a link for good. */
+/* Ends an end of a link that is not static for good. */
 void end_close(struct end *);
 
 enum vpci_keeper_end end_state(const struct end *);

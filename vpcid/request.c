@@ -104,6 +104,21 @@ serve_link_add(struct vpci_keeper_msg *request,
     return error;
 }
 
+static int
+serve_static_add(struct vpci_keeper_msg *request,
+                 struct vpci_keeper_msg *reply, char **textp)
+{
+    struct region *region;
+    bool adopted;
+    int error = region_add_static(&request->body.static_add, &region, &adopted,
+                                  textp);
+
+    if (!error) {
+        reply_region(reply, region, adopted);
+    }
+    return error;
+}
+
 static struct region *
 find_region(uint32_t id, char **textp)
 {
@@ -194,6 +209,7 @@ find_server(uint16_t type)
     case VPCI_KEEPER_DEL: return serve_del;
     case VPCI_KEEPER_PEER_ADD: return serve_peer_add;
     case VPCI_KEEPER_PEER_SIGNALS: return serve_peer_signals;
+    case VPCI_KEEPER_STATIC_ADD: return serve_static_add;
     default: return NULL;
     }
 }

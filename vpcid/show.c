@@ -88,7 +88,8 @@ show_region(struct ds *s, const struct region *region)
     } else if (region->kind == VPCI_KEEPER_PEER) {
         ds_put_format(s, "peer of region %"PRIu32, region->base[0]->id);
     } else {
-        ds_put_format(s, "link of regions %"PRIu32" and %"PRIu32,
+        ds_put_format(s, "%slink of regions %"PRIu32" and %"PRIu32,
+                      region->is_static ? "static " : "",
                       region->base[0]->id, region->base[1]->id);
     }
     ds_put_format(s, ", %"PRIu64" bytes, %"PRIu32" vectors", region->size,

@@ -129,7 +129,8 @@ load_listener(struct reader *r, const struct json *json, int type,
     }
 }
 
-/* What the client of a peer's region has had of its signals. */
+/* What the client of a peer's region has had of its signals, or that of a
+ * static link of peers. */
 static void
 load_peers(struct reader *r, const struct json *json, struct client *client)
 {
@@ -174,7 +175,7 @@ load_client(struct reader *r, const struct json *json, struct end *end)
                     client->id, client->self);
     }
     client->n_sent = n;
-    if (end->region->kind == VPCI_KEEPER_PEER) {
+    if (end->region->kind == VPCI_KEEPER_PEER || end->region->is_static) {
         load_peers(r, json, client);
     }
     end->client = client;
@@ -202,6 +203,10 @@ load_end(struct reader *r, const struct json *json, struct end *end)
     if (!end->over) {
         load_listener(r, read_object(r, json, "listener"), SOCK_STREAM,
                       &end->listener);
+    }
+    if (end->region->is_static) {
+        load_listener(r, read_object(r, json, "by_id"), SOCK_STREAM,
+                      &end->by_id);
     }
     if (has_member(json, "client")) {
         load_client(r, read_object(r, json, "client"), end);
@@ -282,6 +287,11 @@ load_region(struct reader *r, const struct json *json)
         free(wrong);
     }
     load_memory(r, json, region);
+
+    /* Earlier versions had no static links. */
+    region->is_static = (kind == VPCI_KEEPER_LINK
+                         && has_member(json, "static")
+                         && read_bool(r, json, "static"));
     region->attached = read_bool(r, json, "attached");
     region_insert(region);
     if (!r->error) {
@@ -486,6 +496,9 @@ resume_client(struct client *client)
 static void
 resume_end(struct end *end)
 {
+    if (end->by_id.fd >= 0) {
+        resume_listener(&end->by_id);
+    }
     if (end->listener.fd >= 0) {
         int error;
 

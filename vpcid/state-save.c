@@ -88,7 +88,8 @@ save_client(const struct client *client, struct state_fds *fds)
     write_integer(json, "since", client->since);
     write_fds(json, "own", client->own, n, fds);
     write_fds(json, "selfs", client->selfs, client->self ? n : 0, fds);
-    if (client->end->region->kind == VPCI_KEEPER_PEER) {
+    if (client->end->region->kind == VPCI_KEEPER_PEER
+        || client->end->region->is_static) {
         write_integer(json, "n_sent", client->n_sent);
         json_object_put(json, "peers", save_peers(client));
     }
@@ -123,6 +124,9 @@ save_end(const struct end *end, struct state_fds *fds)
     if (end->listener.fd >= 0) {
         json_object_put(json, "listener", save_listener(&end->listener, fds));
     }
+    if (end->by_id.fd >= 0) {
+        json_object_put(json, "by_id", save_listener(&end->by_id, fds));
+    }
     if (end->client) {
         json_object_put(json, "client", save_client(end->client, fds));
     }
@@ -139,6 +143,7 @@ save_region(const struct region *region, struct state_fds *fds)
     write_integer(json, "id", region->id);
     write_bool(json, "link", kind == VPCI_KEEPER_LINK);
     write_bool(json, "peer", kind == VPCI_KEEPER_PEER);
+    write_bool(json, "static", region->is_static);
     write_integer(json, "size", region->size);
     write_integer(json, "private_size", region->private_size);
     write_integer(json, "n_vectors", region->n_vectors);

@@ -74,6 +74,18 @@ check_link_add(const union vpci_keeper_body *body)
     return body->link_add.reserved ? "reserved bytes are not 0" : NULL;
 }
 
+static const char *
+check_static_add(const union vpci_keeper_body *body)
+{
+    const struct vpci_keeper_static_add *add = &body->static_add;
+
+    return (!is_string(add->name[0], sizeof add->name[0])
+            || !is_string(add->name[1], sizeof add->name[1])
+            ? "a port's name does not end"
+            : add->reserved ? "reserved bytes are not 0"
+            : NULL);
+}
+
 /* The parameters are for whoever serves it to judge. */
 static const char *
 check_signals_add(const union vpci_keeper_body *body)
@@ -254,6 +266,7 @@ static const struct format formats[] = {
       n_fds_of_peer_add, NULL },
     { VPCI_KEEPER_PEER_SIGNALS, KEEPER, BODY(signals_add),
       n_fds_of_signals_add, NULL },
+    { VPCI_KEEPER_STATIC_ADD, KEEPER, BODY(static_add), NO_FDS },
 
     { REPLY(HELLO), SWITCH, BODY(welcome), NO_FDS },
     { REPLY(LIST), SWITCH, REGION(check_any_region), NO_FDS },
@@ -264,6 +277,7 @@ static const struct format formats[] = {
     { REPLY(DEL), SWITCH, BODY(count), NO_FDS },
     { REPLY(PEER_ADD), SWITCH, REGION(check_peer_region), NO_FDS },
     { REPLY(PEER_SIGNALS), SWITCH, BODY(peer_signals), NO_FDS },
+    { REPLY(STATIC_ADD), SWITCH, BODY(region), n_fds_of_region, check_memory },
 
     { VPCI_KEEPER_PEER_UP, SWITCH, BODY(peer_up), n_fds_of_peer_up,
       check_eventfds },

@@ -33,6 +33,7 @@
  *     DEL           id            count         none
  *     PEER_ADD      peer_add      region        none
  *     PEER_SIGNALS  signals_add   peer_signals  none
+ *     STATIC_ADD    static_add    region        memory
  *
  * Two requests have descriptors themselves:
  *
@@ -60,6 +61,21 @@
  * when an end of a link is over, it gets a PEER_DOWN even without a PEER_UP.
  * No PEER_DOWN comes for a region that DEL deletes, nor for its links and its
  * peer's, which go with it.
+ *
+ * STATIC_ADD makes a static link: one that clients may leave and connect to
+ * again, for devices that virtual machines have from the start.  Its sockets
+ * have paths that are known before: for end 0 that of base region 0 with
+ * VPCI_KEEPER_STATIC_INFIX and the name of port 1 behind it, and the other way
+ * round.  They have those of other links as well, with the region's id, for
+ * clients that are told of that.  No end is ever over: between clients it
+ * listens, and the next finds the memory as the last left it.  Two base
+ * regions have one static link at most: STATIC_ADD adopts it, with its
+ * clients, if all parameters agree; otherwise it deletes it first, as DEL
+ * does.  From then on it is a link as others are.
+ *
+ * A client that is not told of departures has a new peer for each client that
+ * comes to the other end.  The one that would get more of them than
+ * VPCI_KEEPER_MAX_PEERS is disconnected.
  *
  * 'end' in a reply says how an end was when the request was served.  Only
  * PEER_UP says that there is a client: one that was there may have gone before
@@ -121,6 +137,10 @@
 /* Behind the path of a base region: the socket of its peer. */
 #define VPCI_KEEPER_PEER_SUFFIX ".peer"
 
+/* Behind the path of a base region, and before the name of another port: the
+ * socket of a static link. */
+#define VPCI_KEEPER_STATIC_INFIX ".to-"
+
 #define VPCI_KEEPER_TEXT_SIZE 384
 #define VPCI_KEEPER_NAME_SIZE 64
 
@@ -137,7 +157,8 @@
 /* Vectors of each end of a region. */
 #define VPCI_KEEPER_MAX_VECTORS 32
 
-/* How often a client of a peer's region is given calls. */
+/* How often a client of a peer's region is given calls, and of how many peers
+ * one of a static link is told. */
 #define VPCI_KEEPER_MAX_PEERS 32
 
 /* Descriptors in one message. */
@@ -153,6 +174,7 @@ enum vpci_keeper_type {
     VPCI_KEEPER_DEL = 6,
     VPCI_KEEPER_PEER_ADD = 7,
     VPCI_KEEPER_PEER_SIGNALS = 8,
+    VPCI_KEEPER_STATIC_ADD = 9,
 
     /* Events. */
     VPCI_KEEPER_PEER_UP = 0x4001,
@@ -174,7 +196,8 @@ enum vpci_keeper_end {
     VPCI_KEEPER_END_NONE = 0,   /* The second end of what has one. */
     VPCI_KEEPER_END_FREE = 1,   /* Listens. */
     VPCI_KEEPER_END_UP = 2,     /* Has a client. */
-    VPCI_KEEPER_END_OVER = 3,   /* Of a link: its client has gone. */
+    VPCI_KEEPER_END_OVER = 3,   /* Of a link that is not static: its client has
+                                 * gone. */
 };
 
 struct vpci_keeper_header {
@@ -216,6 +239,14 @@ struct vpci_keeper_link_add {
     uint32_t n_vectors;         /* Of each end. */
     uint32_t base[2];           /* Ids of the base regions of ends 0 and 1. */
     uint32_t reserved;
+};
+
+struct vpci_keeper_static_add {
+    uint64_t size;              /* In bytes. */
+    uint32_t n_vectors;         /* Of each end. */
+    uint32_t base[2];           /* Ids of the base regions of ends 0 and 1. */
+    uint32_t reserved;
+    char name[2][VPCI_KEEPER_NAME_SIZE];    /* Of the ports of these. */
 };
 
 struct vpci_keeper_id {
@@ -296,6 +327,7 @@ union vpci_keeper_body {
     struct vpci_keeper_welcome welcome;
     struct vpci_keeper_base_add base_add;
     struct vpci_keeper_link_add link_add;
+    struct vpci_keeper_static_add static_add;
     struct vpci_keeper_peer_add peer_add;
     struct vpci_keeper_signals_add signals_add;
     struct vpci_keeper_peer_signals peer_signals;
@@ -315,6 +347,7 @@ VPCI_KEEPER_ASSERT_SIZE(hello, 72);
 VPCI_KEEPER_ASSERT_SIZE(welcome, 32);
 VPCI_KEEPER_ASSERT_SIZE(base_add, 536);
 VPCI_KEEPER_ASSERT_SIZE(link_add, 24);
+VPCI_KEEPER_ASSERT_SIZE(static_add, 152);
 VPCI_KEEPER_ASSERT_SIZE(peer_add, 16);
 VPCI_KEEPER_ASSERT_SIZE(signals_add, 16);
 VPCI_KEEPER_ASSERT_SIZE(peer_signals, 16);

@@ -16,6 +16,7 @@ import check_links
 import check_paths
 import check_peers
 import check_qemu
+import check_static
 import check_switch
 import check_upgrade
 
@@ -24,7 +25,7 @@ def main():
     checks = {}
     for module in (check_guests, check_links, check_peers, check_control,
                    check_paths, check_limits, check_upgrade, check_switch,
-                   check_qemu):
+                   check_qemu, check_static):
         for name, check in vars(module).items():
             if name.startswith("check_") and callable(check):
                 checks[name[len("check_"):].replace("_", "-")] = check

@@ -15,7 +15,7 @@ MAGIC = 0x6b697076
 HEADER = struct.Struct("=IHHIIII")
 
 (HELLO, LIST, BASE_ADD, LINK_ADD, LINK_GET, DEL, PEER_ADD,
- PEER_SIGNALS) = range(1, 9)
+ PEER_SIGNALS, STATIC_ADD) = range(1, 10)
 PEER_UP, PEER_DOWN = 0x4001, 0x4002
 REPLY = 0x8000
 LIST_END = REPLY | 0x7f
@@ -35,7 +35,7 @@ BODIES = {
 }
 REGION = ("=IIQQIIIIII512s512s", "id kind size private_size n_vectors adopted "
           "base0 base1 end0 end1 path0 path1")
-for request in LIST, BASE_ADD, LINK_ADD, LINK_GET, PEER_ADD:
+for request in LIST, BASE_ADD, LINK_ADD, LINK_GET, PEER_ADD, STATIC_ADD:
     BODIES[request | REPLY] = REGION
 TEXT = ("=384s", "text")
 
@@ -146,6 +146,11 @@ class Switch:
     def link_add(self, a, b, size=65536, n_vectors=2):
         return self.call(LINK_ADD, struct.pack("=QIIII", size, n_vectors,
                                                a, b, 0))
+
+    def static_add(self, a, b, names=("pa", "pb"), size=65536, n_vectors=2):
+        return self.call(STATIC_ADD, struct.pack(
+            "=QIIII64s64s", size, n_vectors, a, b, 0,
+            *[name.encode() for name in names]))
 
     def link_get(self, region):
         return self.call(LINK_GET, struct.pack("=II", region, 0))
