@@ -153,6 +153,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-call.h \
 	lib/netdev-vpci-closer.c \
 	lib/netdev-vpci-config.c \
+	lib/netdev-vpci-config-links.c \
 	lib/netdev-vpci-copies.c \
 	lib/netdev-vpci-copies.h \
 	lib/netdev-vpci-datapath.c \
@@ -163,6 +164,8 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-keeper-peer.c \
 	lib/netdev-vpci-keeper-private.h \
 	lib/netdev-vpci-keeper.h \
+	lib/netdev-vpci-link-begin.c \
+	lib/netdev-vpci-link-consent.c \
 	lib/netdev-vpci-link-count.c \
 	lib/netdev-vpci-link-edit.c \
 	lib/netdev-vpci-link-edit.h \
@@ -171,6 +174,7 @@ NETDEV_VPCI_SOURCES = \
 	lib/netdev-vpci-link-private.h \
 	lib/netdev-vpci-link-rest.c \
 	lib/netdev-vpci-link-show.c \
+	lib/netdev-vpci-link-static.c \
 	lib/netdev-vpci-held.c \
 	lib/netdev-vpci-lend-flow.c \
 	lib/netdev-vpci-lend-main.c \

@@ -200,6 +200,7 @@ region_given(struct vpci_region_user *user, uint32_t region, int memory_fd,
         vpci_rings_resume(dev);
     }
     ovs_mutex_unlock(&dev->mutex);
+    vpci_linker_set_region(base->linker, base->memory ? region : 0);
     close(memory_fd);
     close(private_fd);
     if (known || base->memory) {
@@ -220,6 +221,7 @@ region_refused(struct vpci_region_user *user, const char *why)
 {
     struct vpci_base *base = vpci_base_cast(user);
 
+    vpci_linker_set_region(base->linker, 0);
     if (!base->memory) {
         VLOG_WARN_RL(&base->dev->rl, "%s: no region: %s",
                      vpci_name(base->dev), why);
@@ -422,7 +424,7 @@ vpci_base_register(struct netdev_vpci *dev, char **errp)
                                  VPCI_KEEPER_PRIVATE_PAGE),
         .n_vectors = shape.n_vectors,
     };
-    base->linker = vpci_linker_create(dev);
+    base->linker = vpci_linker_create(dev, &base->layout);
     ovs_mutex_lock(&dev->mutex);
     set_classes(dev, &classes);
     dev->base = base;
@@ -654,6 +656,7 @@ vpci_base_get_status(const struct netdev_vpci *dev, struct smap *args)
     /* A virtual machine's device is configured before there is a keeper. */
     smap_add_format(args, "region_size", "%"PRIu64, base->user.size);
     smap_add_format(args, "vectors", "%"PRIu32, base->user.n_vectors);
+    vpci_linker_get_status(base->linker, args);
     if (base->has_guest) {
         smap_add_format(args, "guest_id", "%"PRIu32, base->guest.peer);
         smap_add_format(args, "guest_pid", "%"PRIu32, base->guest.pid);

@@ -33,9 +33,6 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_config);
 /* Packets a second. */
 #define LINKS_MIN_RATE_DEFAULT 1000
 
-#define LINKS_WANTED "use off, auto, or a comma-separated list of ports " \
-                     "that the guest may have links with"
-
 /* Virtio features that an operator may turn off, under the names that QEMU's
  * virtio-net device has for them. */
 static const struct {
@@ -106,6 +103,7 @@ vpci_config_uninit(struct vpci_config *config)
     free(config->path);
     free(config->real_path);
     free(config->links);
+    free(config->links_static);
     free(config->peer);
     memset(config, 0, sizeof *config);
 }
@@ -226,16 +224,6 @@ parse_path(const char *key, const char *value, enum vpci_mode mode,
 }
 
 static char *
-parse_links(const char *value, struct vpci_config *config)
-{
-    if (!value[0]) {
-        return xstrdup("options:links is empty: " LINKS_WANTED);
-    }
-    config->links = strcmp(value, "off") ? xstrdup(value) : NULL;
-    return NULL;
-}
-
-static char *
 parse_class_by(const char *value, enum vpci_abi_class_by *by)
 {
     if (!strcmp(value, "pcp")) {
@@ -330,100 +318,19 @@ parse_option(const char *key, const char *value, struct vpci_config *config)
     } else if (!strcmp(key, "trust-peer")) {
         return parse_trust(value, &config->trust_peer);
     } else if (!strcmp(key, "links")) {
-        return parse_links(value, config);
+        return vpci_config_parse_links(value, config);
     } else if (!strcmp(key, "links-min-rate")) {
         return parse_number(key, value, 1, UINT32_MAX,
                             &config->links_min_rate);
+    } else if (!strcmp(key, "links-static")) {
+        return vpci_config_parse_links_static(value, config);
     }
     return xasprintf("unknown option options:%s; type 'vpci' knows "
                      "vhost-server-path, vhost-listen-path, ivshmem-path, "
                      "vhost-features-off, n_rxq, tx-retries-max, "
                      "priority-classes, priority-by, guest-mac, peer, "
-                     "trust-peer, links and links-min-rate", key);
-}
-
-/* Returns what is wrong with 'word' in a list of ports to have links with, or
- * null. */
-static const char *
-find_links_fault(const char *word)
-{
-    static const char *const values[] = { "on", "true", "yes", "false", "no" };
-
-    if (!word[0]) {
-        return "is no name of a port";
-    } else if (!strcasecmp(word, "off") || !strcasecmp(word, "auto")) {
-        return "stands alone, and in small letters";
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
-        if (!strcasecmp(word, values[i])) {
-            return "is taken for no port";
-        }
-    }
-    return NULL;
-}
-
-/* Checks the list 'value' of ports with which port 'name' may have links.
- * Whether they are there is not looked at: they may come later.  One list may
- * be for all the ports in it. */
-static char *
-check_links_list(const char *name, const char *value)
-{
-    char *copy = xstrdup(value);
-    char *rest = copy;
-    char *error = NULL;
-    bool others = false;
-    char *member;
-
-    while (!error && (member = strsep(&rest, ","))) {
-        char *save_ptr = NULL;
-        char *word = strtok_r(member, " ", &save_ptr);
-
-        do {
-            const char *fault = find_links_fault(word ? word : "");
-
-            if (fault) {
-                error = xasprintf("options:links=%s: '%s' %s: " LINKS_WANTED,
-                                  value, word ? word : "", fault);
-            }
-            others |= word && strcmp(word, name);
-        } while (!error && word && (word = strtok_r(NULL, " ", &save_ptr)));
-    }
-    free(copy);
-    if (!error && !others) {
-        error = xasprintf("options:links=%s: there is no port but this one in "
-                          "it: " LINKS_WANTED, value);
-    }
-    return error;
-}
-
-/* Checks what 'config' says of links for port 'name'.  Guests find the socket
- * of a link beside that of its port, by ".link" and its number. */
-static char *
-check_links(const char *name, const struct vpci_config *config)
-{
-    size_t max = (sizeof ((struct sockaddr_un *) NULL)->sun_path
-                  - sizeof ".link4294967295");
-
-    if (config->mode != VPCI_MODE_IVSHMEM && config->links_min_rate) {
-        return xasprintf("options:links-min-rate=%"PRIu32": links are for "
-                         "device vpci-net: use options:ivshmem-path, or "
-                         "remove options:links-min-rate",
-                         config->links_min_rate);
-    } else if (!config->links) {
-        return NULL;
-    } else if (config->mode != VPCI_MODE_IVSHMEM) {
-        return xasprintf("options:links=%s: links are for device vpci-net: "
-                         "use options:ivshmem-path, or remove options:links",
-                         config->links);
-    } else if (strlen(config->path) > max) {
-        return xasprintf("options:ivshmem-path: path too long, %"PRIuSIZE
-                         " bytes where the sockets of links leave room for "
-                         "%"PRIuSIZE": choose a shorter one, or "
-                         "options:links=off: %s",
-                         strlen(config->path), max, config->path);
-    }
-    return (strcmp(config->links, "auto")
-            ? check_links_list(name, config->links) : NULL);
+                     "trust-peer, links, links-min-rate and links-static",
+                     key);
 }
 
 /* Checks what 'config' says of a peer for port 'name'. */
@@ -485,7 +392,7 @@ parse_config(const char *name, const struct smap *args,
                        "options:ivshmem-path=PATH to share memory with a "
                        "guest");
     }
-    error = check_links(name, config);
+    error = vpci_config_check_links(name, config);
     if (!config->links_min_rate) {
         config->links_min_rate = LINKS_MIN_RATE_DEFAULT;
     }
@@ -686,19 +593,25 @@ vpci_config_unregister(struct netdev_vpci *dev)
     }
 }
 
+static void
+swap_strings(char **a, char **b)
+{
+    char *c = *a;
+
+    *a = *b;
+    *b = c;
+}
+
 /* Takes over from '*config' what needs no new connection. */
 static void
 change_config(struct netdev_vpci *dev, struct vpci_config *config)
 {
-    char *links;
-
     ovs_mutex_lock(&dev->mutex);
     dev->config.tx_retries_max = config->tx_retries_max;
     dev->config.links_min_rate = config->links_min_rate;
     dev->config.guest_mac = config->guest_mac;
-    links = dev->config.links;
-    dev->config.links = config->links;
-    config->links = links;
+    swap_strings(&dev->config.links, &config->links);
+    swap_strings(&dev->config.links_static, &config->links_static);
     vpci_base_update(dev);
     ovs_mutex_unlock(&dev->mutex);
 }
@@ -790,6 +703,9 @@ netdev_vpci_get_config(const struct netdev *netdev, struct smap *args)
         smap_add(args, "links", config->links ? config->links : "off");
         smap_add_format(args, "links-min-rate", "%"PRIu32,
                         config->links_min_rate);
+    }
+    if (config->links_static) {
+        smap_add(args, "links-static", config->links_static);
     }
     if (config->max_pairs) {
         smap_add_format(args, "n_rxq", "%"PRIu32, config->max_pairs);

@@ -26,6 +26,8 @@ struct vpci_keeper_orphan {
     struct vpci_keeper_orphan *next;
     uint32_t region;
     uint32_t base;              /* Of a peer's: whose peer; otherwise 0. */
+    uint32_t ends[2];           /* Of a link: the base regions that it goes
+                                 * with; otherwise 0. */
     bool doomed;                /* Of a peer's: nobody can use it any more. */
     char *path;
     long long int delete_at;

@@ -123,6 +123,18 @@ vpci_keeper_add_orphan(const struct vpci_keeper_orphan *orphan)
 }
 
 static void
+forget_orphan(uint32_t region)
+{
+    for (struct vpci_keeper_orphan **p = &orphans; *p; ) {
+        if ((*p)->region == region) {
+            free_orphan(p);
+        } else {
+            p = &(*p)->next;
+        }
+    }
+}
+
+static void
 add_orphan(uint32_t region, const char *path, long long int delete_at)
 {
     vpci_keeper_add_orphan(&(struct vpci_keeper_orphan) {
@@ -130,6 +142,32 @@ add_orphan(uint32_t region, const char *path, long long int delete_at)
         .path = CONST_CAST(char *, path),
         .delete_at = delete_at,
     });
+}
+
+/* Likewise a link between base regions 'ends'. */
+static void
+add_link_orphan(uint32_t region, const uint32_t ends[2],
+                long long int delete_at)
+{
+    vpci_keeper_add_orphan(&(struct vpci_keeper_orphan) {
+        .region = region,
+        .ends = { ends[0], ends[1] },
+        .path = CONST_CAST(char *, "a link"),
+        .delete_at = delete_at,
+    });
+}
+
+/* The keeper deletes links together with base region 'base'. */
+static void
+forget_orphans_of(uint32_t base)
+{
+    for (struct vpci_keeper_orphan **p = &orphans; *p; ) {
+        if ((*p)->ends[0] == base || (*p)->ends[1] == base) {
+            free_orphan(p);
+        } else {
+            p = &(*p)->next;
+        }
+    }
 }
 
 static bool
@@ -291,17 +329,32 @@ ask(struct vpci_region_user *u)
     }
 }
 
+static void
+ask_static(const struct vpci_link_user *u, struct vpci_keeper_static_add *add)
+{
+    add->size = u->size;
+    add->n_vectors = u->n_vectors;
+    for (int i = 0; i < 2; i++) {
+        add->base[i] = u->base[i];
+        ovs_strlcpy(add->name[i], u->names[i], sizeof add->name[i]);
+    }
+}
+
 /* Asks for a link, or for what is to be known of one that there is. */
 static void
 ask_link(struct vpci_link_user *u)
 {
-    uint16_t type = u->region ? VPCI_KEEPER_LINK_GET : VPCI_KEEPER_LINK_ADD;
+    uint16_t type = (u->region ? VPCI_KEEPER_LINK_GET
+                     : u->names[0] ? VPCI_KEEPER_STATIC_ADD
+                     : VPCI_KEEPER_LINK_ADD);
     struct vpci_keeper_msg msg;
     uint32_t xid = vpci_keeper_next_xid();
 
     vpci_keeper_msg_init(&msg, type, xid);
     if (u->region) {
         msg.body.id.region = u->region;
+    } else if (u->names[0]) {
+        ask_static(u, &msg.body.static_add);
     } else {
         msg.body.link_add.size = u->size;
         msg.body.link_add.n_vectors = u->n_vectors;
@@ -352,6 +405,8 @@ is_listed(const struct vpci_keeper_region *r)
     struct vpci_keeper_orphan orphan = {
         .region = r->id,
         .base = r->kind == VPCI_KEEPER_PEER ? r->base[0] : 0,
+        .ends = { r->kind == VPCI_KEEPER_LINK ? r->base[0] : 0,
+                  r->kind == VPCI_KEEPER_LINK ? r->base[1] : 0 },
         .path = CONST_CAST(char *, r->path[0]),
         .delete_at = time_msec() + (started ? VPCI_KEEPER_LINGER_MS
                                     : LINGER_AT_START_MS),
@@ -437,6 +492,7 @@ handle_link(struct vpci_link_user *u, struct vpci_keeper_msg *msg)
         return;
     }
     u->region = msg->body.region.id;
+    forget_orphan(u->region);
     u->class->given(u, msg->fds[0]);
     msg->header.n_fds = 0;
 }
@@ -518,6 +574,10 @@ handle_reply(struct vpci_keeper_msg *msg)
     } else if (type == VPCI_KEEPER_LINK_ADD && !msg->header.error) {
         /* Whoever asked for it does not want it any more. */
         vpci_keeper_delete(msg->body.region.id);
+    } else if (type == VPCI_KEEPER_STATIC_ADD && !msg->header.error
+               && !find_link(msg->body.region.id)) {
+        add_link_orphan(msg->body.region.id, msg->body.region.base,
+                        time_msec() + VPCI_KEEPER_LINGER_MS);
     }
 }
 
@@ -597,6 +657,7 @@ run_orphans(void)
             if (vpci_keeper_delete(region)) {
                 VLOG_INFO("%s: no port uses it any more", (*p)->path);
                 free_orphan(p);
+                forget_orphans_of(region);
             }
             return;             /* Everything may have changed. */
         }
@@ -639,13 +700,7 @@ vpci_keeper_register_link(struct vpci_link_user *u)
     u->listed = false;
     u->next = link_users;
     link_users = u;
-    for (struct vpci_keeper_orphan **p = &orphans; *p; ) {
-        if ((*p)->region == u->region) {
-            free_orphan(p);
-        } else {
-            p = &(*p)->next;
-        }
-    }
+    forget_orphan(u->region);
 }
 
 void
@@ -658,7 +713,8 @@ vpci_keeper_unregister_link(struct vpci_link_user *u, bool delete)
     }
     *p = u->next;
     if (delete && u->region) {
-        add_orphan(u->region, "a link", time_msec());
+        add_link_orphan(u->region, u->base, time_msec()
+                        + (u->names[0] ? VPCI_KEEPER_LINGER_MS : 0));
     }
 }
 

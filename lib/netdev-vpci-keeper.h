@@ -66,6 +66,8 @@ struct vpci_link_user {
     uint32_t base[2];           /* Ids of the regions of ends 0 and 1. */
     uint64_t size;              /* In bytes. */
     uint32_t n_vectors;         /* Of each end. */
+    const char *names[2];       /* The user's: of the ports at ends 0 and 1 of
+                                 * a static link; otherwise null. */
     uint32_t region;            /* Id of the link's own, or 0.  It is one that
                                  * the keeper has already if it is not 0 when
                                  * the user is registered. */
@@ -94,7 +96,8 @@ struct vpci_link_user_class {
 };
 
 /* From now on '*user' is told of its link, soon; or not any more, and the link
- * is deleted if 'delete' is true. */
+ * is deleted if 'delete' is true: a static one unless somebody wants it again
+ * soon, or the process ends soon. */
 void vpci_keeper_register_link(struct vpci_link_user *);
 void vpci_keeper_unregister_link(struct vpci_link_user *, bool delete);
 

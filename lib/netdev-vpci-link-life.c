@@ -29,23 +29,20 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_link);
  * that they wait for. */
 #define DRAIN_MS 1500
 
-#define SLOTS_LOG2 10
-#define DATA_LOG2 19
-
 static struct vpci_link *
 link_from_user(struct vpci_link_user *user)
 {
     return CONTAINER_OF(user, struct vpci_link, user);
 }
 
-static const char *
-end_name(const struct vpci_link *link, unsigned int end)
+const char *
+vpci_link_end_name(const struct vpci_link *link, unsigned int end)
 {
     return vpci_name(link->ends[end].linker->dev);
 }
 
-static void
-set_state(struct vpci_link *link, enum vpci_link_state state)
+void
+vpci_link_set_state(struct vpci_link *link, enum vpci_link_state state)
 {
     link->state = state;
     link->since = time_msec();
@@ -73,7 +70,7 @@ tell_ids(const struct vpci_link *link, unsigned int end)
     uint32_t place = link->ends[end].place;
     struct vpci_linker *linker = link->ends[end].linker;
 
-    if (linker->runs
+    if (linker->runs && place != VPCI_LINK_NOWHERE
         && linker->guest.past->links[place].id == link->user.region) {
         put_ids(link, end, vpci_layout_link(linker->guest.layout,
                                             linker->guest.memory, place));
@@ -93,7 +90,7 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
     struct vpci_links_past *past = linker->guest.past;
     struct vpci_abi_link *abi;
 
-    if (!linker->runs) {
+    if (!linker->runs || e->place == VPCI_LINK_NOWHERE) {
         return;
     }
     abi = vpci_layout_link(linker->guest.layout, linker->guest.memory,
@@ -117,11 +114,42 @@ tell_guest(struct vpci_link *link, unsigned int end, uint32_t id)
     vpci_linker_ring(linker);
 }
 
+/* True if guests have been told of it. */
+static bool
+is_told(const struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    return (link->state == VPCI_LINK_OFFERED || link->state == VPCI_LINK_UP
+            || link->state == VPCI_LINK_DRAINING);
+}
+
+/* A static link, which guests know no more of, becomes as it was before they
+ * did. */
+static void
+settle(struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    for (unsigned int i = 0; i < 2; i++) {
+        struct vpci_link_end *e = &link->ends[i];
+        struct vpci_way *way = &link->ways[i];
+
+        tell_guest(link, i, 0);
+        vpci_way_clear(way);
+        way->is_old = way->all_leave = way->is_flooded = false;
+        way->patient_until = 0;
+        if (e->place != VPCI_LINK_NOWHERE) {
+            e->linker->links[e->place] = NULL;
+            e->place = VPCI_LINK_NOWHERE;
+        }
+    }
+    link->waits = link->guest_left = false;
+    link->n_meetings = 0;
+}
+
 /* What the keeper says.  Main thread. */
 
-/* Tells guests of a link whose memory is there, unless they know of it. */
-static void
-offer(struct vpci_link *link)
+void
+vpci_link_offer(struct vpci_link *link)
     OVS_REQUIRES(links_mutex)
 {
     vpci_layout_write(&link->layout, link->memory, link->user.region);
@@ -130,25 +158,63 @@ offer(struct vpci_link *link)
             tell_guest(link, i, link->user.region);
         }
     }
-    set_state(link, VPCI_LINK_OFFERED);
+    vpci_link_set_state(link, VPCI_LINK_OFFERED);
 }
 
+/* A static link has its memory.  If it is what another switch has told guests
+ * of, it goes on with that; otherwise they are told later. */
+static void
+begin_static(struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    const struct vpci_link_end *e = &link->ends[0];
+
+    vpci_layout_write(&link->layout, link->memory, link->user.region);
+    if (link->state != VPCI_LINK_ASKED) {
+        return;
+    }
+    if (e->place == VPCI_LINK_NOWHERE) {
+        vpci_link_set_state(link, VPCI_LINK_WAITING);
+    } else if (e->linker->guest.past->links[e->place].id
+               == link->user.region) {
+        vpci_link_offer(link);
+    } else {
+        settle(link);
+        vpci_link_set_state(link, VPCI_LINK_WAITING);
+    }
+}
+
+/* Maps the memory behind 'fd'. */
+static void
+map_link(struct vpci_link *link, int fd)
+    OVS_REQUIRES(links_mutex)
+{
+    void *memory = mmap(NULL, link->layout.size, PROT_READ | PROT_WRITE,
+                        MAP_SHARED, fd, 0);
+
+    if (memory == MAP_FAILED) {
+        vpci_link_remove(link, "the switch cannot map its memory");
+        return;
+    }
+    link->memory = memory;
+    if (link->is_static) {
+        begin_static(link);
+    } else {
+        vpci_link_offer(link);
+    }
+}
+
+/* Who is at its ends is told after this. */
 static void
 link_given(struct vpci_link_user *user, int fd)
 {
     struct vpci_link *link = link_from_user(user);
-    void *memory = NULL;
 
     ovs_mutex_lock(&links_mutex);
-    if (link->state == VPCI_LINK_ASKED && !link->memory) {
-        memory = mmap(NULL, link->layout.size, PROT_READ | PROT_WRITE,
-                      MAP_SHARED, fd, 0);
-        if (memory == MAP_FAILED) {
-            vpci_link_end(link, "the switch cannot map its memory");
-        } else {
-            link->memory = memory;
-            offer(link);
-        }
+    if (!link->memory && (link->is_static || link->state == VPCI_LINK_ASKED)) {
+        map_link(link, fd);
+    } else if (link->is_static) {
+        link->ends[0].connected = link->ends[1].connected = false;
     }
     ovs_mutex_unlock(&links_mutex);
     close(fd);
@@ -158,7 +224,7 @@ static void
 link_refused(struct vpci_link_user *user, const char *why)
 {
     ovs_mutex_lock(&links_mutex);
-    vpci_link_end(link_from_user(user), why);
+    vpci_link_remove(link_from_user(user), why);
     ovs_mutex_unlock(&links_mutex);
 }
 
@@ -172,6 +238,10 @@ link_guest_came(struct vpci_link_user *user,
     if (up->end < 2) {
         link->ends[up->end].connected = true;
         link->ends[up->end].peer = up->peer;
+        if (link->is_static && link->memory) {
+            /* A guest that boots knows the link by its header. */
+            vpci_layout_write(&link->layout, link->memory, user->region);
+        }
         tell_ids(link, 0);
         tell_ids(link, 1);
     }
@@ -188,14 +258,17 @@ link_guest_left(struct vpci_link_user *user, unsigned int end,
 
     ovs_mutex_lock(&links_mutex);
     link->ends[end].connected = false;
-    link->guest_left |= !link->why;
-    text = xasprintf("the guest of %s has left: %s", end_name(link, end), why);
-    vpci_link_end(link, text);
-    free(text);
+    if (!link->is_static || is_told(link)) {
+        link->guest_left |= !link->why;
+        text = xasprintf("the guest of %s has left: %s",
+                         vpci_link_end_name(link, end), why);
+        vpci_link_end(link, text);
+        free(text);
+    }
     ovs_mutex_unlock(&links_mutex);
 }
 
-static const struct vpci_link_user_class link_class = {
+const struct vpci_link_user_class vpci_link_class = {
     .given = link_given,
     .refused = link_refused,
     .guest_came = link_guest_came,
@@ -203,182 +276,6 @@ static const struct vpci_link_user_class link_class = {
 };
 
 /* Life. */
-
-static uint32_t
-find_place(const struct vpci_linker *linker)
-    OVS_REQUIRES(links_mutex)
-{
-    uint32_t i = 0;
-
-    while (i < linker->n_links
-           && (linker->links[i] || linker->guest.past->links[i].id)) {
-        i++;
-    }
-    return i;
-}
-
-static bool
-choose_shape(const struct vpci_linker *const linkers_[2],
-             struct vpci_layout *layout)
-{
-    const struct vpci_shape *a = &linkers_[0]->guest.layout->shape;
-    const struct vpci_shape *b = &linkers_[1]->guest.layout->shape;
-    struct vpci_shape shape = {
-        .kind = VPCI_ABI_LINK,
-        .n_queues = MAX(linkers_[0]->n_queues, linkers_[1]->n_queues),
-        .n_classes = MAX(a->n_classes, b->n_classes),
-        .slots_log2 = SLOTS_LOG2,
-        .data_log2 = DATA_LOG2,
-    };
-    struct vpci_layout_report reason;
-
-    shape.n_queues = MIN(shape.n_queues,
-                         VPCI_ABI_MAX_RINGS / shape.n_classes);
-    shape.n_vectors = MIN(shape.n_queues * shape.n_classes,
-                          VPCI_ABI_MAX_VECTORS);
-    return vpci_layout_init(layout, &shape, &reason);
-}
-
-static void
-free_link(struct vpci_link *link)
-    OVS_REQUIRES(links_mutex)
-{
-    for (int i = 0; i < 2; i++) {
-        vpci_way_uninit(&link->ways[i]);
-    }
-    if (link->memory) {
-        munmap(link->memory, link->layout.size);
-    }
-    free(link->why);
-    free(link);
-}
-
-/* Makes a link of 'pair' at these places, which are free.  Returns null if
- * there is no memory. */
-static struct vpci_link *
-create(struct vpci_pair *pair, const uint32_t places[2])
-    OVS_REQUIRES(links_mutex)
-{
-    struct vpci_link *link = xzalloc(sizeof *link);
-    int error = 0;
-
-    link->pair = pair;
-    for (unsigned int i = 0; i < 2; i++) {
-        link->ends[i].linker = pair->linkers[i];
-        link->ends[i].place = places[i];
-        link->user.base[i] = pair->linkers[i]->guest.region;
-        error = error ? error : vpci_way_init(&link->ways[i], link, i);
-    }
-    if (error) {
-        free_link(link);
-        return NULL;
-    }
-    return link;
-}
-
-/* The link, with its layout, becomes that of its pair. */
-static void
-start(struct vpci_link *link)
-    OVS_REQUIRES(links_mutex)
-{
-    for (int i = 0; i < 2; i++) {
-        link->ends[i].linker->links[link->ends[i].place] = link;
-    }
-    link->user.class = &link_class;
-    link->user.size = link->layout.size;
-    link->user.n_vectors = link->layout.shape.n_vectors;
-    link->pair->link = link;
-    link->pair->n_links++;
-    link->pair->used_at = time_msec();
-    ovs_list_push_back(&links, &link->node);
-    set_state(link, VPCI_LINK_ASKED);
-}
-
-void
-vpci_link_begin(struct vpci_pair *pair)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *const linkers_[2]
-        = { pair->linkers[0], pair->linkers[1] };
-    uint32_t places[2] = { find_place(linkers_[0]), find_place(linkers_[1]) };
-    struct vpci_layout layout;
-    struct vpci_link *link;
-
-    if (places[0] >= linkers_[0]->n_links || places[1] >= linkers_[1]->n_links
-        || !choose_shape(linkers_, &layout)) {
-        return;
-    }
-    link = create(pair, places);
-    if (link) {
-        link->layout = layout;
-        start(link);
-    }
-}
-
-/* Finds the other end of the link that 'linker' had at 'place'. */
-static struct vpci_linker *
-find_other_end(const struct vpci_linker *linker, uint32_t place,
-               uint32_t *other_place)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_links_past *past = linker->guest.past;
-    struct vpci_linker *other;
-
-    LIST_FOR_EACH (other, node, &linkers) {
-        if (!other->runs || other->guest.region != past->links[place].peer) {
-            continue;
-        }
-        for (uint32_t i = 0; i < VPCI_LINKS_MAX; i++) {
-            const struct vpci_links_past *theirs = other->guest.past;
-
-            if (theirs->links[i].id == past->links[place].id
-                && theirs->links[i].peer == linker->guest.region
-                && theirs->links[i].side != past->links[place].side
-                && !other->links[i]) {
-                *other_place = i;
-                return other;
-            }
-        }
-    }
-    return NULL;
-}
-
-bool
-vpci_link_adopt(struct vpci_linker *linker, uint32_t place)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_links_past *past = linker->guest.past;
-    unsigned int side = past->links[place].side != 0;
-    struct vpci_layout_report reason;
-    struct vpci_linker *other;
-    struct vpci_pair *pair;
-    struct vpci_link *link;
-    uint32_t places[2];
-
-    other = find_other_end(linker, place, &places[!side]);
-    if (!other) {
-        return false;
-    }
-    places[side] = place;
-    pair = vpci_pair_get(side ? other : linker, side ? linker : other);
-    link = !pair->link && pair->linkers[side] == linker
-           ? create(pair, places) : NULL;
-    if (!link || !vpci_layout_init(&link->layout, &past->links[place].shape,
-                                   &reason)) {
-        vpci_linker_clear(linker, place);
-        vpci_linker_clear(other, places[!side]);
-        if (link) {
-            free_link(link);
-        }
-        return true;
-    }
-    link->user.region = past->links[place].id;
-    link->ways[0].is_old = link->ways[1].is_old = true;
-    start(link);
-    VLOG_INFO("link of %s and %s: goes on, region %"PRIu32, end_name(link, 0),
-              end_name(link, 1), link->user.region);
-    return true;
-}
 
 void
 vpci_link_end(struct vpci_link *link, const char *why)
@@ -388,11 +285,19 @@ vpci_link_end(struct vpci_link *link, const char *why)
         return;
     }
     link->why = xstrdup(why);
-    VLOG_INFO("link of %s and %s: ends: %s", end_name(link, 0),
-              end_name(link, 1), why);
+    VLOG_INFO("link of %s and %s: ends: %s", vpci_link_end_name(link, 0),
+              vpci_link_end_name(link, 1), why);
     vpci_way_leave(&link->ways[0]);
     vpci_way_leave(&link->ways[1]);
-    set_state(link, VPCI_LINK_DRAINING);
+    vpci_link_set_state(link, VPCI_LINK_DRAINING);
+}
+
+void
+vpci_link_remove(struct vpci_link *link, const char *why)
+    OVS_REQUIRES(links_mutex)
+{
+    link->is_removed = true;
+    vpci_link_end(link, why);
 }
 
 void
@@ -401,7 +306,7 @@ vpci_link_keep(struct vpci_link *link)
 {
     if (!link->why) {
         VLOG_INFO("link of %s and %s: is left to the next switch",
-                  end_name(link, 0), end_name(link, 1));
+                  vpci_link_end_name(link, 0), vpci_link_end_name(link, 1));
         link->why = xstrdup("the switch ends");
     }
 }
@@ -428,12 +333,12 @@ guests_have_met(const struct vpci_link *link)
             && seen[1] == epochs[0]);
 }
 
-/* Returns why guests have not met in MEET_MS, to be freed.  Where one has not
- * even begun it is not the other one's fault. */
-static char *
-why_not_met(const struct vpci_link *link)
+/* Where one has not even begun it is not the other one's fault. */
+char *
+vpci_link_why_not_met(const struct vpci_link *link)
     OVS_REQUIRES(links_mutex)
 {
+    long long int ms = time_msec() - link->since;
     struct vpci_layout_report report;
     char text[200];
 
@@ -445,42 +350,47 @@ why_not_met(const struct vpci_link *link)
     for (unsigned int i = 0; i < 2; i++) {
         if (!link->ends[i].connected) {
             return xasprintf("the guest of %s has not connected to it for "
-                             "%d s: may it use the link's socket, beside that "
-                             "of its port?", end_name(link, i),
-                             MEET_MS / 1000);
+                             "%lld s: may it use the link's socket, beside "
+                             "that of its port?", vpci_link_end_name(link, i),
+                             ms / 1000);
         }
     }
     for (unsigned int i = 0; i < 2; i++) {
         if (!vpci_load32(&vpci_layout_state(&link->layout, link->memory,
                                             i)->epoch)) {
             return xasprintf("the guest of %s has connected to it, but not "
-                             "begun to use it for %d s", end_name(link, i),
-                             MEET_MS / 1000);
+                             "begun to use it for %lld s",
+                             vpci_link_end_name(link, i), ms / 1000);
         }
     }
     return xasprintf("its guests have begun to use it, but not seen each "
-                     "other for %d s", MEET_MS / 1000);
+                     "other for %lld s", ms / 1000);
 }
 
-/* Waits for guests to meet. */
-static void
+/* Waits for guests to meet, for a static link as long as it takes.  Returns
+ * true if that will be soon. */
+static bool
 run_offered(struct vpci_link *link, long long int now)
     OVS_REQUIRES(links_mutex)
 {
+    bool late = now - link->since > MEET_MS;
+
     if (guests_have_met(link)) {
-        VLOG_INFO("link of %s and %s: up, region %"PRIu32, end_name(link, 0),
-                  end_name(link, 1), link->user.region);
-        set_state(link, VPCI_LINK_UP);
+        VLOG_INFO("link of %s and %s: up, region %"PRIu32,
+                  vpci_link_end_name(link, 0), vpci_link_end_name(link, 1),
+                  link->user.region);
+        vpci_link_set_state(link, VPCI_LINK_UP);
         if (!link->n_meetings++) {
             vpci_way_forget_refused(&link->ways[0], now);
             vpci_way_forget_refused(&link->ways[1], now);
         }
-    } else if (now - link->since > MEET_MS) {
-        char *why = why_not_met(link);
+    } else if (late && !link->is_static) {
+        char *why = vpci_link_why_not_met(link);
 
         vpci_link_end(link, why);
         free(why);
     }
+    return !late;
 }
 
 static void
@@ -500,8 +410,27 @@ run_up(struct vpci_link *link, long long int now)
     } else {
         vpci_way_leave(&link->ways[0]);
         vpci_way_leave(&link->ways[1]);
-        set_state(link, VPCI_LINK_OFFERED);
+        vpci_link_set_state(link, VPCI_LINK_OFFERED);
     }
+}
+
+/* A static link waits until it may be offered again: longer if its guests have
+ * not used it as they should. */
+static void
+rest_static(struct vpci_link *link, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_pair *pair = link->pair;
+    bool failed = link->n_meetings > MAX_MEETINGS;
+
+    pair->not_before = now + (failed ? RETRY_MS : RETRY_SOON_MS);
+    if (link->why) {
+        free(pair->last_end);
+        pair->last_end = link->why;
+        link->why = NULL;
+    }
+    settle(link);
+    vpci_link_set_state(link, VPCI_LINK_WAITING);
 }
 
 /* Waits for packets that are on their way. */
@@ -515,7 +444,12 @@ run_draining(struct vpci_link *link, long long int now)
         for (unsigned int i = 0; i < 2; i++) {
             tell_guest(link, i, 0);
         }
-        set_state(link, link->why ? VPCI_LINK_DOWN : VPCI_LINK_WAITING);
+        if (link->is_static && !link->is_removed) {
+            rest_static(link, now);
+        } else {
+            vpci_link_set_state(link, (link->why ? VPCI_LINK_DOWN
+                                       : VPCI_LINK_WAITING));
+        }
     }
 }
 
@@ -538,7 +472,26 @@ run_waiting(struct vpci_link *link)
     }
     link->waits = link->guest_left = false;
     link->n_meetings = 0;
-    offer(link);
+    vpci_link_offer(link);
+}
+
+/* Offers a static link as soon as its ports may have it, and both guests have
+ * room for it. */
+static void
+run_static(struct vpci_link *link, long long int now)
+    OVS_REQUIRES(links_mutex)
+{
+    struct vpci_pair *pair = link->pair;
+    uint32_t places[2];
+
+    if (link->memory && !link->why && now >= pair->not_before
+        && !vpci_pair_rests(pair, pair->linkers[0], now)
+        && !vpci_pair_rests(pair, pair->linkers[1], now)
+        && vpci_linkers_may_link(pair->linkers[0], pair->linkers[1])
+        && vpci_link_find_places(pair, places)) {
+        vpci_link_take_places(link, places);
+        vpci_link_offer(link);
+    }
 }
 
 bool
@@ -554,8 +507,7 @@ vpci_link_run(struct vpci_link *link, long long int now)
     }
     switch (link->state) {
     case VPCI_LINK_OFFERED:
-        run_offered(link, now);
-        return true;
+        return run_offered(link, now) || moving;
     case VPCI_LINK_UP:
         run_up(link, now);
         break;
@@ -563,7 +515,11 @@ vpci_link_run(struct vpci_link *link, long long int now)
         run_draining(link, now);
         break;
     case VPCI_LINK_WAITING:
-        run_waiting(link);
+        if (link->is_static) {
+            run_static(link, now);
+        } else {
+            run_waiting(link);
+        }
         break;
     case VPCI_LINK_ASKED:
     case VPCI_LINK_DOWN:
@@ -579,9 +535,10 @@ forget(struct vpci_link *link)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_pair *pair = link->pair;
+    bool is_known = link->is_static && link->memory;
     bool failed = (link->n_meetings > MAX_MEETINGS
                    || (!link->guest_left && !link->ways[0].n_moves
-                       && !link->ways[1].n_moves));
+                       && !link->ways[1].n_moves && !is_known));
 
     pair->link = NULL;
     pair->n_busy = 0;
@@ -590,10 +547,22 @@ forget(struct vpci_link *link)
     pair->last_end = link->why;
     link->why = NULL;
     for (int i = 0; i < 2; i++) {
-        link->ends[i].linker->links[link->ends[i].place] = NULL;
+        if (link->ends[i].place != VPCI_LINK_NOWHERE) {
+            link->ends[i].linker->links[link->ends[i].place] = NULL;
+        }
     }
     ovs_list_remove(&link->node);
-    free_link(link);
+    vpci_link_free(link);
+}
+
+/* What the ports of a static link say of it in column "status" is other. */
+static void
+change_status(const struct vpci_link *link)
+    OVS_REQUIRES(links_mutex)
+{
+    for (int i = 0; link->is_static && i < 2; i++) {
+        vpci_changed(link->ends[i].linker->dev);
+    }
 }
 
 void
@@ -603,7 +572,9 @@ vpci_link_run_main(struct vpci_link *link)
     if (link->state == VPCI_LINK_ASKED && !link->registered) {
         link->registered = true;
         vpci_keeper_register_link(&link->user);
+        change_status(link);
     } else if (link->state == VPCI_LINK_DOWN) {
+        change_status(link);
         if (link->registered) {
             vpci_keeper_unregister_link(&link->user, true);
         }
@@ -618,12 +589,12 @@ wait_for_guest(struct vpci_link *link, const struct vpci_linker *linker)
 {
     if (!link->waits) {
         VLOG_INFO("link of %s and %s: waits for the guest of %s to begin anew",
-                  end_name(link, 0), end_name(link, 1),
+                  vpci_link_end_name(link, 0), vpci_link_end_name(link, 1),
                   vpci_name(linker->dev));
         vpci_way_leave(&link->ways[0]);
         vpci_way_leave(&link->ways[1]);
         link->waits = true;
-        set_state(link, VPCI_LINK_DRAINING);
+        vpci_link_set_state(link, VPCI_LINK_DRAINING);
     }
 }
 
@@ -638,7 +609,8 @@ vpci_link_lose(struct vpci_link *link, struct vpci_linker *linker,
         vpci_way_count(&link->ways[i], time_msec());
     }
     link->guest_left |= !link->why;
-    if (may_return && link->ends[end].connected && !link->why) {
+    if ((link->is_static || (may_return && link->ends[end].connected))
+        && !link->why) {
         wait_for_guest(link, linker);
     } else {
         char *why = xasprintf("the guest of %s is not there any more",
@@ -653,7 +625,7 @@ void
 vpci_link_kill(struct vpci_link *link)
     OVS_REQUIRES(links_mutex)
 {
-    vpci_link_end(link, "a port has gone");
+    vpci_link_remove(link, "a port has gone");
     for (unsigned int i = 0; i < 2; i++) {
         vpci_way_clear(&link->ways[i]);
         tell_guest(link, i, 0);

@@ -24,9 +24,12 @@ extern struct ovs_mutex links_mutex;
 struct vpci_linker {
     struct ovs_list node;
     struct netdev_vpci *dev;
+    const struct vpci_layout *layout;   /* Of its base region, */
+    uint32_t region;            /* and the keeper's id of that, or 0. */
 
     /* As the port's options and state say. */
     char *consent;              /* options:links, or null: none. */
+    char *statics;              /* options:links-static, or null: none. */
     uint32_t min_rate;          /* Packets a second that are worth a link. */
     bool is_up;
     bool is_policed;            /* What it receives, */
@@ -160,13 +163,18 @@ enum vpci_link_state {
     VPCI_LINK_OFFERED,          /* Both guests know of it. */
     VPCI_LINK_UP,               /* Both use it. */
     VPCI_LINK_DRAINING,         /* Megaflows leave it. */
-    VPCI_LINK_WAITING,          /* For a guest that has begun anew. */
+    VPCI_LINK_WAITING,          /* For a guest that has begun anew, or until
+                                 * guests may know of it (again). */
     VPCI_LINK_DOWN,             /* The keeper is to delete its region. */
 };
 
+/* Of an end whose guest does not know of the link. */
+#define VPCI_LINK_NOWHERE UINT32_MAX
+
 struct vpci_link_end {
     struct vpci_linker *linker;
-    uint32_t place;             /* In the linker's 'links'. */
+    uint32_t place;             /* In the linker's 'links'; of a static link
+                                 * that waits, VPCI_LINK_NOWHERE. */
     bool connected;             /* As the keeper says. */
     uint32_t peer;              /* ivshmem id of the guest there. */
 };
@@ -186,6 +194,9 @@ struct vpci_link {
                                  * still, as a virtual machine is that boots:
                                  * it drains, and is offered again. */
     bool guest_left;            /* That is why it ends, or waits. */
+    bool is_static;             /* Instead of ending, it waits until it may be
+                                 * offered again; unless */
+    bool is_removed;            /* it goes for good. */
     unsigned int n_meetings;    /* Of its guests. */
     char *why;                  /* It ends, or null. */
 };
@@ -220,6 +231,11 @@ extern struct ovs_list pairs OVS_GUARDED_BY(links_mutex);
 
 /* netdev-vpci-link.c */
 
+/* True if the options and states of 'a' and 'b' allow links between them, and
+ * their guests are there, and take any. */
+bool vpci_linkers_may_link(const struct vpci_linker *a,
+                           const struct vpci_linker *b)
+    OVS_REQUIRES(links_mutex);
 
 /* What whoever has agreed on 'features' of virtio-net may leave undone in a
  * packet, as what another guest has to take. */
@@ -238,17 +254,6 @@ void vpci_linker_clear(struct vpci_linker *, uint32_t place)
 
 /* Returns the linkers' pair, which is made if need be. */
 struct vpci_pair *vpci_pair_get(struct vpci_linker *, struct vpci_linker *)
-    OVS_REQUIRES(links_mutex);
-
-/* Returns null, or why the options of 'linker' keep it from links with 'other',
- * which the caller is to free. */
-char *vpci_linker_objection(const struct vpci_linker *linker,
-                            const struct vpci_linker *other)
-    OVS_REQUIRES(links_mutex);
-
-/* Returns null, or the first port that its options name, which there is not,
- * and which the caller is to free. */
-char *vpci_linker_names_nobody(const struct vpci_linker *)
     OVS_REQUIRES(links_mutex);
 
 /* True while guests are to go by what another switch has told them. */
@@ -281,7 +286,34 @@ vpci_way_receiver(const struct vpci_way *way)
     return way->link->ends[!way->from].linker;
 }
 
-/* netdev-vpci-link-life.c */
+/* netdev-vpci-link-consent.c */
+
+/* True if 'linker' is by its options ready to have a link with 'other'. */
+bool vpci_linker_consents(const struct vpci_linker *,
+                          const struct vpci_linker *other);
+
+/* Returns null, or why the options of 'linker' keep it from links with 'other',
+ * which the caller is to free. */
+char *vpci_linker_objection(const struct vpci_linker *linker,
+                            const struct vpci_linker *other)
+    OVS_REQUIRES(links_mutex);
+
+/* Returns null, or the first port that is in 'list', which may be null, and
+ * that there is not, which the caller is to free. */
+char *vpci_links_find_nobody(const char *list)
+    OVS_REQUIRES(links_mutex);
+
+/* True if the ports' options name each other as those that have a static
+ * link. */
+bool vpci_linkers_are_static(const struct vpci_linker *,
+                             const struct vpci_linker *);
+
+/* Returns null, or why 'linker', whose options:links-static names 'other', has
+ * no static link with it all the same, which the caller is to free. */
+char *vpci_linker_static_objection(const struct vpci_linker *linker,
+                                   const struct vpci_linker *other);
+
+/* netdev-vpci-link-begin.c */
 
 /* Begins a link between the ports of 'pair', whose rings run. */
 void vpci_link_begin(struct vpci_pair *pair) OVS_REQUIRES(links_mutex);
@@ -292,8 +324,53 @@ void vpci_link_begin(struct vpci_pair *pair) OVS_REQUIRES(links_mutex);
 bool vpci_link_adopt(struct vpci_linker *linker, uint32_t place)
     OVS_REQUIRES(links_mutex);
 
-/* Begins to end it. */
+/* Begins the static link of 'pair', which has none, and whose ports have base
+ * regions. */
+void vpci_link_begin_static(struct vpci_pair *pair) OVS_REQUIRES(links_mutex);
+
+/* Chooses the layout of a link between 'a' and 'b', whose guests are there, or
+ * of a static one, which has to do for whatever guests these ports may have.
+ * Returns false if there can be none. */
+bool vpci_link_choose_layout(const struct vpci_linker *a,
+                             const struct vpci_linker *b, bool is_static,
+                             struct vpci_layout *)
+    OVS_REQUIRES(links_mutex);
+
+/* Finds places for a link at both ends of 'pair'.  Returns false if one of its
+ * guests has none, or takes no more. */
+bool vpci_link_find_places(const struct vpci_pair *, uint32_t places[2])
+    OVS_REQUIRES(links_mutex);
+
+/* A static link has 'places', which are free, from now on. */
+void vpci_link_take_places(struct vpci_link *, const uint32_t places[2])
+    OVS_REQUIRES(links_mutex);
+
+void vpci_link_free(struct vpci_link *) OVS_REQUIRES(links_mutex);
+
+/* netdev-vpci-link-life.c */
+
+/* What users of the keeper that links are do when it tells them something. */
+extern const struct vpci_link_user_class vpci_link_class;
+
+void vpci_link_set_state(struct vpci_link *, enum vpci_link_state)
+    OVS_REQUIRES(links_mutex);
+
+/* The name of the port at end 'end', 0 or 1. */
+const char *vpci_link_end_name(const struct vpci_link *, unsigned int end);
+
+/* Tells guests of a link whose memory is there, unless they know of it. */
+void vpci_link_offer(struct vpci_link *) OVS_REQUIRES(links_mutex);
+
+/* Begins to end it.  A static one waits then, and is offered again later. */
 void vpci_link_end(struct vpci_link *, const char *why)
+    OVS_REQUIRES(links_mutex);
+
+/* Begins to end it for good, also a static one. */
+void vpci_link_remove(struct vpci_link *, const char *why)
+    OVS_REQUIRES(links_mutex);
+
+/* Returns why its guests have not met, to be freed. */
+char *vpci_link_why_not_met(const struct vpci_link *)
     OVS_REQUIRES(links_mutex);
 
 /* The switch ends, and the link does not: nothing ends it from now on. */
@@ -441,6 +518,15 @@ void vpci_pair_rest(struct vpci_pair *, long long int now)
 long long int vpci_pair_rests(const struct vpci_pair *,
                               const struct vpci_linker *from,
                               long long int now)
+    OVS_REQUIRES(links_mutex);
+
+/* netdev-vpci-link-static.c */
+
+/* Makes static links that are wanted. */
+void vpci_links_begin_static(long long int now) OVS_REQUIRES(links_mutex);
+
+/* Finds out whether the static link of 'pair' is to go, or to wait. */
+void vpci_links_look_at_static(struct vpci_pair *pair)
     OVS_REQUIRES(links_mutex);
 
 #endif /* netdev-vpci-link-private.h */

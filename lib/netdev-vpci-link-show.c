@@ -10,6 +10,10 @@
 #include "openvswitch/json.h"
 #include "timeval.h"
 #include "unixctl.h"
+#include "vpci/keeper.h"
+
+/* How long guests may take to meet before it is said what they lack, in ms. */
+#define LONG_MS 1000
 
 static const char *
 state_name(const struct vpci_link *link)
@@ -105,6 +109,20 @@ show_no_link(const struct vpci_pair *pair, struct ds *s)
     ds_put_char(s, '\n');
 }
 
+/* Says what a static link has been waiting for, if that is long. */
+static void
+show_wait(const struct vpci_link *link, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    if (link->is_static && link->state == VPCI_LINK_OFFERED
+        && time_msec() - link->since > LONG_MS) {
+        char *why = vpci_link_why_not_met(link);
+
+        ds_put_format(s, "  %s\n", why);
+        free(why);
+    }
+}
+
 static void
 show_pair(const struct vpci_pair *pair, struct ds *s)
     OVS_REQUIRES(links_mutex)
@@ -114,9 +132,12 @@ show_pair(const struct vpci_pair *pair, struct ds *s)
     ds_put_format(s, "%s, %s: ", vpci_name(pair->linkers[0]->dev),
                   vpci_name(pair->linkers[1]->dev));
     if (link) {
-        ds_put_format(s, "%s for %.1f s, region:%"PRIu32", size:%"PRIu64"\n",
-                      state_name(link), (time_msec() - link->since) / 1000.0,
-                      link->user.region, link->layout.size);
+        ds_put_format(s, "%s for %.1f s, %sregion:%"PRIu32", size:%"PRIu64
+                      "\n", state_name(link),
+                      (time_msec() - link->since) / 1000.0,
+                      link->is_static ? "static, " : "", link->user.region,
+                      link->layout.size);
+        show_wait(link, s);
         show_way(&link->ways[0], s);
         show_way(&link->ways[1], s);
     } else {
@@ -159,24 +180,44 @@ find_port(const char *name)
     return NULL;
 }
 
+/* Says whom 'list', which is option 'key' of 'linker', names in vain. */
+static void
+show_nobody(const struct vpci_linker *linker, const char *key,
+            const char *list, struct ds *s)
+    OVS_REQUIRES(links_mutex)
+{
+    char *nobody = vpci_links_find_nobody(list);
+
+    if (nobody) {
+        ds_put_format(s, "%s: options:%s names %s, which is no port of type "
+                      "vpci with options:ivshmem-path\n",
+                      vpci_name(linker->dev), key, nobody);
+        free(nobody);
+    }
+}
+
 /* Says with whom options keep 'linker' from links. */
 static void
 show_objections(const struct vpci_linker *linker, struct ds *s)
     OVS_REQUIRES(links_mutex)
 {
-    char *nobody = vpci_linker_names_nobody(linker);
     const struct vpci_linker *other;
 
-    if (nobody) {
-        ds_put_format(s, "%s: options:links names %s, which is no port of type "
-                      "vpci with options:ivshmem-path\n",
-                      vpci_name(linker->dev), nobody);
-        free(nobody);
-    }
+    show_nobody(linker, "links", linker->consent, s);
+    show_nobody(linker, "links-static", linker->statics, s);
     LIST_FOR_EACH (other, node, &linkers) {
         char *ours = vpci_linker_objection(linker, other);
         char *theirs = vpci_linker_objection(other, linker);
+        char *one = vpci_linker_static_objection(linker, other);
+        char *two = vpci_linker_static_objection(other, linker);
 
+        if (one || two) {
+            ds_put_format(s, "%s, %s: no static link: %s\n",
+                          vpci_name(linker->dev), vpci_name(other->dev),
+                          one ? one : two);
+        }
+        free(one);
+        free(two);
         if (other != linker && (ours || theirs)) {
             ds_put_format(s, "%s, %s: no link: %s%s%s\n",
                           vpci_name(linker->dev), vpci_name(other->dev),
@@ -198,8 +239,15 @@ end_to_json(const struct vpci_link *link, unsigned int end)
     struct json *json = json_object_create();
 
     json_object_put_string(json, "port", vpci_name(e->linker->dev));
-    json_object_put_format(json, "socket", "%s.link%"PRIu32,
-                           e->linker->dev->config.path, link->user.region);
+    if (link->is_static) {
+        json_object_put_format(json, "socket",
+                               "%s"VPCI_KEEPER_STATIC_INFIX"%s",
+                               e->linker->dev->config.path,
+                               vpci_name(link->ends[!end].linker->dev));
+    } else {
+        json_object_put_format(json, "socket", "%s.link%"PRIu32,
+                               e->linker->dev->config.path, link->user.region);
+    }
     json_object_put(json, "connected", json_boolean_create(e->connected));
     json_object_put(json, "flows", json_integer_create(way->n_flows));
     json_object_put(json, "tx_packets", json_integer_create(way->packets));
@@ -214,6 +262,7 @@ link_to_json(const struct vpci_link *link)
     struct json *json = json_object_create();
 
     json_object_put_string(json, "state", state_name(link));
+    json_object_put(json, "static", json_boolean_create(link->is_static));
     json_object_put(json, "region", json_integer_create(link->user.region));
     json_object_put(json, "size", json_integer_create(link->layout.size));
     json_object_put(json, "vectors",

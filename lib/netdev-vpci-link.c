@@ -106,74 +106,6 @@ vpci_linker_publish(struct vpci_linker *linker)
 /* Who may have links. */
 
 static bool
-is_listed(const char *list, const char *name)
-{
-    size_t n = strlen(name);
-
-    for (const char *p = list; (p = strstr(p, name)); p += n) {
-        if ((p == list || p[-1] == ',' || p[-1] == ' ')
-            && (!p[n] || p[n] == ',' || p[n] == ' ')) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* True if 'linker' is by its options ready to have a link with 'other'. */
-static bool
-consents(const struct vpci_linker *linker, const struct vpci_linker *other)
-{
-    return (linker->consent
-            && (!strcmp(linker->consent, "auto")
-                || is_listed(linker->consent, vpci_name(other->dev))));
-}
-
-char *
-vpci_linker_objection(const struct vpci_linker *linker,
-                      const struct vpci_linker *other)
-    OVS_REQUIRES(links_mutex)
-{
-    return (consents(linker, other) ? NULL
-            : linker->consent
-            ? xasprintf("options:links of %s does not name %s",
-                        vpci_name(linker->dev), vpci_name(other->dev))
-            : xasprintf("%s has options:links=off", vpci_name(linker->dev)));
-}
-
-static bool
-is_linker(const char *name)
-    OVS_REQUIRES(links_mutex)
-{
-    const struct vpci_linker *linker;
-
-    LIST_FOR_EACH (linker, node, &linkers) {
-        if (!strcmp(vpci_name(linker->dev), name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-char *
-vpci_linker_names_nobody(const struct vpci_linker *linker)
-    OVS_REQUIRES(links_mutex)
-{
-    char *names, *next, *name, *nobody = NULL;
-
-    if (!linker->consent || !strcmp(linker->consent, "auto")) {
-        return NULL;
-    }
-    names = next = xstrdup(linker->consent);
-    while (!nobody && (name = strsep(&next, ", "))) {
-        if (*name && !is_linker(name)) {
-            nobody = xstrdup(name);
-        }
-    }
-    free(names);
-    return nobody;
-}
-
-static bool
 is_auto(const struct vpci_linker *linker)
 {
     return linker->consent && !strcmp(linker->consent, "auto");
@@ -182,8 +114,8 @@ is_auto(const struct vpci_linker *linker)
 static bool
 pair_is_allowed(const struct vpci_linker *a, const struct vpci_linker *b)
 {
-    return (a != b && consents(a, b) && consents(b, a) && a->is_up
-            && b->is_up);
+    return (a != b && vpci_linker_consents(a, b) && vpci_linker_consents(b, a)
+            && a->is_up && b->is_up);
 }
 
 static bool
@@ -191,6 +123,14 @@ pair_is_possible(const struct vpci_linker *a, const struct vpci_linker *b)
 {
     return (pair_is_allowed(a, b) && a->runs && b->runs && a->n_links
             && b->n_links);
+}
+
+bool
+vpci_linkers_may_link(const struct vpci_linker *a,
+                      const struct vpci_linker *b)
+    OVS_REQUIRES(links_mutex)
+{
+    return pair_is_possible(a, b);
 }
 
 #define FEATURE(NAME) (UINT64_C(1) << VIRTIO_NET_F_##NAME)
@@ -423,7 +363,7 @@ look_at_port(struct vpci_linker *from, long long int now)
     struct vpci_offload *o = vpci_offload_get(&from->dev->up);
     struct vpci_flow *flow;
 
-    if (!o || !from->consent || !from->runs) {
+    if (!o || (!from->consent && !from->statics) || !from->runs) {
         return;
     }
     ovs_mutex_lock(&o->mutex);
@@ -440,7 +380,8 @@ look_at_pair(struct vpci_pair *pair, long long int now)
     OVS_REQUIRES(links_mutex)
 {
     struct vpci_linker *a = pair->linkers[0], *b = pair->linkers[1];
-    bool chosen = !is_auto(a) && !is_auto(b);
+    bool is_static = vpci_linkers_are_static(a, b);
+    bool chosen = is_static || (!is_auto(a) && !is_auto(b));
     uint64_t enough = (chosen ? 1 : (uint64_t) MAX(a->min_rate, b->min_rate)
                                     * LOOK_MS / 1000);
 
@@ -452,8 +393,12 @@ look_at_pair(struct vpci_pair *pair, long long int now)
         pair->used_at = now;
     }
     pair->packets = 0;
-    if (!pair->link) {
-        if (pair->n_busy >= (chosen ? 1 : BUSY_LOOKS)
+    if (pair->link && pair->link->is_static) {
+        vpci_links_look_at_static(pair);
+    } else if (pair->link && is_static) {
+        vpci_link_end(pair->link, "its ports are to have a static one");
+    } else if (!pair->link) {
+        if (!is_static && pair->n_busy >= (chosen ? 1 : BUSY_LOOKS)
             && now >= pair->not_before && pair_is_possible(a, b)) {
             vpci_link_begin(pair);
         }
@@ -556,6 +501,7 @@ look(long long int now)
     LIST_FOR_EACH (pair, node, &pairs) {
         look_at_pair(pair, now);
     }
+    vpci_links_begin_static(now);
 }
 
 /* Finds out which guests hang.  If we did ourselves, for longer than from
@@ -642,12 +588,13 @@ start_thread(void)
 /* Ports. */
 
 struct vpci_linker *
-vpci_linker_create(struct netdev_vpci *dev)
+vpci_linker_create(struct netdev_vpci *dev, const struct vpci_layout *layout)
 {
     struct vpci_linker *linker = xzalloc(sizeof *linker);
 
     start_thread();
     linker->dev = dev;
+    linker->layout = layout;
     linker->entries = bitmap_allocate(VPCI_LINK_ENTRIES);
     linker->hints = vpci_steer_create(VPCI_LINK_ENTRIES, 1);
     if (!linker->hints) {
@@ -680,7 +627,17 @@ vpci_linker_destroy(struct vpci_linker *linker)
     vpci_steer_destroy(linker->hints);
     bitmap_free(linker->entries);
     free(linker->consent);
+    free(linker->statics);
     free(linker);
+}
+
+void
+vpci_linker_set_region(struct vpci_linker *linker, uint32_t region)
+{
+    ovs_mutex_lock(&links_mutex);
+    linker->region = region;
+    ovs_mutex_unlock(&links_mutex);
+    vpci_links_wake();
 }
 
 void
@@ -746,6 +703,8 @@ vpci_linker_update(struct vpci_linker *linker)
     ovs_mutex_lock(&links_mutex);
     free(linker->consent);
     linker->consent = nullable_xstrdup(dev->config.links);
+    free(linker->statics);
+    linker->statics = nullable_xstrdup(dev->config.links_static);
     linker->min_rate = dev->config.links_min_rate;
     linker->is_up = (dev->flags & NETDEV_UP) != 0;
     linker->is_policed = ovsrcu_get(struct vpci_policer *,

@@ -12,9 +12,12 @@
  * may do, such as to talk to the keeper, it asks for.
  *
  *     netdev-vpci-link.c       ports that may have links, which pairs have one
+ *     netdev-vpci-link-begin.c     how links begin, or go on
+ *     netdev-vpci-link-consent.c   whom ports may have links with
  *     netdev-vpci-link-life.c  one link: from the keeper to its end
  *     netdev-vpci-link-move.c  how megaflows get there, and back
  *     netdev-vpci-link-show.c  ovs-appctl vpci/links
+ *     netdev-vpci-link-static.c    pairs whose link is there from the start
  *
  * Locks: links_mutex comes after the mutex of a port and before that of its
  * offload. */
@@ -27,6 +30,7 @@
 
 struct netdev_vpci;
 struct vpci_counters;
+struct smap;
 struct vpci_flow;
 struct vpci_linked;
 struct vpci_linker;
@@ -39,7 +43,7 @@ struct vpci_linker;
  * in memory that guests never see. */
 struct vpci_links_past {
     uint32_t hints;             /* Generation. */
-    struct {
+    struct vpci_past_link {
         uint32_t id;            /* Of the link's region, or 0. */
         uint32_t peer;          /* Base region at its other end. */
         uint32_t side;
@@ -60,9 +64,15 @@ struct vpci_linker_guest {
     int control_fd;             /* Makes the guest look; -1: none. */
 };
 
-/* A port of vpci-net from now on.  Main thread. */
-struct vpci_linker *vpci_linker_create(struct netdev_vpci *);
+/* A port of vpci-net from now on, whose base region has 'layout', which stays
+ * as it is until vpci_linker_destroy().  Main thread. */
+struct vpci_linker *vpci_linker_create(struct netdev_vpci *,
+                                       const struct vpci_layout *layout);
 void vpci_linker_destroy(struct vpci_linker *);
+
+/* The keeper has the port's base region, by this id, or is away: 0.  Main
+ * thread. */
+void vpci_linker_set_region(struct vpci_linker *, uint32_t region);
 
 /* Its guest is there, or is not any more: links that it is connected to wait for
  * it if it 'may_return'.  Main thread, with the port's mutex. */
@@ -75,6 +85,10 @@ void vpci_linker_set_doorbell(struct vpci_linker *, int control_fd);
 /* Something about the port has changed: options, flags, MTU, policers.  With
  * the port's mutex. */
 void vpci_linker_update(struct vpci_linker *);
+
+/* Adds what devices the port's guest has for static links to column "status".
+ * With the port's mutex. */
+void vpci_linker_get_status(const struct vpci_linker *, struct smap *);
 
 /* Adds what has come from the port's guests, and what has gone to them, by
  * links.  Any thread. */

@@ -6,7 +6,7 @@
 /* What the files of the netdev provider share.
  *
  *     netdev-vpci.c          the class, life cycle, flags, reconfiguration
- *     netdev-vpci-config.c   options: parsing, checking, reporting
+ *     netdev-vpci-config*.c  options: parsing, checking, reporting
  *     netdev-vpci-base.c     device vpci-net: a region shared with the guest
  *     netdev-vpci-call.c     what its guest asks the switch
  *     netdev-vpci-keeper.c   the keeper, which has the regions
@@ -127,6 +127,7 @@ struct vpci_config {
     bool trust_peer;            /* options:trust-peer */
     char *links;                /* options:links, or null: off. */
     uint32_t links_min_rate;    /* options:links-min-rate */
+    char *links_static;         /* options:links-static, or null. */
 };
 
 /* Frames by length, as RFC 2819 has them. */
@@ -558,6 +559,19 @@ void vpci_config_unregister(struct netdev_vpci *);
 
 /* The option that gives the path of the port's socket. */
 const char *vpci_config_path_key(const struct vpci_config *);
+
+/* netdev-vpci-config-links.c */
+
+/* Takes 'value' of options:links, or of options:links-static, over into
+ * 'config'.  Returns null or an error, which the caller frees. */
+char *vpci_config_parse_links(const char *value, struct vpci_config *config);
+char *vpci_config_parse_links_static(const char *value,
+                                     struct vpci_config *config);
+
+/* Checks what 'config', otherwise complete, says of links for port 'name'.
+ * Returns null or an error, which the caller frees. */
+char *vpci_config_check_links(const char *name,
+                              const struct vpci_config *config);
 
 /* netdev-vpci-vhost.c */
 

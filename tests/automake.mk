@@ -453,6 +453,7 @@ TESTSUITE_AT = \
 	tests/vpci-macros.at \
 	tests/vpci-mtu.at \
 	tests/vpci-link.at \
+	tests/vpci-link-static.at \
 	tests/vpci-peer.at \
 	tests/vpci-linkd.at \
 	tests/vpci-vm.at \
