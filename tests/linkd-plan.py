@@ -383,7 +383,12 @@ class Answers(unittest.TestCase):
             {"connected": true, "flows": 0, "port": "p1", "socket": "/r/a",
              "tx_bytes": 1, "tx_packets": 1},
             {"connected": false, "port": "p2", "socket": "/r/b"}],
-            "region": 3, "size": 2097152, "state": "offered", "vectors": 5}]}
+            "region": 3, "size": 2097152, "state": "offered", "static": false,
+            "vectors": 5}, {"ends": [
+            {"connected": false, "port": "p1", "socket": "/r/a.to-p2"},
+            {"connected": false, "port": "p2", "socket": "/r/b.to-p1"}],
+            "region": 4, "size": 2097152, "state": "offered", "static": true,
+            "vectors": 5}]}
             """
         self.assertEqual(switch.parse_links(text), [
             End("p1", "p2", "/r/a", 3, 5, 2097152, "offered", True),

@@ -38,11 +38,13 @@ def _run(command):
 
 
 def parse_links(text):
-    """Returns the ends of all links, and peers, in what 'vpci/links --json'
-    prints."""
+    """Returns the ends of all links, and peers, that want devices plugged in, in
+    what 'vpci/links --json' prints.  For static links guests have them
+    already."""
     try:
         answer = json.loads(text)
-        return ([end for link in answer["links"] for end in _ends(link)]
+        return ([end for link in answer["links"]
+                 if not link.get("static") for end in _ends(link)]
                 + [_peer(peer) for peer in answer.get("peers", [])])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise SwitchError("what 'ovs-appctl vpci/links --json' has printed is "
