@@ -152,8 +152,9 @@ def _size_at(context, path):
     borrower = context.switch.borrower_at(path)
     if borrower:
         return peer_size(context, borrower)
+    link = context.switch.static_at(path)
     port = context.switch.at(path)
-    return port.region_size() if port else None
+    return link.size if link else port.region_size() if port else None
 
 
 def _reserve_finding(domain, root_port, size):

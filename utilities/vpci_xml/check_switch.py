@@ -9,6 +9,7 @@ from .findings import error, warning
 from .switch import IVSHMEM, LISTEN, MODES, SERVER, spell
 
 LINK = re.compile(r"(.*)\.link(\d+)")
+STATIC_LINK = re.compile(r"(.*?)\.to-([^/]*)")
 
 
 def devices(context):
@@ -21,6 +22,7 @@ def devices(context):
     for shmem in context.domain.doorbells():
         if shmem.path:
             yield from _shmem(context, shmem)
+    yield from _static_links_without_device(context)
 
 
 def _no_port(switch, device, options):
@@ -105,6 +107,14 @@ def _shmem(context, shmem):
                             f"the memory of the peer of {borrower.where()}")
         return
     port = context.switch.at(shmem.path)
+    link = context.switch.static_at(shmem.path)
+    if not port and link:
+        yield from _vectors(shmem, link.vectors,
+                            f"the region of the link with port {link.port}")
+        return
+    if not port and _static_port(context, shmem):
+        yield _no_static_link(shmem, *_static_port(context, shmem))
+        return
     if not port:
         yield _no_port(context.switch, shmem, (IVSHMEM,))
         return
@@ -119,6 +129,42 @@ def _shmem(context, shmem):
             f"options:{IVSHMEM} instead of options:{port.option}")
         return
     yield from _vectors(shmem, port.vectors(), f"the region of {port.where()}")
+
+
+def _static_port(context, shmem):
+    """The port, and the name of the other one, of whose static link the device
+    would be; None if it is no such device."""
+    match = STATIC_LINK.fullmatch(shmem.path)
+    port = context.switch.at(match.group(1)) if match else None
+    return (port, match.group(2)) if port else None
+
+
+def _no_static_link(shmem, port, other):
+    return error(
+        "static-link", shmem.where(),
+        f"{port.where()} has no static link with port {other}: the domain "
+        "would not start", "options:links-static of both ports that name each "
+        "other, and both ports there",
+        f"'ovs-vsctl set Interface {port.name} options:links-static={other} "
+        f"-- set Interface {other} options:links-static={port.name}', or what "
+        "these have now and the other port; or remove the device")
+
+
+def _static_links_without_device(context):
+    """Nobody plugs in the device of a static link."""
+    paths = {spell(s.path) for s in context.domain.doorbells() if s.path}
+    for port in map(context.switch.at, sorted(paths)):
+        for link in port.static_links() if port else ():
+            if spell(link.path) not in paths:
+                yield warning(
+                    "static-link", context.domain.where(),
+                    f"{port.where()} has a static link with port {link.port}, "
+                    "and no device is at its socket: packets between the two "
+                    "go through the switch",
+                    f"a shmem device with <server path='{link.path}'/> and "
+                    f"vectors='{link.vectors}'",
+                    f"see what 'vpci-xml port {port.name}' prints; or remove "
+                    f"{link.port} from options:links-static of {port.name}")
 
 
 def _vectors(shmem, wanted, of):
@@ -154,7 +200,7 @@ def room_for_links(context):
     if not switch:
         return
     ports = [switch.at(s.path) for s in domain.doorbells() if s.path]
-    ports = [p for p in ports if p and p.links() != "off"]
+    ports = [p for p in ports if p and p.plugged_links() != 0]
     if not ports:
         return
     port = ports[0]

@@ -2,7 +2,9 @@
 """What Open vSwitch says of its ports of type vpci."""
 import json
 import os
+import re
 import subprocess
+from typing import NamedTuple
 
 TIMEOUT = 10
 MAX_PAIRS = 16
@@ -31,6 +33,14 @@ def spell(path):
 def is_peer_path(path):
     """Whether 'path' looks like one for the memory of a peer."""
     return path.endswith(PEER)
+
+
+class StaticLink(NamedTuple):
+    """A link of a port whose guest has a device for it from the start."""
+    port: str                   # At the other end.
+    path: str                   # Of its socket.
+    size: int                   # Of its region, in bytes.
+    vectors: int
 
 
 class Port:
@@ -87,6 +97,28 @@ class Port:
     def peer_problem(self):
         """Why there is no such memory, or None."""
         return self.status.get("peer_problem")
+
+    def static_links(self):
+        """Static links, as far as the switch says."""
+        found = []
+        while f"static_{len(found)}_port" in self.status:
+            prefix = f"static_{len(found)}_"
+            found.append(StaticLink(self.status[prefix + "port"],
+                                    self.status.get(prefix + "socket", ""),
+                                    self._number(prefix + "size") or 0,
+                                    self._number(prefix + "vectors") or 0))
+        return found
+
+    def plugged_links(self):
+        """How many links may be plugged in while the guest runs, beside static
+        ones; None if that is not limited."""
+        links = self.links()
+        if links == "off":
+            return 0
+        if links == "auto":
+            return None
+        static = {link.port for link in self.static_links()}
+        return len(set(re.split("[, ]", links)) - static - {self.name, ""})
 
     def where(self):
         """How texts call the port."""
@@ -161,6 +193,9 @@ class Switch:
                 self.ports[row["name"]] = Port(row)
         self.by_path = {spell(port.path): port
                         for port in self.ports.values() if port.path}
+        self.static_by_path = {spell(link.path): link
+                               for port in self.ports.values()
+                               for link in port.static_links()}
 
     def port(self, name):
         """Returns port 'name', which the switch must have made."""
@@ -199,3 +234,7 @@ class Switch:
         or None."""
         return next((port for port in self.ports.values()
                      if port.peer() == owner.name), None)
+
+    def static_at(self, path):
+        """Returns the static link whose socket 'path' is, or None."""
+        return self.static_by_path.get(spell(path))

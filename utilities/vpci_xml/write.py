@@ -92,7 +92,7 @@ def _root_port(index, slot):
 
 
 def _shmem(name, path, vectors, bus):
-    """A shmem device, for the port or peer of that name."""
+    """A shmem device at the root port that is 'bus'."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
     return f"""\
     <shmem name='{name}'>
@@ -286,6 +286,7 @@ class _Shmem:
         if n_links is None:
             n_links = self._usual_links()
         self.at = places.take()
+        self.static = [(link, places.take()) for link in port.static_links()]
         self.peer = (_Peer(port, options, places) if port.peer()
                      else self._no_peer(options))
         self.spare = [places.take() for _ in range(n_links)]
@@ -303,13 +304,8 @@ class _Shmem:
 
     def _usual_links(self):
         """How many links the guest should have room for."""
-        links = self.port.links()
-        if links == "off":
-            return 0
-        if links == "auto":
-            return DEFAULT_LINKS
-        others = set(links.split(",")) - {self.port.name, ""}
-        return min(max(len(others), 1), MAX_LINKS)
+        n = self.port.plugged_links()
+        return DEFAULT_LINKS if n is None else min(n, MAX_LINKS)
 
     def machine(self):
         """What it wants of <os>."""
@@ -321,7 +317,8 @@ class _Shmem:
         return ""
 
     def devices(self):
-        """The device, at a root port of its own, and root ports for links."""
+        """The device, at a root port of its own, those of static links, and
+        root ports for others."""
         index, slot = self.at
         text = _comment(
             "A root port of its own, so that the device can be unplugged and "
@@ -340,12 +337,23 @@ class _Shmem:
             "QEMU, handle doorbells.", "    ")
         text += _shmem(self.port.name, self.port.path, self.vectors, index)
         text += self.peer.devices() if self.peer else ""
+        text += "".join(self._static_link(*each) for each in self.static)
         if self.spare:
             text += _comment(
                 "Nothing is here yet: for links, which are devices that are "
                 "plugged in while the guest runs "
                 f"(options:links={self.port.links()}).", "    ")
         return text + "".join(_root_port(*each) for each in self.spare)
+
+    def _static_link(self, link, at):
+        """The device of a link that is there from the start."""
+        return _comment(
+            f"A static link, with the guest of port {link.port} "
+            "(options:links-static), of which the region has "
+            f"{link.size} bytes; that port has to be there, too, before the "
+            "domain starts.", "    ") + _root_port(*at) + _shmem(
+                f"{self.port.name}-to-{link.port}", link.path, link.vectors,
+                at[0])
 
     def overrides(self):
         """What libvirt has no words for."""
@@ -357,6 +365,9 @@ class _Shmem:
         text += _property(_alias(f"port{self.at[0]}"), "pref64-reserve",
                           self.reserve)
         text += self.peer.overrides() if self.peer else ""
+        for link, (index, _) in self.static:
+            text += _property(_alias(f"port{index}"), "pref64-reserve",
+                              needed_reserve(link.size))
         for index, _ in self.spare:
             text += _property(_alias(f"port{index}"), "pref64-reserve",
                               self.link_reserve)
