@@ -175,7 +175,7 @@ get_doorbells(const struct netdev_vpci *owner, int kicks[], int calls[])
 
     for (unsigned int i = 0; conn && i < VPCI_ABI_MAX_RINGS; i++) {
         struct rte_vhost_vring vring;
-        bool there = (conn->rings_ready & (1u << i)
+        bool there = (!conn->disturbed && conn->rings_ready & (1u << i)
                       && !rte_vhost_get_vhost_vring(conn->vid, i, &vring));
 
         /* One that there is not gets what nobody listens to. */

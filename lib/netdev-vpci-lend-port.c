@@ -56,6 +56,50 @@ vpci_lend_create(struct netdev_vpci *borrower, struct vpci_linker *linker)
     return lend;
 }
 
+/* True if a device may have the owner's memory, as far as is known. */
+static bool
+may_have_device(const struct vpci_lend *lend, long long int now)
+    OVS_REQUIRES(lends_mutex) OVS_REQUIRES(links_mutex)
+{
+    char *path;
+    bool served;
+
+    if (lend->device_id) {
+        return true;
+    } else if (lend->given_at) {
+        return now - lend->given_at < GIVEN_MS;
+    } else if (lend->problem) {
+        return false;
+    }
+    /* The keeper has not answered.  If no keeper has ever served it, there is
+     * none. */
+    path = xasprintf("%s" VPCI_KEEPER_PEER_SUFFIX,
+                     lend->borrower->config.path);
+    served = !access(path, F_OK);
+    free(path);
+    return served;
+}
+
+/* True if the borrower has not said that it has given back what it got. */
+static bool
+holds_turn(const struct vpci_lend *lend)
+    OVS_EXCLUDED(links_mutex)
+{
+    struct netdev_vpci *borrower = lend->borrower;
+    const struct vpci_abi_peer_words *words;
+    const struct vpci_abi_peer *peer;
+    bool holds = true;
+
+    ovs_mutex_lock(&borrower->mutex);
+    peer = vpci_base_peer(borrower, &words);
+    if (peer) {
+        holds = !vpci_lend_is_answered(vpci_load32(&peer->turn),
+                                       vpci_load32_acquire(&words->returned));
+    }
+    ovs_mutex_unlock(&borrower->mutex);
+    return holds;
+}
+
 /* Nobody will hear whether the borrower gives rings back.  If the owner's front
  * end is still there, its port stays down until that has gone, with its
  * memory. */
@@ -63,11 +107,14 @@ static void
 abandon(struct vpci_lend *lend)
     OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
 {
-    if (vpci_lend_has_conn(lend)) {
+    if (lend->owner->active) {
         VLOG_WARN("%s: the guest of %s, which drives its rings, has not given "
                   "them back, and its port goes: this port is down until its "
                   "own front end connects anew", vpci_name(lend->owner),
                   vpci_name(lend->borrower));
+        if (lend->owner->lent_state != VPCI_LENT_FENCED) {
+            vpci_set_lent(lend->owner, VPCI_LENT_FENCED);
+        }
         vpci_lend_remove_flows(lend);
         lend->conn = 0;
         vpci_lend_set_state(lend, VPCI_LEND_HOME);
@@ -81,14 +128,19 @@ detach(struct vpci_lend *lend, const char *why)
     OVS_REQUIRES(lends_mutex) OVS_NO_THREAD_SAFETY_ANALYSIS
 {
     struct netdev_vpci *owner = lend->owner;
+    bool holds;
 
     if (!owner) {
         return;
     }
+    holds = holds_turn(lend);
     ovs_mutex_lock(&owner->mutex);
     vpci_lend_recall(owner, why);
     ovs_mutex_lock(&links_mutex);
-    if (lend->state != VPCI_LEND_HOME) {
+    if (lend->state == VPCI_LEND_UNKNOWN
+        && !(holds && may_have_device(lend, time_msec()))) {
+        vpci_lend_come_home(lend, false, time_msec());
+    } else if (lend->state != VPCI_LEND_HOME) {
         abandon(lend);
     }
     vpci_lend_changed(lend);
@@ -146,50 +198,6 @@ find_owner(const struct vpci_lend *lend)
     return found;
 }
 
-/* True if a device may have the owner's memory, as far as is known. */
-static bool
-may_have_device(const struct vpci_lend *lend, long long int now)
-    OVS_REQUIRES(lends_mutex) OVS_REQUIRES(links_mutex)
-{
-    char *path;
-    bool served;
-
-    if (lend->device_id) {
-        return true;
-    } else if (lend->given_at) {
-        return now - lend->given_at < GIVEN_MS;
-    } else if (lend->problem) {
-        return false;
-    }
-    /* The keeper has not answered.  If no keeper has ever served it, there is
-     * none. */
-    path = xasprintf("%s" VPCI_KEEPER_PEER_SUFFIX,
-                     lend->borrower->config.path);
-    served = !access(path, F_OK);
-    free(path);
-    return served;
-}
-
-/* True if the borrower has not said that it has given back what it got. */
-static bool
-holds_turn(const struct vpci_lend *lend)
-    OVS_EXCLUDED(links_mutex)
-{
-    struct netdev_vpci *borrower = lend->borrower;
-    const struct vpci_abi_peer_words *words;
-    const struct vpci_abi_peer *peer;
-    bool holds = true;
-
-    ovs_mutex_lock(&borrower->mutex);
-    peer = vpci_base_peer(borrower, &words);
-    if (peer) {
-        holds = !vpci_lend_is_answered(vpci_load32(&peer->turn),
-                                       vpci_load32_acquire(&words->returned));
-    }
-    ovs_mutex_unlock(&borrower->mutex);
-    return holds;
-}
-
 /* Finds out whether an earlier switch has lent the rings: this one does not touch
  * them before that is known. */
 static void
@@ -220,7 +228,8 @@ attach(struct vpci_lend *lend, struct netdev_vpci *owner)
     enum vpci_lent_state lent;
 
     ovs_mutex_lock(&owner->mutex);
-    if (!owner->lent) {
+    /* What somebody else has not given back is nobody's: see abandon(). */
+    if (!owner->lent && owner->lent_state != VPCI_LENT_FENCED) {
         ovs_mutex_lock(&links_mutex);
         owner->lent = lend;
         lend->owner = owner;

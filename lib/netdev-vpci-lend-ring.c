@@ -83,7 +83,8 @@ char *
 vpci_lend_ports_objection(const struct vpci_lend *lend)
 {
     const struct vpci_linker *linker = lend->linker;
-    const struct netdev_vpci *owner = lend->owner;
+    struct netdev_vpci *owner = lend->owner;
+    bool rarp_pending;
 
     if (!linker->is_up || !(owner->flags & NETDEV_UP)) {
         return xstrdup("a port is down");
@@ -96,7 +97,10 @@ vpci_lend_ports_objection(const struct vpci_lend *lend)
                          vpci_name(lend->borrower), linker->mtu,
                          vpci_name(owner), owner->mtu);
     }
-    return nullable_xstrdup(lend->leak);
+    atomic_read_relaxed(&owner->rarp_pending, &rarp_pending);
+    return (rarp_pending
+            ? xasprintf("%s has to be announced", vpci_name(owner))
+            : nullable_xstrdup(lend->leak));
 }
 
 /* What is wrong with the rings of 'owner', or null. */
@@ -204,6 +208,9 @@ vpci_lend_objection(const struct vpci_lend *lend)
                          "the %u pairs of rings of %s",
                          vpci_name(lend->borrower), linker->n_queues,
                          count_rings(owner) / 2, vpci_name(owner));
+    } else if (count_rings(owner) % 2) {
+        return xasprintf("ring %u of %s runs, and the next one does not",
+                         count_rings(owner) - 1, vpci_name(owner));
     } else if (vpci_load32(&words->n_rings) < count_rings(owner)) {
         return xasprintf("the driver of the guest of %s can drive %"PRIu32
                          " rings, and %s has %u", vpci_name(lend->borrower),

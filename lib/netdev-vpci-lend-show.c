@@ -22,7 +22,8 @@ get_device_status(const struct vpci_lend *lend, struct smap *args)
     }
     if (!lend->owner) {
         smap_add_format(args, "peer_problem", "there is no port %s of device "
-                        "virtio-net, or another one borrows its rings", owner);
+                        "virtio-net, or another one borrows its rings, or has "
+                        "not given them back", owner);
     } else if (lend->problem || lend->leak) {
         smap_add(args, "peer_problem",
                  lend->problem ? lend->problem : lend->leak);

@@ -40,6 +40,11 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_lend);
 #define LEND_MS (VPCI_ABI_PEER_WAIT_MS - 10)
 #define RECALL_MS 200
 
+/* When that is slow, so that it is not to happen often, in ms; and how long the
+ * borrower may take to notice that it has them. */
+#define SLOW_MS 50
+#define TAKE_MS 100
+
 /* How long rings stay at home after they had to be fetched, at least; and at
  * most, if packets make that so again and again, before they were away for
  * LONG_MS; in ms. */
@@ -182,7 +187,8 @@ static void
 cancel(struct vpci_lend *lend, char *why, long long int now)
     OVS_REQUIRES(lend->owner->mutex) OVS_REQUIRES(links_mutex)
 {
-    bool early = vpci_held_any(lend->owner);
+    bool early = (vpci_held_any(lend->owner)
+                  || now - lend->begun_at > LEND_MS);
 
     vpci_lend_set_why(lend, why);
     vpci_lend_revoke_flows(lend);
@@ -201,13 +207,22 @@ write_turn(struct vpci_lend *lend)
     }
 }
 
+/* True if the borrower has noticed that it has them. */
+static bool
+is_taken(const struct vpci_lend *lend)
+    OVS_REQUIRES(links_mutex)
+{
+    return (lend->linker->runs
+            && vpci_load32(&vpci_lend_words(lend)->taken) == lend->turn);
+}
+
 static void
 recall(struct vpci_lend *lend, char *why)
     OVS_REQUIRES(links_mutex)
 {
     VLOG_DBG_RL(&rl, "%s: rings are to come back from the guest of %s: %s",
                 vpci_name(lend->owner), vpci_name(lend->borrower), why);
-    lend->is_early = (vpci_held_any(lend->owner)
+    lend->is_early = ((vpci_held_any(lend->owner) || !is_taken(lend))
                       && time_msec() - lend->since < LONG_MS);
     vpci_lend_set_why(lend, why);
     vpci_lend_revoke_flows(lend);
@@ -277,6 +292,12 @@ find_reason(const struct vpci_lend *lend)
         return xstrdup("a megaflow is not what it was");
     } else if (!linker->runs) {
         return xasprintf("the guest of %s is not there any more",
+                         vpci_name(lend->borrower));
+    } else if (linker->is_silent) {
+        return xasprintf("the guest of %s hangs", vpci_name(lend->borrower));
+    } else if (lend->state == VPCI_LEND_AWAY
+               && time_msec() - lend->since > TAKE_MS && !is_taken(lend)) {
+        return xasprintf("the guest of %s does not take them",
                          vpci_name(lend->borrower));
     } else if (lend->conn && !vpci_lend_has_conn(lend)) {
         return xasprintf("the guest of %s is not there any more",
@@ -543,26 +564,24 @@ vpci_lend_recall(struct netdev_vpci *owner, const char *why)
         long long int now;
 
         home = lend->state == VPCI_LEND_HOME;
+        now = time_msec();
         if (!home && is_returned(lend)) {
-            take_back(lend, time_msec());
+            lend->is_early |= end - now < RECALL_MS - SLOW_MS;
+            take_back(lend, now);
             home = true;
         }
-        now = time_msec();
-        if (home || !vpci_lend_has_conn(lend) || now >= end
-            || lend->state == VPCI_LEND_FENCED) {
+        if (home || now >= end || lend->state == VPCI_LEND_FENCED) {
             break;
         }
         ovs_mutex_unlock(&links_mutex);
         usleep(100);
         ovs_mutex_lock(&links_mutex);
     }
-    if (!vpci_lend_has_conn(lend)) {
-        /* Those of this connection are not in use, or will not be before the
-         * others are back. */
-        home = true;
-    } else if (!home && lend->state == VPCI_LEND_RECALLED) {
+    if (!home && lend->state == VPCI_LEND_RECALLED) {
         fence(lend);
     }
+    /* Those of another connection are not used before the others are back. */
+    home |= !vpci_lend_has_conn(lend);
     ovs_mutex_unlock(&links_mutex);
     return home;
 }

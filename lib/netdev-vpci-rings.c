@@ -505,6 +505,7 @@ open_txqs(struct netdev_vpci *dev)
     for (int i = 0; i < dev->n_txqs; i++) {
         vpci_gate_open(&dev->txqs[i].gate);
     }
+    __atomic_store_n(&dev->splice_open, true, __ATOMIC_RELEASE);
 }
 
 static void
@@ -527,8 +528,6 @@ open_gates(struct netdev_vpci *dev)
     if (dev->n_to_guest) {
         vpci_held_end(dev, open_txqs);
     }
-    __atomic_store_n(&dev->splice_open, dev->n_to_guest > 0,
-                     __ATOMIC_RELEASE);
 }
 
 int

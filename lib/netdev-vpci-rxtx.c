@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <rte_cycles.h>
 #include <rte_mempool.h>
+#include <unistd.h>
 
 #include "netdev-dpdk.h"
 #include "netdev-vpci-lend.h"
@@ -112,6 +113,10 @@ drop_odd_frames(struct netdev_vpci *dev, const struct vpci_rxq *rxq,
  * something, and need not be told then. */
 #define MAX_UNTOLD_BYTES (64 * 1024)
 #define MAX_UNTOLD_US 500
+
+/* How long packets that have waited for rings wait for room there, in us:
+ * senders wait as well. */
+#define MAX_FLUSH_US 2000
 
 void
 vpci_rxq_tell(struct vpci_rxq *rxq)
@@ -649,11 +654,34 @@ send_if_open(struct netdev_vpci *dev, struct vpci_txq *txq,
     return n;
 }
 
+/* True if each ring to the guest has room for 'n' frames. */
+static bool
+have_room(const struct netdev_vpci *dev, int n)
+{
+    for (int i = 0; i < dev->n_to_guest; i++) {
+        if (!vpci_vring_has_room(dev->to_guest[i]->vring, n)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void
 vpci_send_held(struct netdev_vpci *dev, struct dp_packet **pkts, int n)
 {
-    n = send_packets(dev, &dev->txqs[0], pkts, n);
-    delete_packets(pkts, n);
+    uint64_t end = (rte_get_tsc_cycles()
+                    + rte_get_tsc_hz() / 1000000 * MAX_FLUSH_US);
+
+    /* More may have waited than rings have room for. */
+    for (int i = 0; i < n; i += NETDEV_MAX_BURST) {
+        int portion = MIN(n - i, NETDEV_MAX_BURST);
+
+        while (!have_room(dev, portion) && rte_get_tsc_cycles() < end) {
+            usleep(20);
+        }
+        portion = send_packets(dev, &dev->txqs[0], pkts + i, portion);
+        delete_packets(pkts + i, portion);
+    }
 }
 
 int

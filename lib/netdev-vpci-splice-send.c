@@ -254,28 +254,70 @@ copy_frame(const struct vpci_pkt *frame, uint8_t *dst)
     }
 }
 
+/* Puts those of 'frames[0..n)' that are not too long for 'dev', copies of which
+ * would have no room, into 'kept'.  Returns how many. */
+static int
+keep_short(struct netdev_vpci *dev, const struct vpci_mempool *pool,
+           const struct vpci_pkt frames[], int n,
+           const struct vpci_pkt *kept[])
+{
+    uint32_t max_frame, room = vpci_mempool_room(pool);
+    int n_kept = 0;
+
+    atomic_read_relaxed(&dev->max_frame, &max_frame);
+    for (int i = 0; i < n; i++) {
+        if (OVS_LIKELY(frames[i].len <= MIN(max_frame, room))) {
+            kept[n_kept++] = &frames[i];
+        }
+    }
+    return n_kept;
+}
+
+/* Counts 'n' frames that are too long for 'dev'. */
+static void
+count_long(struct netdev_vpci *dev, int n)
+{
+    struct vpci_ring *ring = &dev->rings[VPCI_RING_TO_GUEST(0)];
+
+    if (OVS_UNLIKELY(n)) {
+        ovs_spin_lock(&ring->tx_lock);
+        vpci_counter_add(&ring->spliced.drops[VPCI_DROP_TX_MTU], n);
+        ovs_spin_unlock(&ring->tx_lock);
+    }
+}
+
 /* Lets copies of 'frames[0..n)' wait for the rings of 'dev', which are lent.
  * Returns false if they are not, or there is no memory. */
 static bool
 hold_frames(struct netdev_vpci *dev, const struct vpci_pkt *frames, int n)
 {
+    const struct vpci_mempool *pool = dev->mempool;
+    const struct vpci_pkt *kept[VPCI_VRING_BURST];
     struct dp_packet *pkts[VPCI_VRING_BURST];
+    int n_all = n;
 
-    if (!vpci_held_waits(dev) || have_super(frames, n)
-        || rte_pktmbuf_alloc_bulk(vpci_mempool_rte(dev->mempool),
-                                  (struct rte_mbuf **) pkts, n)) {
+    if (!vpci_held_waits(dev) || have_super(frames, n)) {
+        return false;
+    }
+    n = keep_short(dev, pool, frames, n, kept);
+    if (!n) {
+        count_long(dev, n_all);
+        return true;
+    } else if (rte_pktmbuf_alloc_bulk(vpci_mempool_rte(pool),
+                               (struct rte_mbuf **) pkts, n)) {
         return false;
     }
     for (int i = 0; i < n; i++) {
         struct rte_mbuf *mbuf = &pkts[i]->mbuf;
 
-        copy_frame(&frames[i], rte_pktmbuf_mtod(mbuf, void *));
-        mbuf->pkt_len = mbuf->data_len = frames[i].len;
-        if (OVS_UNLIKELY(frames[i].hdr.flags)) {
-            vpci_finish_offload(&frames[i], pkts[i]);
+        copy_frame(kept[i], rte_pktmbuf_mtod(mbuf, void *));
+        mbuf->pkt_len = mbuf->data_len = kept[i]->len;
+        if (OVS_UNLIKELY(kept[i]->hdr.flags)) {
+            vpci_finish_offload(kept[i], pkts[i]);
         }
     }
     if (vpci_held_add(dev, pkts, n)) {
+        count_long(dev, n_all - n);
         vpci_links_wake();
         return true;
     }
@@ -291,10 +333,13 @@ vpci_splice_send(struct netdev_vpci *dev, struct vpci_pkt *frames, int n,
     struct vpci_ring *ring;
 
     if (OVS_UNLIKELY(!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE))) {
-        if (!hold_frames(dev, frames, n)) {
+        if (hold_frames(dev, frames, n)) {
+            return n;
+        } else if (!__atomic_load_n(&dev->splice_open, __ATOMIC_ACQUIRE)) {
             count_closed(dev, t->packets);
+            return n;
         }
-        return n;
+        /* They wait no longer. */
     }
     ring = vpci_queues_choose(dev, frames, n, queues);
     if (OVS_LIKELY(ring)) {

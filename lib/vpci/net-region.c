@@ -464,6 +464,8 @@ run_channel(struct net_region *r, int64_t now_ms)
 enum vpci_net_state
 net_region_run(struct net_region *r, int64_t now_ms)
 {
+    struct vpci_layout_report why;
+
     if (r->leaves) {
         leave_device(r, now_ms);
     } else if (r->gone) {
@@ -496,6 +498,12 @@ net_region_run(struct net_region *r, int64_t now_ms)
     if (!r->begun && now_ms >= r->begin_at) {
         begin(r);
         net_region_inject_all(r);
+    }
+    if (r->state == VPCI_NET_RUNNING && r->channel
+        && !vpci_layout_agrees(&r->layout, r->base, r->region_id, &why)) {
+        /* Workers leave first. */
+        return say(r, VPCI_NET_MEETING, 0, "the switch has made something "
+                   "else of the region");
     }
     return r->begun ? run_channel(r, now_ms) : r->state;
 }
