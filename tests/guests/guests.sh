@@ -143,6 +143,7 @@ guests__create () {
     mkdir -p "$dir" && mkfifo "$dir/control.in" "$dir/control.out" || return 1
     echo "$2" > "$dir/kind"
     : > "$dir/lock"
+    : > "$dir/console.log"
 }
 
 guests__running () {
