@@ -555,6 +555,13 @@ run_peer(void)
     vpci_device_release(peer);
     vpci_bus_close(bus);
 
+    /* A link is one, whatever the guest at its other end has written. */
+    CHECK(fake_pci_unplug(LINK));
+    CHECK(fake_pci_plug(LINK, VPCI_ABI_LINK_ID | 7, size_of(&base_shape)));
+    CHECK(is_no_address("pci:", 0, ""));
+    write_header(LINK, &base_shape);
+    CHECK(is_no_address("pci:", 0, ""));
+
     /* Others are not so large. */
     CHECK(fake_pci_unplug(LINK) && fake_pci_plug(LINK, 7, size));
     CHECK(is_no_address("pci:", ENOTUNIQ, "not of a port, nor of a link"));

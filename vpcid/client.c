@@ -103,8 +103,7 @@ provide(struct client *client, enum refusal *refusal)
     bool base = region->kind == VPCI_KEEPER_BASE;
 
     *refusal = REFUSAL_NO_IDS;
-    client->id = peer_id_get(region->kind == VPCI_KEEPER_PEER
-                             ? PEER_ID_MARKED : PEER_ID_PLAIN);
+    client->id = peer_id_get(region_ids(region));
     client->self = client->id && base ? peer_id_get(PEER_ID_PLAIN) : 0;
     if (!client->id || (base && !client->self)) {
         return false;

@@ -17,8 +17,13 @@ static unsigned long in_use[BITMAP_N_LONGS(IVSHMEM_MAX_ID + 1)];
 static struct range ranges[N_PEER_ID_RANGES] = {
     [PEER_ID_PLAIN] = {
         .first = 1,
-        .last = VPCI_ABI_PEER_ID - 1,
+        .last = VPCI_ABI_LINK_ID - 1,
         .next = 1,
+    },
+    [PEER_ID_LINK] = {
+        .first = VPCI_ABI_LINK_ID,
+        .last = VPCI_ABI_PEER_ID - 1,
+        .next = VPCI_ABI_LINK_ID,
     },
     [PEER_ID_MARKED] = {
         .first = VPCI_ABI_PEER_ID,
@@ -30,7 +35,8 @@ static struct range ranges[N_PEER_ID_RANGES] = {
 enum peer_id_range
 peer_id_range(uint32_t id)
 {
-    return id & VPCI_ABI_PEER_ID ? PEER_ID_MARKED : PEER_ID_PLAIN;
+    return (id & VPCI_ABI_PEER_ID ? PEER_ID_MARKED
+            : id & VPCI_ABI_LINK_ID ? PEER_ID_LINK : PEER_ID_PLAIN);
 }
 
 static uint32_t
@@ -92,5 +98,10 @@ peer_id_set_next(enum peer_id_range range, uint32_t id)
 uint32_t
 peer_id_count(void)
 {
-    return ranges[PEER_ID_PLAIN].n_in_use + ranges[PEER_ID_MARKED].n_in_use;
+    uint32_t n = 0;
+
+    for (int i = 0; i < N_PEER_ID_RANGES; i++) {
+        n += ranges[i].n_in_use;
+    }
+    return n;
 }

@@ -694,6 +694,14 @@ region_n_eventfds(const struct region *region)
     return region->kind == VPCI_KEEPER_PEER ? 1 : region->n_vectors;
 }
 
+enum peer_id_range
+region_ids(const struct region *region)
+{
+    return (region->kind == VPCI_KEEPER_PEER ? PEER_ID_MARKED
+            : region->kind == VPCI_KEEPER_LINK ? PEER_ID_LINK
+            : PEER_ID_PLAIN);
+}
+
 void
 region_describe(const struct region *region, struct vpci_keeper_region *msg)
 {

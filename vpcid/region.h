@@ -9,6 +9,7 @@
 #include "listener.h"
 #include "openvswitch/hmap.h"
 #include "openvswitch/list.h"
+#include "peer-id.h"
 #include "vpci/keeper.h"
 
 /* Regions: memory, and the ends that clients connect to.
@@ -133,6 +134,9 @@ uint32_t regions_count(void);
 /* Returns how many eventfds we make for the vectors of a client: one in the
  * region of a peer, where the others are the peer's. */
 uint32_t region_n_eventfds(const struct region *);
+
+/* The range that its clients have their ids from. */
+enum peer_id_range region_ids(const struct region *);
 
 /* Describes 'region' in '*msg'. */
 void region_describe(const struct region *, struct vpci_keeper_region *msg);

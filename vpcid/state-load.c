@@ -343,11 +343,14 @@ load_stats(struct reader *r, const struct json *json)
     control_stats.n_nonsense = read_count(r, json, "n_nonsense");
 }
 
-/* Earlier versions had one range of ids, see state_resume(). */
+/* Earlier versions had one range of ids, or two, see state_resume(). */
 static void
 load_next_ids(struct reader *r, const struct json *json)
 {
     peer_id_set_next(PEER_ID_PLAIN, read_u32(r, json, "next_peer"));
+    if (has_member(json, "next_link")) {
+        peer_id_set_next(PEER_ID_LINK, read_u32(r, json, "next_link"));
+    }
     if (has_member(json, "next_marked")) {
         peer_id_set_next(PEER_ID_MARKED, read_u32(r, json, "next_marked"));
     }
@@ -465,12 +468,14 @@ resume_listener(struct listener *listener)
 static void
 check_id(const struct client *client)
 {
-    bool marked = client->end->region->kind == VPCI_KEEPER_PEER;
+    enum peer_id_range range = peer_id_range(client->id);
+    enum peer_id_range ours = region_ids(client->end->region);
 
-    if ((peer_id_range(client->id) == PEER_ID_MARKED) != marked) {
+    /* That of a link may be plain: its driver looks at the memory then. */
+    if (range != ours && (range != PEER_ID_PLAIN || ours != PEER_ID_LINK)) {
         VLOG_WARN("%s: the client with pid %"PRIu32" has ivshmem id %"PRIu32
-                  ", by which its driver takes the device for one with a "
-                  "peer's memory: unplug the device and plug it in again",
+                  ", by which its driver takes the device for one of another "
+                  "kind: unplug the device and plug it in again",
                   client->end->path, client->pid, client->id);
     }
 }

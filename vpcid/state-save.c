@@ -215,6 +215,7 @@ save_keeper(const struct state_handover *handover, struct state_fds *fds)
     write_integer(json, "n_upgrades", n_upgrades);
     write_integer(json, "next_region", region_next_id());
     write_integer(json, "next_peer", peer_id_next(PEER_ID_PLAIN));
+    write_integer(json, "next_link", peer_id_next(PEER_ID_LINK));
     write_integer(json, "next_marked", peer_id_next(PEER_ID_MARKED));
     LIST_FOR_EACH (region, node, &regions) {
         json_array_add(list, save_region(region, fds));

@@ -6,8 +6,9 @@
  * BAR 0 has registers, BAR 1 the MSI-X table, BAR 2 the memory.  A function
  * whose memory is not of vpci is left alone.  One whose memory is all 0 may
  * become a port's, once the switch is there: it is looked at from time to time.
- * One that is another guest's memory, a peer's, is known by our ivshmem id there,
- * which no guest can write: it could have a forged header.
+ * One that is another guest's memory, a peer's, or a link, which another guest
+ * writes to as well, is known by our ivshmem id there, which no guest can write:
+ * it could have a forged header.
  */
 
 #include <linux/interrupt.h>
@@ -231,8 +232,8 @@ static int ivshmem_identify(struct ivshmem *iv, enum vpci_abi_kind *kind)
 		ivshmem_say(iv, &why);
 		return -EAGAIN;
 	}
-	*kind = vpci_layout_is_base(layout.shape.kind) ? VPCI_ABI_BASE :
-							 VPCI_ABI_LINK;
+	*kind = vpci_layout_is_base(layout.shape.kind) &&
+		!(iv->id & VPCI_ABI_LINK_ID) ? VPCI_ABI_BASE : VPCI_ABI_LINK;
 	return 0;
 }
 

@@ -494,6 +494,13 @@ VPCI_STATIC_ASSERT(sizeof(struct vpci_abi_flow_count) == 32);
  * returned: whatever it is, the switch knows what to do with it. */
 
 #define VPCI_ABI_PEER_ID 0x8000u
+
+/* Likewise, whoever opens the device of a link has an id with this bit (and
+ * without that one), and nobody who opens one with a base region has.  The guest
+ * at the other end of a link can write a header there that says "base": it is a
+ * link all the same, or else that guest would be another one's switch.  Keepers
+ * of old did not set it. */
+#define VPCI_ABI_LINK_ID 0x4000u
 #define VPCI_ABI_PEER_WAIT_MS 50
 #define VPCI_ABI_PEER_MEMORIES 8
 

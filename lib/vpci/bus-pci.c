@@ -170,26 +170,38 @@ find_departed(struct pci_bus *bus, struct vpci_bus_event *event)
     return false;
 }
 
+/* Reads our id at the function of which '*facts' are known.  Returns 0 or an
+ * errno, with the reason. */
+static int
+read_id_of(const struct pci_function *facts, uint32_t *id, char *reason,
+           size_t size)
+{
+    struct pci_access access;
+    int error = pci_access_open(&access, facts, PCI_ACCESS_REGISTERS);
+
+    if (!error) {
+        error = pci_access_read_id(&access, id);
+        pci_access_close(&access);
+    }
+    if (error) {
+        snprintf(reason, size, "%s", access.reason);
+    }
+    return error;
+}
+
 /* Finds out our ivshmem id at a function.  Returns 0, or an errno if it cannot
  * be known now. */
 static int
 read_id(const struct bus_function *f, uint32_t *id)
 {
     struct pci_function facts;
-    struct pci_access access;
     char reason[256];
     int error = pci_function_look(f->address, &facts, reason, sizeof reason);
 
     if (!error && (facts.inode != f->inode || !pci_function_is_free(&facts))) {
         error = EBUSY;
     }
-    error = error ? error : pci_access_open(&access, &facts,
-                                            PCI_ACCESS_REGISTERS);
-    if (!error) {
-        error = pci_access_read_id(&access, id);
-        pci_access_close(&access);
-    }
-    return error;
+    return error ? error : read_id_of(&facts, id, reason, sizeof reason);
 }
 
 /* Makes a device of function 'f' if it may be one.  Others may be later. */
@@ -265,27 +277,6 @@ static const struct bus_ops pci_bus_ops = {
     .explain = pci_bus_explain,
 };
 
-/* Finds out whether function 'f', of which '*facts' are known, is a peer's, by
- * our id there.  Returns 0 or an errno, with the reason. */
-static int
-read_is_peer(const struct pci_function *facts, bool *is_peer, char *reason,
-             size_t size)
-{
-    struct pci_access access;
-    uint32_t id = 0;
-    int error = pci_access_open(&access, facts, PCI_ACCESS_REGISTERS);
-
-    if (!error) {
-        error = pci_access_read_id(&access, &id);
-        pci_access_close(&access);
-    }
-    if (error) {
-        snprintf(reason, size, "%s", access.reason);
-    }
-    *is_peer = id & VPCI_ABI_PEER_ID;
-    return error;
-}
-
 /* Finds out what the memory of function 'f' is, by our id there or by its
  * header.  Returns 0; or EAGAIN if there is none yet, or another errno, with the
  * reason. */
@@ -297,7 +288,7 @@ read_kind(const struct bus_function *f, enum vpci_abi_kind *kind,
     struct pci_function facts;
     struct pci_access access;
     struct vpci_layout layout;
-    bool is_peer = false;
+    uint32_t id = 0;
     char text[160];
     int error = pci_function_look(f->address, &facts, reason, size);
 
@@ -308,9 +299,9 @@ read_kind(const struct bus_function *f, enum vpci_abi_kind *kind,
         snprintf(reason, size, "belongs to driver %s", facts.driver);
         return EBUSY;
     }
-    error = read_is_peer(&facts, &is_peer, reason, size);
-    if (error || is_peer) {
-        *kind = VPCI_ABI_PEER;
+    error = read_id_of(&facts, &id, reason, size);
+    if (error || id & (VPCI_ABI_PEER_ID | VPCI_ABI_LINK_ID)) {
+        *kind = id & VPCI_ABI_PEER_ID ? VPCI_ABI_PEER : VPCI_ABI_LINK;
         return error;
     }
     error = pci_access_open(&access, &facts, PCI_ACCESS_PAGE);
@@ -374,8 +365,9 @@ consider(struct pci_bus *bus, const struct bus_function *f, struct choice *c)
 }
 
 /* Finds the one function that is a base, by its header.  Another guest may
- * have forged that of a link, but not of the base: so no function may remain
- * that could be the base as well.  A link does not come without a base. */
+ * have forged that of a link, if a keeper of old has given us a plain id there,
+ * but not of the base: so no function may remain that could be the base as well.
+ * A link does not come without a base. */
 static int
 choose_base(struct pci_bus *bus, const char *address, char *reason,
             size_t size)

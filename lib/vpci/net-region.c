@@ -379,6 +379,12 @@ find_header(struct net_region *r, int64_t now_ms)
             "our ivshmem id there is %u", vpci_device_id(r->device));
         return false;
     }
+    if (r->config.kind != VPCI_ABI_LINK
+        && vpci_device_id(r->device) & VPCI_ABI_LINK_ID) {
+        say(r, VPCI_NET_NO_HEADER, EPROTO, "its memory is that of a link: "
+            "our ivshmem id there is %u", vpci_device_id(r->device));
+        return false;
+    }
     r->base = memory.base;
     if (!(r->config.kind == VPCI_ABI_LINK
           ? read_link(r, memory.size, &why)

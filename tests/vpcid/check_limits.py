@@ -10,7 +10,7 @@ import time
 
 import keeper
 from control import PEER_DOWN, PEER_UP, Refused, Switch, close_fds
-from ivshmem import Guest, ring, wait_for
+from ivshmem import LINK_ID, PEER_ID, Guest, ring, wait_for
 
 
 def drain(switch):
@@ -70,20 +70,25 @@ def check_storm():
 
 
 def check_ids_are_not_used_soon():
-    """Ids go round, past those in use, and start again at 1."""
+    """Ids go round, each kind in its range, past those in use."""
     with Switch(keeper.CONTROL) as switch:
         region = switch.base_add(keeper.path("g"), n_vectors=1)
         a = switch.base_add(keeper.path("a"), n_vectors=1)
-        link = switch.link_add(region.id, a.id, n_vectors=1)
         stays = Guest(a.path0, 1)
         seen = [stays.id, *stays.peers]
         for _ in range(20):
             with Guest(region.path0, 1) as guest:
                 seen += [guest.id, *guest.peers]
-        with Guest(link.path0, 0) as guest:
-            seen.append(guest.id)
-        assert len(set(seen)) == len(seen)
         assert seen == list(range(seen[0], seen[0] + len(seen)))
+        assert seen[-1] < LINK_ID
+        # Clients of links have ids of their own range.
+        seen = []
+        for _ in range(5):
+            link = switch.link_add(region.id, a.id, n_vectors=1)
+            with Guest(link.path0, 0) as guest:
+                seen.append(guest.id)
+        assert seen == list(range(seen[0], seen[0] + len(seen)))
+        assert LINK_ID <= seen[0] and seen[-1] < PEER_ID
 
 
 def set_limit(n):

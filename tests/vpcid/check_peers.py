@@ -18,9 +18,7 @@ from check_limits import limit_with_room, set_limit
 from check_upgrade import upgrade
 from control import (BASE, FREE, LINK, NONE, PEER, PEER_ADD, PEER_DOWN,
                      PEER_SIGNALS, PEER_UP, Switch, UP, close_fds, pack)
-from ivshmem import Guest, is_set, ring, wait_for
-
-PEER_ID = 0x8000                # VPCI_ABI_PEER_ID
+from ivshmem import LINK_ID, PEER_ID, Guest, is_set, ring, wait_for
 
 
 def create_memory(size=65536):
@@ -420,7 +418,8 @@ def check_peer_deletion():
 
 
 def check_peer_ids():
-    """Only clients of a peer's region have ids with the bit, all around."""
+    """Only clients of a peer's region, and of links, have ids with the bits,
+    all around."""
     with Switch(keeper.CONTROL) as switch:
         a, b = (switch.base_add(keeper.path(x), n_vectors=1) for x in "ab")
         link = switch.link_add(a.id, b.id, n_vectors=1)
@@ -428,15 +427,18 @@ def check_peer_ids():
         peer = switch.peer_add(a.id, memory, n_vectors=1)
         fds = create_eventfds(1)
         upgrade_from(f"""
-state["next_peer"] = {PEER_ID - 50}
+state["next_peer"] = {LINK_ID - 50}
+state["next_link"] = {PEER_ID - 2}
 state["next_marked"] = {2 * PEER_ID - 10}
 """)
         marked, plain = [], []
-        with Guest(link.path0) as guest:
-            guest.greet(1)
-            plain.append(guest.id)
-            close_fds(switch.event())
-        assert switch.event().kind == PEER_DOWN
+        for expected in PEER_ID - 2, PEER_ID - 1, LINK_ID:
+            with Guest(link.path0) as guest:
+                guest.greet(1)
+                assert guest.id == expected
+                close_fds(switch.event())
+            assert switch.event().kind == PEER_DOWN
+            link = switch.link_add(a.id, b.id, n_vectors=1)
         for _ in range(25):
             with Guest(peer.path0) as guest, Guest(b.path0, 1) as other:
                 guest.greet(1)
@@ -450,7 +452,7 @@ state["next_marked"] = {2 * PEER_ID - 10}
             assert switch.event().kind == switch.event().kind == PEER_DOWN
         assert marked == [*range(2 * PEER_ID - 10, 2 * PEER_ID),
                           *range(PEER_ID, PEER_ID + 15)]
-        assert sorted(plain) == [*range(1, 27), *range(PEER_ID - 50, PEER_ID)]
+        assert sorted(plain) == [*range(1, 26), *range(LINK_ID - 50, LINK_ID)]
         os.close(memory)
 
 

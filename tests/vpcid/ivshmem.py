@@ -10,6 +10,9 @@ import struct
 
 TIMEOUT = 30
 
+LINK_ID = 0x4000                # VPCI_ABI_LINK_ID
+PEER_ID = 0x8000                # VPCI_ABI_PEER_ID
+
 
 class Closed(Exception):
     """The server has closed the connection."""
