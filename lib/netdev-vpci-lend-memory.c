@@ -161,8 +161,9 @@ follow_memory(struct vpci_lend *lend, uint32_t base)
 
     /* Without a guest, its memory stays: there may be another one. */
     known = (lend->registered && lend->user.base == base
-             && (fd < 0 || vpci_file_id_equal(lend->memory_id,
-                                              vpci_file_id(&st))));
+             && (fd < 0 || (vpci_file_id_equal(lend->memory_id,
+                                               vpci_file_id(&st))
+                            && st.st_size <= lend->user.size)));
     if (known || (fd < 0 && !problem)) {
         if (fd >= 0) {
             close(fd);

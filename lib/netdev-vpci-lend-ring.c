@@ -181,6 +181,9 @@ vpci_lend_objection(const struct vpci_lend *lend)
 
     if (lend->problem) {
         return xstrdup(lend->problem);
+    } else if (lend->n_tables != owner->n_tables) {
+        return xasprintf("the memory of %s is about to be looked at",
+                         vpci_name(owner));
     } else if (!linker->runs || linker->is_silent) {
         return xasprintf("%s has no guest whose driver runs",
                          vpci_name(lend->borrower));

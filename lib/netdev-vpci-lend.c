@@ -543,17 +543,14 @@ vpci_lends_step(long long int now)
     return soon;
 }
 
-bool
-vpci_lend_recall(struct netdev_vpci *owner, const char *why)
-    OVS_NO_THREAD_SAFETY_ANALYSIS
+/* Does what vpci_lend_recall() says, for 'lend'. */
+static bool
+recall_within_bound(struct vpci_lend *lend, const char *why)
+    OVS_REQUIRES(lend->owner->mutex) OVS_NO_THREAD_SAFETY_ANALYSIS
 {
-    struct vpci_lend *lend = owner->lent;
     long long int end = time_msec() + RECALL_MS;
     bool home;
 
-    if (!lend) {
-        return true;
-    }
     ovs_mutex_lock(&links_mutex);
     if (lend->state == VPCI_LEND_UNKNOWN) {
         ovs_mutex_unlock(&links_mutex);
@@ -583,6 +580,27 @@ vpci_lend_recall(struct netdev_vpci *owner, const char *why)
     /* Those of another connection are not used before the others are back. */
     home |= !vpci_lend_has_conn(lend);
     ovs_mutex_unlock(&links_mutex);
+    return home;
+}
+
+bool
+vpci_lend_recall(struct netdev_vpci *owner, const char *why)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
+{
+    /* Threads of librte_vhost know nothing of RCU. */
+    bool quiescent = ovsrcu_is_quiescent();
+    bool home;
+
+    if (!owner->lent) {
+        return true;
+    }
+    if (quiescent) {
+        ovsrcu_quiesce_end();
+    }
+    home = recall_within_bound(owner->lent, why);
+    if (quiescent) {
+        ovsrcu_quiesce_start();
+    }
     return home;
 }
 

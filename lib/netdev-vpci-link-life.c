@@ -17,6 +17,10 @@ VLOG_DEFINE_THIS_MODULE(netdev_vpci_link);
 /* How long guests may take to meet, in ms. */
 #define MEET_MS 10000
 
+/* So long they are looked at as often as when packets move: processes meet at
+ * once, and virtual machines first get a device. */
+#define MEET_SOON_MS 100
+
 /* Guests that meet more often than that do not mean it. */
 #define MAX_MEETINGS 16
 
@@ -368,7 +372,7 @@ vpci_link_why_not_met(const struct vpci_link *link)
 }
 
 /* Waits for guests to meet, for a static link as long as it takes.  Returns
- * true if that will be soon. */
+ * true if that may be soon: virtual machines need longer. */
 static bool
 run_offered(struct vpci_link *link, long long int now)
     OVS_REQUIRES(links_mutex)
@@ -390,7 +394,7 @@ run_offered(struct vpci_link *link, long long int now)
         vpci_link_end(link, why);
         free(why);
     }
-    return !late;
+    return now - link->since < MEET_SOON_MS;
 }
 
 static void

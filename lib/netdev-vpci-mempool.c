@@ -12,6 +12,7 @@
 #include <rte_mempool.h>
 
 #include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_mempool);
 
@@ -133,13 +134,19 @@ vpci_mempool_get(int mtu, int socket_id)
     return pool;
 }
 
+static void
+unref(struct vpci_mempool *pool)
+{
+    ovs_mutex_lock(&mempool_mutex);
+    pool->ref_cnt--;
+    ovs_mutex_unlock(&mempool_mutex);
+}
+
 void
 vpci_mempool_put(struct vpci_mempool *pool)
 {
     if (pool) {
-        ovs_mutex_lock(&mempool_mutex);
-        pool->ref_cnt--;
-        ovs_mutex_unlock(&mempool_mutex);
+        ovsrcu_postpone(unref, pool);
     }
 }
 

@@ -799,8 +799,9 @@ void vpci_offload_for_each_refusal(
  * short.  Main thread. */
 struct vpci_mempool *vpci_mempool_get(int mtu, int socket_id);
 
-/* Gives back one reference; null is ignored.  The memory goes when the last
- * mbuf has come home, by vpci_mempool_sweep(). */
+/* Gives back one reference; null is ignored.  Threads that have seen the pool may
+ * use it until they are quiescent.  The memory goes when the last mbuf has come
+ * home, by vpci_mempool_sweep(). */
 void vpci_mempool_put(struct vpci_mempool *);
 void vpci_mempool_sweep(void);
 
