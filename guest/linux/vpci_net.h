@@ -128,6 +128,14 @@ static inline struct vpci_net *vnet_net(const struct vnet *vnet)
 	return &vnet->port->net;
 }
 
+/* Lets the housekeeping run, in 'delay' jiffies at the latest: where there is
+ * time for it, which need not be the processor that is busy with packets.
+ */
+static inline void vnet_run_in(struct vnet *vnet, unsigned long delay)
+{
+	mod_delayed_work(system_unbound_wq, &vnet->run, delay);
+}
+
 /* vpci_net_port.c */
 int vnet_port_open(struct vnet *vnet);
 void vnet_port_close(struct vnet *vnet);

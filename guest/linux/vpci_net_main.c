@@ -17,7 +17,7 @@ void vnet_run_all(void)
 
 	mutex_lock(&vnets_mutex);
 	list_for_each_entry(vnet, &vnets, node)
-		mod_delayed_work(system_wq, &vnet->run, 0);
+		vnet_run_in(vnet, 0);
 	mutex_unlock(&vnets_mutex);
 }
 

@@ -58,7 +58,7 @@ void vnet_interrupt(void *vector_)
 	for_each_set_bit(i, &queues, BITS_PER_LONG)
 		napi_schedule_irqoff(&vnet->queues[i].napi);
 	if (READ_ONCE(v->control))
-		mod_delayed_work(system_wq, &vnet->run, 0);
+		vnet_run_in(vnet, 0);
 }
 
 static struct vnet_vector *find_vector(const struct vpci_signal *signal)
@@ -172,7 +172,7 @@ void net_wake_controller(struct vpci_net *net)
 	struct vnet *vnet = vnet_of(net);
 
 	if (!READ_ONCE(vnet->closing))
-		mod_delayed_work(system_wq, &vnet->run, 0);
+		vnet_run_in(vnet, 0);
 }
 
 /* The housekeeping may be on this very processor: it lets workers in again, and
@@ -321,7 +321,7 @@ void vnet_run(struct work_struct *work)
 	follow(vnet);
 	count_useful(vnet);
 	masked = vnet_any_device(vnet, vnet_look_for_storms);
-	mod_delayed_work(system_wq, &vnet->run, masked ? 1 : RUN_INTERVAL);
+	vnet_run_in(vnet, masked ? 1 : RUN_INTERVAL);
 }
 
 static void add_stats(struct vpci_net_queue_stats *sum,
@@ -438,7 +438,7 @@ int vnet_port_open(struct vnet *vnet)
 		vnet_queue_set_mitigation(q, &q->mitigation);
 		napi_enable(&q->napi);
 	}
-	mod_delayed_work(system_wq, &vnet->run, 0);
+	vnet_run_in(vnet, 0);
 	return 0;
 }
 
