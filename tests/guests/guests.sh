@@ -29,6 +29,9 @@
 # vm_unplug NAME SLOT          unplugs it.
 # vm_reset NAME                resets a QEMU guest: guest_wait waits until it has
 #                              booted.
+# vm_sleep NAME                lets a QEMU guest sleep, with its memory kept, in a
+#                              moment.
+# vm_wake NAME                 wakes it, once it sleeps.
 # vm_signal NAME SIGNAL        sends SIGNAL to its QEMU.
 # qemu_boot NAME [QEMU-OPTION...]
 #     starts a QEMU guest without a network card.
@@ -318,7 +321,7 @@ guests_stop_all () {
 if test "${BASH_SOURCE[0]}" = "$0"; then
     case ${1-} in
         uml_start | qemu_start | qemu_boot | testpmd_start | vm_start | \
-        vm_plug | vm_plug_nic | vm_unplug | vm_reset | vm_signal | guest_wait | guest_run | guest_log | \
+        vm_plug | vm_plug_nic | vm_unplug | vm_reset | vm_sleep | vm_wake | vm_signal | guest_wait | guest_run | guest_log | \
         guest_stop | guest_kill | guests_stop_all | guests_kernel_version | \
         guests_missing | guests_prepare | guests_processors) "$@" ;;
         *)

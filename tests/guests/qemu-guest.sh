@@ -145,6 +145,15 @@ vm_reset () {
     vm__qmp "$1" reset
 }
 
+vm_sleep () {
+    # It answers before it sleeps.
+    guest_run "$1" '(sleep 0.5; echo mem > /sys/power/state) > /tmp/sleep 2>&1 &'
+}
+
+vm_wake () {
+    vm__qmp "$1" wake
+}
+
 vm_signal () {
     pkill -"$2" -P "$(cat "$GUESTS_DIR/$1/pid")"
 }

@@ -4,17 +4,19 @@
        qmp.py SOCKET plug-nic BUS PATH
        qmp.py SOCKET unplug BUS
        qmp.py SOCKET reset
+       qmp.py SOCKET wake
 
 Plugs an ivshmem-doorbell device, served at the UNIX socket PATH, or a virtio-net
 whose vhost-user back end listens there, into the bus BUS of the QEMU guest whose
 monitor is at SOCKET; or unplugs it again and waits until the guest has let go of
-it.  Or resets the guest, which boots again.
+it.  Or resets the guest, which boots again, or wakes it once it sleeps.
 """
 
 import json
 import os
 import socket
 import sys
+import time
 
 TIMEOUT = 30
 
@@ -66,7 +68,7 @@ class Monitor:
         while True:
             event = self.events.pop(0) if self.events else self.read()
             if (event.get("event") == name
-                    and data.items() <= event["data"].items()):
+                    and data.items() <= event.get("data", {}).items()):
                 return
 
 
@@ -125,11 +127,21 @@ def reset(monitor):
     monitor.await_event("RESET", guest=False)
 
 
+def wake(monitor):
+    end = time.monotonic() + TIMEOUT
+    while monitor.execute("query-status")["status"] != "suspended":
+        if time.monotonic() > end:
+            raise Failed(f"the guest does not sleep after {TIMEOUT} s")
+        time.sleep(0.1)
+    monitor.execute("system_wakeup")
+    monitor.await_event("WAKEUP")
+
+
 def main():
     path, command, *arguments = sys.argv[1:]
     try:
         {"plug": plug, "plug-nic": plug_nic, "unplug": unplug,
-         "reset": reset}[command](Monitor(path), *arguments)
+         "reset": reset, "wake": wake}[command](Monitor(path), *arguments)
     except socket.timeout:
         sys.exit(f"qmp.py: no answer in {TIMEOUT} s")
     except (EOFError, Failed) as e:
