@@ -101,6 +101,7 @@ dist_vpcilinkd_DATA = \
 	utilities/vpci_linkd/cli.py \
 	utilities/vpci_linkd/control.py \
 	utilities/vpci_linkd/daemon.py \
+	utilities/vpci_linkd/held.py \
 	utilities/vpci_linkd/logs.py \
 	utilities/vpci_linkd/machine.py \
 	utilities/vpci_linkd/machine_libvirt.py \

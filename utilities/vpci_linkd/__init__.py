@@ -8,6 +8,7 @@
     planner           what is to be plugged and unplugged: no input, no output
     worker            does it in one machine, in a thread of its own
     daemon            all machines together, and which are released
+    held              what is released, in a file
     control           'release', 'resume', 'status': both sides
     show              what 'status' prints
     machine           what all kinds of machines have in common

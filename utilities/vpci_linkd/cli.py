@@ -8,6 +8,7 @@ import sys
 
 from . import background, control, logs, machine_libvirt, show
 from .daemon import Daemon
+from .held import Held
 from .machine_qmp import QmpMachine
 from .switch import Switch
 
@@ -154,7 +155,9 @@ def _serve(options):
     # These are waited for, by this thread alone.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     daemon = Daemon(Switch(options.target, options.db), machines,
-                    options.interval, options.release_timeout)
+                    options.interval,
+                    Held(f"{options.control}.released",
+                         options.release_timeout))
     server = control.Server(options.control, daemon)
     if libvirt:
         daemon.add_libvirt(libvirt, options.libvirt or LIBVIRT)

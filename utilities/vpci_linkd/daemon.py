@@ -21,13 +21,12 @@ EXIT_TIMEOUT = 30
 class Daemon:
     """Follows a switch."""
 
-    def __init__(self, switch, machines, interval, release_timeout):
+    def __init__(self, switch, machines, interval, held):
         self._switch = switch
         self._interval = interval
-        self._release_timeout = release_timeout
         self._history = planner.History()
         self._outlook = planner.Outlook()
-        self._held = {}                 # Names, until when.
+        self._held = held
         self._changed = threading.Condition()
         self._limited = logs.Limited(log)
         self._domains = {}              # Workers, by UUID and id.
@@ -67,9 +66,9 @@ class Daemon:
                          if name in w.machine.names or w.has(name)]
             if not concerned:
                 raise KeyError(self._unknown(name))
-            self._held[name] = time.monotonic() + self._release_timeout
+            self._held.add(name)
             log.info("%s is released, for %d s at most", name,
-                     self._release_timeout)
+                     self._held.timeout)
             for worker in concerned:
                 self._history.forgive(self._ports_of(worker, name))
                 worker.rescan()
@@ -82,7 +81,7 @@ class Daemon:
     def resume(self, name):
         """Ends a release.  Returns whether there was one."""
         with self._changed:
-            was = self._held.pop(name, None) is not None
+            was = self._held.remove(name)
             if was:
                 log.info("%s is resumed", name)
                 self._tell()
@@ -91,12 +90,10 @@ class Daemon:
     def status(self):
         """All there is to know, for people and for programs."""
         with self._changed:
-            now = time.monotonic()
             return {
                 "switch": self._switch_error or "ok",
                 "libvirt": self._libvirt_error,
-                "released": {name: round(until - now)
-                             for name, until in self._held.items()},
+                "released": self._held.left(),
                 "links": [self._describe_link(end) for end in
                           sorted(self._outlook.ends.values(),
                                  key=lambda e: (e.region, e.port))],
@@ -134,7 +131,7 @@ class Daemon:
             log.info("the switch answers again")
         with self._changed:
             self._switch_error = error
-            self._expire(now)
+            self._expire()
             self._outlook = (self._history.see_nothing() if error
                              else self._history.see(now, ends, paths))
             self._tell()
@@ -146,11 +143,10 @@ class Daemon:
                         "%d s", region, " and ".join(sorted(pair)), pause)
         return self._interval
 
-    def _expire(self, now):
-        for name in [n for n, until in self._held.items() if until <= now]:
+    def _expire(self):
+        for name in self._held.expire():
             log.warning("%s was released %d s ago, and nobody has resumed it: "
-                        "it gets links again", name, self._release_timeout)
-            del self._held[name]
+                        "it gets links again", name, self._held.timeout)
 
     def _ports_of(self, worker, name):
         """The ports of 'worker' that 'name' stands for."""
@@ -165,9 +161,11 @@ class Daemon:
             self._tell_one(worker)
 
     def _tell_one(self, worker):
-        held = frozenset().union(*(self._ports_of(each, name)
-                                   for each in self._all()
-                                   for name in self._held))
+        # Before a machine has been looked at its ports are not known: what
+        # has the name of one may be one.
+        held = frozenset(self._held).union(*(self._ports_of(each, name)
+                                             for each in self._all()
+                                             for name in self._held))
         return worker.tell(self._outlook, held,
                            bool(worker.machine.names & set(self._held)))
 
