@@ -169,7 +169,10 @@ take(size_t n, FILE *all, FILE *linked)
         free(f->data);
     }
     inbox.n -= n;
-    memmove(inbox.frames, inbox.frames + n, inbox.n * sizeof *inbox.frames);
+    if (inbox.n) {
+        memmove(inbox.frames, inbox.frames + n,
+                inbox.n * sizeof *inbox.frames);
+    }
 }
 
 /* Commands. */
