@@ -240,18 +240,34 @@ guest_wait () {
     touch "$GUESTS_DIR/$name/ready"
 }
 
-# Sends command "$2" to the Linux guest "$1" and prints the answer.
+# Sends the request "$2" to guest "$1", with a checksum.
+guests__send () {
+    local sum
+
+    read -r sum _ < <(printf %s "$2" | md5sum)
+    printf '%s %s\n' "$sum" "$2" > "$GUESTS_DIR/$1/control.in"
+}
+
+# Sends command "$2" to the Linux guest "$1" and prints the answer.  What the
+# serial line has spoilt, either way, is sent again: the guest knows by the ID
+# what it has done already.
 guests__request () {
-    local name=$1 dir=$GUESTS_DIR/$1 line='' id status output
+    local name=$1 line='' id request sum right status output
     local deadline=$(($(guests__now) + (GUEST_TIMEOUT + 10) * 1000))
 
     id=$BASHPID.$RANDOM
-    printf '%s %s %s\n' "$id" "$GUEST_TIMEOUT" \
-        "$(printf '%s\n' "$2" | base64 -w 0)" > "$dir/control.in"
-    # A command that was given up earlier may still answer: skip that.
+    request="$id $GUEST_TIMEOUT $(printf '%s\n' "$2" | base64 -w 0)"
+    guests__send "$name" "$request"
     while test "$(guests__now)" -lt "$deadline" &&
           guests__read_control "$name" line "$((GUEST_TIMEOUT + 10))" \
               nudge; do
+        read -r sum line <<< "$line"
+        read -r right _ < <(printf %s "$line" | md5sum)
+        if test "$sum" != "$right"; then
+            guests__send "$name" "$request"
+            continue
+        fi
+        # A command that was given up earlier may still answer: skip that.
         read -r -a answer <<< "$line"
         if test "${answer[0]-}" = "$id"; then
             status=${answer[1]}

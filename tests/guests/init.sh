@@ -12,9 +12,12 @@
 #     guest.nic=off        there is no eth0
 #     guest.control=TTY    the serial line that carries commands
 #
-# A request is one line, "ID SECONDS COMMAND"; its answer is one line, "ID
-# STATUS OUTPUT".  COMMAND and OUTPUT are in base64, so that any bytes can
-# travel in a line.  Empty lines are passed over.  The first line to the host is
+# A request is one line, "SUM ID SECONDS COMMAND"; its answer is one line, "SUM
+# ID STATUS OUTPUT".  COMMAND and OUTPUT are in base64, so that any bytes can
+# travel in a line.  SUM is that of md5sum for the rest of the line, since a
+# serial line may lose something: who gets a line with a wrong one says "again",
+# or asks again; a request with the ID of the last one is not carried out again,
+# but answered.  Empty lines are passed over.  The first line to the host is
 # "ready" if the interface is there, or need not be.
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run
@@ -69,15 +72,35 @@ configure_network () {
     ip link set "$interface" up
 } 2> /dev/kmsg
 
+# The checksum of its input.
+sum_up () {
+    md5sum | sed 's/ .*//'
+}
+
+# Carries out request "$3", with ID "$1", in "$2" seconds at most.  The answer is
+# in $answer.
+carry_out () {
+    echo "$3" | base64 -d > /tmp/request
+    timeout -s KILL "$2" sh /tmp/request < /dev/null > /tmp/reply 2>&1
+    answer="$1 $?"
+    if test -s /tmp/reply; then
+        answer="$answer $(head -c 262144 /tmp/reply | base64 -w 0)"
+    fi
+}
+
 serve () {
-    while read -r id bound request; do
-        test -n "$id" || continue
-        echo "$request" | base64 -d > /tmp/request
-        timeout -s KILL "$bound" sh /tmp/request \
-            < /dev/null > /tmp/reply 2>&1
-        printf '%s %s ' "$id" "$?"
-        head -c 262144 /tmp/reply | base64 -w 0
-        echo
+    last='' answer=''
+    while read -r sum line; do
+        test -n "$sum" || continue
+        if test "$sum" != "$(printf %s "$line" | sum_up)"; then
+            echo again
+            continue
+        fi
+        # shellcheck disable=SC2086
+        set -- $line
+        test "$1" = "$last" || carry_out "$@"
+        last=$1
+        echo "$(printf %s "$answer" | sum_up) $answer"
     done
 }
 
