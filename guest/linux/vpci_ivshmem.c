@@ -221,8 +221,10 @@ static int ivshmem_identify(struct ivshmem *iv, enum vpci_abi_kind *kind)
 	struct vpci_layout layout;
 	u64 magic;
 
-	if (iv->id & VPCI_ABI_PEER_ID) {
-		*kind = VPCI_ABI_PEER;
+	if (iv->id & (VPCI_ABI_PEER_ID | VPCI_ABI_LINK_ID)) {
+		/* What is in there matters once the switch says so. */
+		*kind = iv->id & VPCI_ABI_PEER_ID ? VPCI_ABI_PEER :
+						    VPCI_ABI_LINK;
 		return 0;
 	}
 	magic = vpci_load64_acquire(&header->magic);
@@ -232,8 +234,8 @@ static int ivshmem_identify(struct ivshmem *iv, enum vpci_abi_kind *kind)
 		ivshmem_say(iv, &why);
 		return -EAGAIN;
 	}
-	*kind = vpci_layout_is_base(layout.shape.kind) &&
-		!(iv->id & VPCI_ABI_LINK_ID) ? VPCI_ABI_BASE : VPCI_ABI_LINK;
+	*kind = vpci_layout_is_base(layout.shape.kind) ? VPCI_ABI_BASE :
+							 VPCI_ABI_LINK;
 	return 0;
 }
 
