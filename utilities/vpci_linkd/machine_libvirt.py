@@ -49,15 +49,21 @@ class Connection:
         self._connection = None
 
     @contextlib.contextmanager
+    def errors(self):
+        """Errors of libvirt become MachineError."""
+        try:
+            yield
+        except self._libvirt.libvirtError as error:
+            raise MachineError(f"libvirt ({self._uri}): {error}") from None
+
+    @contextlib.contextmanager
     def use(self):
         """Gives the connection; errors become MachineError."""
-        try:
+        with self.errors():
             if self._connection is None or not self._connection.isAlive():
                 self._connection = None
                 self._connection = self._libvirt.open(self._uri)
             yield self._connection
-        except self._libvirt.libvirtError as error:
-            raise MachineError(f"libvirt ({self._uri}): {error}") from None
 
     def domains(self):
         """Returns the ids and the names of domains that run, by UUID."""
@@ -83,12 +89,15 @@ class LibvirtMachine:
     def session(self, paths):
         """A connection to it, for ports with 'paths'."""
         with self._connection.use() as connection:
-            yield _Session(connection.lookupByUUIDString(self._uuid), paths)
+            yield _Session(connection.lookupByUUIDString(self._uuid), paths,
+                           self._connection.errors)
 
 
 class _Session:
-    def __init__(self, domain, paths):
-        self._domain, self._paths = domain, paths
+    """What goes wrong concerns one device, not the session."""
+
+    def __init__(self, domain, paths, errors):
+        self._domain, self._paths, self._errors = domain, paths, errors
         self._names = set()
 
     def scan(self):
@@ -107,18 +116,19 @@ class _Session:
 
     def plug(self, end, slot):
         """See machine.py."""
-        self._domain.attachDeviceFlags(
-            shmem_xml(machine.device_name(end, self._names), end, slot.name),
-            LIVE)
+        xml = shmem_xml(machine.device_name(end, self._names), end, slot.name)
+        with self._errors():
+            self._domain.attachDeviceFlags(xml, LIVE)
 
     def unplug(self, device):
         """See machine.py."""
-        if self._xml().get("type") != "qemu":
-            self._unplug(device)
-            return
-        with tcg.calm():
-            self._unplug(device)
-            self._occupy()
+        with self._errors():
+            if self._xml().get("type") != "qemu":
+                self._unplug(device)
+                return
+            with tcg.calm():
+                self._unplug(device)
+                self._occupy()
 
     def _unplug(self, device):
         shmem = self._find(device)
