@@ -5,6 +5,7 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import stat
 
 from .check_vhost import path_fault
@@ -133,6 +134,7 @@ def _socket(context, device, user):
                     "correct the path, or remove that file")
     elif not listens and user and _obstacle(path, user):
         st = os.stat(path)
+        directory = shlex.quote(os.path.dirname(path))
         yield error(
             "permission", device.where(),
             f"QEMU runs as user {user.name}, who cannot "
@@ -142,10 +144,10 @@ def _socket(context, device, user):
             f"write to it, for user {user.name}",
             "give the directory that user's group and the set-group-ID bit, "
             "and who makes the socket a umask of 007; or the directory a "
-            f"default ACL: 'setfacl -m d:u:{user.name}:rwx "
-            f"{os.path.dirname(path)}', and add the port anew; for the socket "
-            f"as it is, 'setfacl -m u:{user.name}:rw {path}'; or say who QEMU "
-            f"is with --qemu-user or in {QEMU_CONF}")
+            f"default ACL: 'setfacl -m d:u:{user.name}:rwx {directory}', and "
+            "add the port anew; for the socket as it is, 'setfacl -m "
+            f"u:{user.name}:rw {shlex.quote(path)}'; or "
+            f"say who QEMU is with --qemu-user or in {QEMU_CONF}")
 
 
 def _no_socket(context, device, listens):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices of a domain beside the ports of the switch."""
 import re
+import shlex
 
 from . import check_peer
 from .check_shmem import fits, needed_reserve
@@ -34,7 +35,8 @@ def _no_port(switch, device, options):
         "the path of " + " or ".join(f"options:{o}" for o in options)
         + f" of a port; there are: {', '.join(known) or 'none'}",
         "correct the path, or add a port: 'ovs-vsctl add-port BRIDGE PORT -- "
-        f"set Interface PORT type=vpci options:{options[0]}={device.path}'; "
+        f"set Interface PORT type=vpci options:{options[0]}="
+        f"{shlex.quote(device.path)}'; "
         "with --no-switch this is not looked at")
 
 
@@ -140,21 +142,40 @@ def _static_port(context, shmem):
 
 
 def _no_static_link(shmem, port, other):
+    name = shlex.quote(other)
     return error(
         "static-link", shmem.where(),
         f"{port.where()} has no static link with port {other}: the domain "
         "would not start", "options:links-static of both ports that name each "
         "other, and both ports there",
-        f"'ovs-vsctl set Interface {port.name} options:links-static={other} "
-        f"-- set Interface {other} options:links-static={port.name}', or what "
+        f"'ovs-vsctl set Interface {port.name} options:links-static={name} "
+        f"-- set Interface {name} options:links-static={port.name}', or what "
         "these have now and the other port; or remove the device")
+
+
+def _missing_static_links(context, port):
+    """The switch has not made them."""
+    for name in port.missing_static_links():
+        yield warning(
+            "static-link", context.domain.where(),
+            f"options:links-static of {port.where()} names port {name}, and "
+            "there is no static link with it: packets between the two go "
+            "through the switch",
+            "that port, with options:ivshmem-path and an options:links-static "
+            f"that names {port.name}",
+            f"add it, or 'ovs-vsctl set Interface {name} "
+            f"options:links-static={port.name}', beside what it names now; "
+            f"or remove {name} from options:links-static of {port.name}")
 
 
 def _static_links_without_device(context):
     """Nobody plugs in the device of a static link."""
     paths = {spell(s.path) for s in context.domain.doorbells() if s.path}
     for port in map(context.switch.at, sorted(paths)):
-        for link in port.static_links() if port else ():
+        if not port:
+            continue
+        yield from _missing_static_links(context, port)
+        for link in port.static_links():
             if spell(link.path) not in paths:
                 yield warning(
                     "static-link", context.domain.where(),

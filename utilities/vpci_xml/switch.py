@@ -109,6 +109,13 @@ class Port:
                                     self._number(prefix + "vectors") or 0))
         return found
 
+    def missing_static_links(self):
+        """Names of other ports in options:links-static with which there is no
+        static link."""
+        named = re.split("[, ]", self.options.get("links-static", ""))
+        there = {link.port for link in self.static_links()}
+        return sorted(set(named) - there - {self.name, ""})
+
     def plugged_links(self):
         """How many links may be plugged in while the guest runs, beside static
         ones; None if that is not limited."""

@@ -47,10 +47,11 @@ class Places:
                      if s not in self.slots), None)
         if slot is None or self.index > MAX_INDEX:
             raise CannotWrite(
-                f"the domain has devices in all slots from {FIRST_SLOT:#x} to "
-                f"{LAST_SLOT:#x} of PCI bus 0, or a PCI controller with index "
-                f"{MAX_INDEX}; wanted: one that is free, for a root port; "
-                "move a device")
+                "there is no place for one more root port: all slots from "
+                f"{FIRST_SLOT:#x} to {LAST_SLOT:#x} of PCI bus 0 have devices, "
+                "those that this would print among them, or there is a PCI "
+                f"controller with index {MAX_INDEX}; move a device, or have "
+                "fewer links (--links)")
         self.slots.add(slot)
         self.index += 1
         return self.index - 1, slot
@@ -338,6 +339,8 @@ class _Shmem:
         text += _shmem(self.port.name, self.port.path, self.vectors, index)
         text += self.peer.devices() if self.peer else ""
         text += "".join(self._static_link(*each) for each in self.static)
+        text += "".join(self._no_static_link(name) for name
+                        in self.port.missing_static_links())
         if self.spare:
             text += _comment(
                 "Nothing is here yet: for links, which are devices that are "
@@ -354,6 +357,14 @@ class _Shmem:
             "domain starts.", "    ") + _root_port(*at) + _shmem(
                 f"{self.port.name}-to-{link.port}", link.path, link.vectors,
                 at[0])
+
+    def _no_static_link(self, name):
+        """There is none, although the port's options name another port."""
+        return _comment(
+            f"No static link with the guest of port {name}: there is no such "
+            "port with options:ivshmem-path, or its options:links-static does "
+            f"not name {self.port.name}.  See what vpci-xml prints once it "
+            "does.", "    ")
 
     def overrides(self):
         """What libvirt has no words for."""
