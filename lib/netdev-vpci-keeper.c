@@ -86,7 +86,7 @@ find_link(uint32_t region)
 {
     struct vpci_link_user *u = link_users;
 
-    while (u && (!region || u->region != region)) {
+    while (u && (!region || u->region != region || u->lost)) {
         u = u->next;
     }
     return u;
@@ -497,6 +497,15 @@ handle_link(struct vpci_link_user *u, struct vpci_keeper_msg *msg)
     msg->header.n_fds = 0;
 }
 
+/* The keeper has not got the link of 'u', for the reason 'why'. */
+static void
+lose_link(struct vpci_link_user *u, const char *why)
+{
+    u->due = false;
+    u->lost = u->region != 0;
+    u->class->refused(u, why);
+}
+
 /* The keeper that has answered is not the last one, or has lost everything.
  * It may use the same ids for other regions. */
 static void
@@ -509,10 +518,7 @@ forget_ids(void)
         u->region = 0;
     }
     for (struct vpci_link_user *u = link_users; u; u = u->next) {
-        if (!u->region) {
-            u->due = false;
-            u->class->refused(u, why);
-        }
+        lose_link(u, why);
     }
     vpci_peer_users_lost(why);
 }
@@ -533,13 +539,9 @@ handle_welcome(const struct vpci_keeper_welcome *w)
 static void
 find_lost_links(void)
 {
-    struct vpci_link_user *next;
-
-    for (struct vpci_link_user *u = link_users; u; u = next) {
-        next = u->next;
-        if (u->region && !u->listed) {
-            u->due = false;
-            u->class->refused(u, "the keeper of regions has lost it");
+    for (struct vpci_link_user *u = link_users; u; u = u->next) {
+        if (u->region && !u->listed && !u->lost) {
+            lose_link(u, "the keeper of regions has lost it");
         }
     }
 }
@@ -647,11 +649,26 @@ receive(void)
     }
 }
 
+/* True if somebody has asked for a static link of the same pair, and the keeper
+ * may answer that it is this one. */
+static bool
+may_be_wanted(const struct vpci_keeper_orphan *o)
+{
+    for (const struct vpci_link_user *u = link_users; u; u = u->next) {
+        if (u->names[0] && !u->region && (u->xid || u->due)
+            && ((u->base[0] == o->ends[0] && u->base[1] == o->ends[1])
+                || (u->base[0] == o->ends[1] && u->base[1] == o->ends[0]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 run_orphans(void)
 {
     for (struct vpci_keeper_orphan **p = &orphans; *p && !send_blocked; ) {
-        if (time_msec() >= (*p)->delete_at) {
+        if (time_msec() >= (*p)->delete_at && !may_be_wanted(*p)) {
             uint32_t region = (*p)->region;
 
             if (vpci_keeper_delete(region)) {
@@ -697,7 +714,7 @@ vpci_keeper_register_link(struct vpci_link_user *u)
 {
     u->xid = 0;
     u->due = true;
-    u->listed = false;
+    u->listed = u->lost = false;
     u->next = link_users;
     link_users = u;
     forget_orphan(u->region);
@@ -712,7 +729,7 @@ vpci_keeper_unregister_link(struct vpci_link_user *u, bool delete)
         continue;
     }
     *p = u->next;
-    if (delete && u->region) {
+    if (delete && u->region && !u->lost) {
         add_link_orphan(u->region, u->base, time_msec()
                         + (u->names[0] ? VPCI_KEEPER_LINGER_MS : 0));
     }
@@ -776,6 +793,8 @@ vpci_keeper_wait(void)
     }
     vpci_peer_users_wait();
     for (const struct vpci_keeper_orphan *o = orphans; o; o = o->next) {
-        poll_timer_wait_until(o->delete_at);
+        if (!may_be_wanted(o)) {
+            poll_timer_wait_until(o->delete_at);
+        }
     }
 }

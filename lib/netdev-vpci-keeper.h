@@ -77,6 +77,8 @@ struct vpci_link_user {
     uint32_t xid;               /* Of the request under way, or 0. */
     bool due;                   /* It is to be sent. */
     bool listed;                /* The keeper has it. */
+    bool lost;                  /* The keeper does not, and may use its id for
+                                 * another one. */
 };
 
 /* What the user is told.  None of these may register or forget a user. */

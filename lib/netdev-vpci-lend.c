@@ -529,15 +529,22 @@ vpci_lends_step(long long int now)
     struct vpci_lend *lend;
     bool soon = false;
 
-    ovs_mutex_lock(&lends_mutex);
+    /* Who has one of these mutexes may wait for a guest that does not give rings
+     * back: links do not wait for that. */
+    if (ovs_mutex_trylock(&lends_mutex)) {
+        return true;
+    }
     LIST_FOR_EACH (lend, node, &lends) {
-        if (lend->owner) {
-            ovs_mutex_lock(&lend->owner->mutex);
-            ovs_mutex_lock(&links_mutex);
-            soon |= run(lend, now);
-            ovs_mutex_unlock(&links_mutex);
-            ovs_mutex_unlock(&lend->owner->mutex);
+        if (!lend->owner) {
+            continue;
+        } else if (ovs_mutex_trylock(&lend->owner->mutex)) {
+            soon = true;
+            continue;
         }
+        ovs_mutex_lock(&links_mutex);
+        soon |= run(lend, now);
+        ovs_mutex_unlock(&links_mutex);
+        ovs_mutex_unlock(&lend->owner->mutex);
     }
     ovs_mutex_unlock(&lends_mutex);
     return soon;
