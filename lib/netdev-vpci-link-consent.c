@@ -9,6 +9,9 @@ is_listed(const char *list, const char *name)
 {
     size_t n = strlen(name);
 
+    if (strpbrk(name, ", ")) {
+        return false;
+    }
     for (const char *p = list; (p = strstr(p, name)); p += n) {
         if ((p == list || p[-1] == ',' || p[-1] == ' ')
             && (!p[n] || p[n] == ',' || p[n] == ' ')) {

@@ -14,6 +14,9 @@
 
 VLOG_DEFINE_THIS_MODULE(netdev_vpci_link);
 
+/* Guests can come to a link and leave it all the time. */
+static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(60, 600);
+
 /* How long guests may take to meet, in ms. */
 #define MEET_MS 10000
 
@@ -289,7 +292,7 @@ vpci_link_end(struct vpci_link *link, const char *why)
         return;
     }
     link->why = xstrdup(why);
-    VLOG_INFO("link of %s and %s: ends: %s", vpci_link_end_name(link, 0),
+    VLOG_INFO_RL(&rl, "link of %s and %s: ends: %s", vpci_link_end_name(link, 0),
               vpci_link_end_name(link, 1), why);
     vpci_way_leave(&link->ways[0]);
     vpci_way_leave(&link->ways[1]);
