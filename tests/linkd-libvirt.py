@@ -4,18 +4,23 @@
 
 Tests what vpci-linkd, whose package is in directory PACKAGES, does with
 domains of libvirt, without libvirt; and the example HOOK of libvirt's."""
+import dataclasses
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 import unittest
 import xml.etree.ElementTree as ET
+from unittest import mock
 
 PACKAGES, HOOK = sys.argv[1:3]
 del sys.argv[1:3]
 sys.path.insert(0, PACKAGES)
 
-from vpci_linkd import machine, machine_libvirt, planner  # noqa: E402
+from vpci_linkd import (logs, machine, machine_libvirt,  # noqa: E402
+                        planner, switch, worker)
 
 XML = """<domain type='kvm' id='1'
         xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -70,6 +75,7 @@ class FakeLibvirt:
         self.root = ET.fromstring(XML)
         self.devices = self.root.find("devices")
         self.fails = self.keeps = False
+        self.refused = None             # A socket.
         self.n_opened = 0
         self.is_alive = True
 
@@ -100,7 +106,10 @@ class FakeLibvirt:
     def attachDeviceFlags(self, xml, flags):
         """Only of the running domain."""
         assert flags == 1, "this changes what is stored"
-        self.devices.append(ET.fromstring(xml))
+        shmem = ET.fromstring(xml)
+        if shmem.find("server").get("path") == self.refused:
+            raise Error("refused")
+        self.devices.append(shmem)
 
     def detachDeviceFlags(self, xml, flags):
         """Succeeds though the guest may keep it."""
@@ -232,6 +241,39 @@ class Domains(unittest.TestCase):
         for text, size in (("8M", 8 << 20), ("0x100", 256), ("4096", 4096),
                            ("1g", 1 << 30), (None, None), ("much", None)):
             self.assertEqual(machine_libvirt._size(text), size)
+
+
+class Rounds(unittest.TestCase):
+    """What a worker does with a domain."""
+
+    def setUp(self):
+        self.fake = FakeLibvirt()
+        self.changed = threading.Condition()
+        self.worker = worker.Worker(
+            machine_libvirt.LibvirtMachine(
+                machine_libvirt.Connection(self.fake, "test"), "uuid", "vm1"),
+            logs.Limited(logging.getLogger("linkd")), self.changed)
+        self.worker.start()
+        self.addCleanup(self.worker.stop)
+
+    def test_what_libvirt_refuses_concerns_one_device(self):
+        self.fake.refused = END.socket
+        other = dataclasses.replace(END, socket="/r/p1.link8", region=8)
+        outlook = planner.Outlook(True, {e.socket: e for e in (END, other)},
+                                  PATHS)
+        with self.changed, mock.patch.object(switch, "is_socket",
+                                             lambda _: True):
+            number = self.worker.tell(outlook, frozenset(), False)
+            self.assertTrue(self.changed.wait_for(
+                lambda: self.worker.has_done(number), 10))
+            status = self.worker.status()
+        self.assertEqual([d["socket"] for d in status["devices"]],
+                         [other.socket])
+        self.assertIsNone(status["error"])
+        failed, = status["failed"]
+        self.assertEqual(failed["socket"], END.socket)
+        self.assertIn("libvirt (test): refused; next attempt in",
+                      failed["why"])
 
 
 class Hook(unittest.TestCase):
