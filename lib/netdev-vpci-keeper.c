@@ -239,7 +239,7 @@ disconnected(const char *why)
     }
     for (struct vpci_link_user *u = link_users; u; u = u->next) {
         u->xid = 0;
-        u->due = true;
+        u->due = !u->lost;
         u->listed = false;
     }
     vpci_peer_users_disconnected(why);
