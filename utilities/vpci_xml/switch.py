@@ -112,9 +112,9 @@ class Port:
     def missing_static_links(self):
         """Names of other ports in options:links-static with which there is no
         static link."""
-        named = re.split("[, ]", self.options.get("links-static", ""))
         there = {link.port for link in self.static_links()}
-        return sorted(set(named) - there - {self.name, ""})
+        return sorted(self._others(self.options.get("links-static", ""))
+                      - there)
 
     def plugged_links(self):
         """How many links may be plugged in while the guest runs, beside static
@@ -125,11 +125,15 @@ class Port:
         if links == "auto":
             return None
         static = {link.port for link in self.static_links()}
-        return len(set(re.split("[, ]", links)) - static - {self.name, ""})
+        return len(self._others(links) - static)
 
     def where(self):
         """How texts call the port."""
         return f"port {self.name} (options:{self.option}={self.path})"
+
+    def _others(self, ports):
+        """The names of other ports in a list of them."""
+        return set(re.split("[, ]", ports)) - {self.name, ""}
 
     def _number(self, key):
         text = self.status.get(key, "")
